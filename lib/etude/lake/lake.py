@@ -1,0 +1,182 @@
+"""Reading and writing the lake's tables: typed reads, and writes that are atomic and can be repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from etude.errors import DataCheckError
+from etude.lake.tables import TABLES, Table
+from etude.storage import to_uri
+
+_CONFLICTS = (
+    "ConcurrentAppendException",
+    "ConcurrentDeleteReadException",
+    "ConcurrentDeleteDeleteException",
+    "ConcurrentTransactionException",
+    "ConcurrentWriteException",
+    "MetadataChangedException",
+    "ProtocolChangedException",
+)
+
+
+def _is_conflict(error: BaseException) -> bool:
+    text = f"{type(error).__name__} {error}"
+    return any(name in text for name in _CONFLICTS)
+
+
+# Writers of shared tables (runs, metrics, rejects) touch disjoint rows; a lost race is simply run again.
+_retry_conflicts = retry(
+    retry=retry_if_exception(_is_conflict),
+    stop=stop_after_attempt(8),
+    wait=wait_random_exponential(multiplier=0.5, max=20),
+    reraise=True,
+)
+
+
+class Lake:
+    """The tables under one root."""
+
+    def __init__(self, spark: SparkSession, root: str):
+        """`root` is a URI or a local path."""
+        self.spark = spark
+        self.root = to_uri(root)
+
+    def uri(self, table: str) -> str:
+        """Where a table lies."""
+        return f"{self.root}/{TABLES[table].name}"
+
+    def exists(self, table: str) -> bool:
+        """Whether the table has been created."""
+        return bool(DeltaTable.isDeltaTable(self.spark, self.uri(table)))
+
+    def version(self, table: str) -> int | None:
+        """Newest Delta version, or None where there is no table."""
+        if not self.exists(table):
+            return None
+        newest = DeltaTable.forPath(self.spark, self.uri(table)).history(1).select("version").first()
+        return None if newest is None else int(newest["version"])
+
+    def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
+        """The table's rows where every `column=value` holds; a typed empty frame where there is no table yet."""
+        schema = TABLES[table].schema
+        if not self.exists(table):
+            return self.spark.createDataFrame([], schema)
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        rows = reader.load(self.uri(table)).select(*TABLES[table].column_names)
+        for column, value in equals.items():
+            rows = rows.where(F.col(column) == F.lit(value))
+        return rows
+
+    def replace(self, table: str, rows: DataFrame, **equals: Any) -> int:
+        """Put `rows` in the place of all rows where every `column=value` holds, in one commit.
+
+        Without conditions the whole table is replaced. Every new row must fulfil the conditions (Delta checks it).
+
+        Returns:
+            The new Delta version.
+
+        Raises:
+            DataCheckError: columns or types differ from the table's.
+        """
+        spec = TABLES[table]
+        self.create(table)
+        writer = conform(rows, spec).write.format("delta").mode("overwrite")
+        if equals:
+            writer = writer.option("replaceWhere", " AND ".join(_equals(c, v) for c, v in equals.items()))
+        _retry_conflicts(writer.save)(self.uri(table))
+        return self._written(table)
+
+    def merge(self, table: str, rows: DataFrame) -> int:
+        """Update the rows whose key is there already and insert the others, in one commit.
+
+        Two rows of one key in `rows` are an error of Delta's own. Returns the new Delta version.
+        """
+        spec = TABLES[table]
+        self.create(table)
+        condition = " AND ".join(f"old.`{column}` = new.`{column}`" for column in spec.key)
+        merge = (
+            DeltaTable.forPath(self.spark, self.uri(table))
+            .alias("old")
+            .merge(conform(rows, spec).alias("new"), condition)
+            .whenMatchedUpdateAll()
+            .whenNotMatchedInsertAll()
+        )
+        _retry_conflicts(merge.execute)()
+        return self._written(table)
+
+    def create(self, table: str) -> None:
+        """Create the table with its comments and constraints, if it isn't there."""
+        if self.exists(table):
+            return
+        _retry_conflicts(self.spark.sql)(_create_statement(TABLES[table], self.uri(table)))
+
+    def _written(self, table: str) -> int:
+        version = self.version(table)
+        if version is None:
+            raise DataCheckError(f"{table}: vanished from {self.uri(table)} while it was written")
+        return version
+
+
+def conform(rows: DataFrame, spec: Table) -> DataFrame:
+    """`rows` with the table's columns in the table's order and types.
+
+    Raises:
+        DataCheckError: a column is missing, superfluous, or of a type that would lose values.
+    """
+    found = {field.name: field.dataType for field in rows.schema.fields}
+    wanted = {field.name: field.dataType for field in spec.schema.fields}
+    if set(found) != set(wanted):
+        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+        raise DataCheckError(f"{spec.name}: missing columns {missing}, superfluous columns {extra}")
+    for name, kind in wanted.items():
+        if not _fits(found[name], kind):
+            raise DataCheckError(f"{spec.name}.{name}: {found[name].simpleString()} doesn't fit {kind.simpleString()}")
+    return rows.select(*(F.col(name).cast(kind).alias(name) for name, kind in wanted.items()))
+
+
+_WIDENING: dict[type[T.DataType], tuple[type[T.DataType], ...]] = {
+    T.LongType: (T.IntegerType, T.ShortType, T.ByteType),
+    T.IntegerType: (T.ShortType, T.ByteType),
+    T.DoubleType: (T.FloatType, T.IntegerType),
+}
+
+
+def _fits(found: T.DataType, wanted: T.DataType) -> bool:
+    if isinstance(found, T.ArrayType) and isinstance(wanted, T.ArrayType):
+        return _fits(found.elementType, wanted.elementType)
+    if isinstance(found, T.MapType) and isinstance(wanted, T.MapType):
+        return _fits(found.keyType, wanted.keyType) and _fits(found.valueType, wanted.valueType)
+    if isinstance(found, T.NullType):
+        return True
+    return type(found) is type(wanted) or isinstance(found, _WIDENING.get(type(wanted), ()))
+
+
+def _create_statement(spec: Table, uri: str) -> str:
+    columns = ", ".join(
+        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {_quoted(c.comment)}" for c in spec.columns
+    )
+    partitions = f" PARTITIONED BY ({', '.join(spec.partition_by)})" if spec.partition_by else ""
+    checks = ", ".join(f"'delta.constraints.{name}' = {_quoted(check)}" for name, check in spec.constraints.items())
+    return (
+        f"CREATE TABLE IF NOT EXISTS delta.`{uri}` ({columns}) USING DELTA{partitions} COMMENT {_quoted(spec.comment)}"
+        + (f" TBLPROPERTIES ({checks})" if checks else "")
+    )
+
+
+def _quoted(text: object) -> str:
+    escaped = str(text).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _equals(column: str, value: Any) -> str:
+    if isinstance(value, bool | int | float):
+        return f"`{column}` = {value}"
+    return f"`{column}` = {_quoted(value)}"

@@ -1,0 +1,84 @@
+"""The SparkSession of a job: Delta, Arrow, the right Python on executors, and the package shipped to them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+import etude
+from etude.config.lake import LakeSettings, SparkSettings
+from etude.storage import to_uri
+
+_DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+
+_ALWAYS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # Petastorm and pyarrow read the tables as raw Parquet: no deletion vectors may hide rows from them.
+    "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
+    # Microseconds, not the legacy INT96 that pyarrow reads as nanoseconds and polars refuses.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+
+
+def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> SparkSession:
+    """Start the session, or join the one that runs, and ship the package to its executors.
+
+    What spark-submit or spark-defaults.conf sets (master, memory, cores, jars) is left as it is.
+    """
+    # Read when the SparkContext starts: without it, workers take whatever `python3` their PATH finds first.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in {**_DELTA, **_ALWAYS}.items():
+        builder = builder.config(key, value)
+    builder = builder.config("spark.databricks.delta.snapshotPartitions", str(spark.snapshot_partitions))
+    if spark.shuffle_partitions is not None:
+        builder = builder.config("spark.sql.shuffle.partitions", str(spark.shuffle_partitions))
+    session = builder.getOrCreate()
+    session.sparkContext.setCheckpointDir(spark.checkpoint_dir or f"{to_uri(lake.root)}/_checkpoints/spark")
+    _ship_package(session)
+    return session
+
+
+@contextmanager
+def spark_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> Iterator[SparkSession]:
+    """A session that is stopped at the end, whatever happens."""
+    session = build_session(app_name, spark, lake)
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def package_archive(folder: Path) -> Path:
+    """Write the etude package as a zip that Python can import from; returns its path."""
+    root = Path(etude.__file__).parent
+    archive = folder / f"etude-{etude.__version__}.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in sorted(root.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                packed.write(file, Path("etude") / file.relative_to(root))
+    return archive
+
+
+def _ship_package(session: SparkSession) -> None:
+    """Executors get the package with the job, so none of them needs an installed checkout."""
+    context = session.sparkContext
+    if any(Path(path).name.startswith("etude-") for path in context._python_includes):
+        return
+    # The driver serves the archive to executors that come later, so it lives as long as the program.
+    folder = tempfile.mkdtemp(prefix="etude-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    context.addPyFile(str(package_archive(Path(folder))))

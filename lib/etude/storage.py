@@ -1,0 +1,96 @@
+"""Files by URI, on the driver and on executors alike: the one place that knows how a URI becomes bytes.
+
+Spark and Delta open their own files; this module serves everything else (checkpoints, status files, manifests, the
+files of a table version that a training rank reads). A path without a scheme is a local path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import uuid
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from pyarrow import fs
+
+
+def to_uri(path_or_uri: str) -> str:
+    """An absolute URI without a trailing slash; a local path becomes `file:///...` with reserved characters escaped."""
+    if "://" in path_or_uri:
+        return path_or_uri.rstrip("/")
+    if path_or_uri.startswith("file:"):
+        return "file://" + path_or_uri[len("file:") :].rstrip("/")
+    return "file://" + quote(str(Path(path_or_uri).expanduser().absolute()))
+
+
+def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The pyarrow file system that serves a URI, and the path inside it.
+
+    s3a: and s3: take credentials from the environment or the instance, as Spark's own providers do.
+    """
+    parts = urlsplit(to_uri(uri))
+    if parts.scheme == "file":
+        return fs.LocalFileSystem(), unquote(parts.path)
+    if parts.scheme in ("s3", "s3a"):
+        return fs.S3FileSystem(), parts.netloc + parts.path
+    found, path = fs.FileSystem.from_uri(to_uri(uri))
+    return found, path
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri` with path segments appended; each segment is taken literally."""
+    return posixpath.join(to_uri(uri), *(quote(part) for part in parts))
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    system, path = filesystem(uri)
+    return system.get_file_info(path).type != fs.FileType.NotFound
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole file.
+
+    Raises:
+        FileNotFoundError: nothing lies there.
+    """
+    system, path = filesystem(uri)
+    with system.open_input_stream(path) as stream:
+        return stream.read()
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a whole file; a reader sees the old content or the new one, never a part."""
+    system, path = filesystem(uri)
+    if isinstance(system, fs.S3FileSystem):
+        with system.open_output_stream(path) as stream:
+            stream.write(data)
+        return
+    system.create_dir(posixpath.dirname(path), recursive=True)
+    unfinished = posixpath.join(posixpath.dirname(path), f".{uuid.uuid4().hex}.tmp")
+    try:
+        with system.open_output_stream(unfinished) as stream:
+            stream.write(data)
+        system.move(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError, OSError):
+            system.delete_file(unfinished)
+        raise
+
+
+def delete(uri: str) -> None:
+    """Remove a file or a folder with all it holds; nothing happens where there is none."""
+    system, path = filesystem(uri)
+    kind = system.get_file_info(path).type
+    if kind == fs.FileType.Directory:
+        system.delete_dir(path)
+    elif kind != fs.FileType.NotFound:
+        system.delete_file(path)
+
+
+def list_files(uri: str) -> list[str]:
+    """URIs of the files right below a folder, sorted; empty where there is no folder."""
+    system, path = filesystem(uri)
+    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(join(uri, info.base_name) for info in infos if info.type == fs.FileType.File)

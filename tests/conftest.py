@@ -1,0 +1,89 @@
+"""What all tests share: one small Spark session, a fresh lake each, and the real inputs where they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from etude.config.lake import LakeSettings, SparkSettings
+from etude.lake import Lake
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL_SPARK = {
+    "spark.master": "local[2]",
+    "spark.driver.memory": "2g",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.default.parallelism": "2",
+}
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """The one session of the unit tests."""
+    from etude.session import build_session
+
+    folder = tmp_path_factory.mktemp("spark")
+    settings = {
+        **SMALL_SPARK,
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.local.dir": str(folder / "local"),
+    }
+    arguments = [f"--conf {key}={value}" for key, value in settings.items()]
+    os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*arguments, "pyspark-shell"])
+    session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lake(spark, tmp_path: Path) -> Lake:
+    """An empty lake."""
+    return Lake(spark, str(tmp_path / "lake"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real inputs; the test is skipped where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real inputs (../shared/data) are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def submit() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a job by the environment's own spark-submit; a job's name first, then its arguments."""
+    binary = Path(sys.executable).with_name("spark-submit")
+    if not binary.exists():
+        found = shutil.which("spark-submit")
+        assert found, "no spark-submit in the environment"
+        binary = Path(found)
+
+    def run(job: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900):
+        command = [str(binary), "--master", "local[2]"]
+        for key, value in SMALL_SPARK.items():
+            if key != "spark.master":
+                command += ["--conf", f"{key}={value}"]
+        command += [str(ROOT / "jobs" / f"{job}.py"), *arguments]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, **(env or {})}
+        return subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
