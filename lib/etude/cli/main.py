@@ -1,8 +1,9 @@
 """The `etude` command: finds the module of a sub-command and hands over to it.
 
-A sub-command is a module of this package: `demo_corpus.py` is `etude demo-corpus`. It offers `add_parser(subparsers)`,
-which adds its parser, and `run(args) -> int`, which returns the exit status; the first line of its docstring is its line
-in `etude --help`. Only the module of the command that was asked for is imported, so the others cost nothing.
+A sub-command is a module of this package: `demo_corpus.py` is `etude demo-corpus`. It offers
+`add_parser(subparsers)`, which adds its parser, and `run(args) -> int`, which returns the exit status; the first line
+of its docstring is its line in `etude --help`. Only the module of the command that was asked for is imported, so the
+others cost nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,65 @@
+# The door: `make demo` (everything, on made-up data), `make test`. All of it is explained in README.md.
+# PYTHON=python3.12 make setup: with that Python. The environment is .venv; what is made lies in build/.
+
+SHELL := /bin/sh
+PYTHON ?=
+BENCH ?=
+PART ?=
+
+# The environment's own Python and Spark, whatever else is installed.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport SPARK_HOME PYTHONHOME
+
+# $(call needs,FILE): a target whose part isn't written yet says so and fails.
+needs = @test -e "$(1)" || { echo "make $@: $(1) is not here yet" >&2; exit 1; }
+
+.PHONY: help setup demo test test-fast lint bench cluster-test docs clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+
+setup: ## the environment in .venv: packages, Java where there is none, Delta's jars, Horovod
+	@for python in $(or $(PYTHON),$$(sed -n 's/^executable = //p' .venv/pyvenv.cfg 2>/dev/null) python3.11 python3.12 python3); do \
+	  if "$$python" -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then \
+	    exec env PYTHONPATH=lib "$$python" -m etude.environment; fi; \
+	done; \
+	echo "Etude needs Python 3.11 or 3.12 with venv (Debian: apt-get install python3-venv; Fedora: dnf install python3.11;" \
+	  "macOS: brew install python@3.11), or its name: make setup PYTHON=/path/to/python3.11" >&2; exit 1
+
+demo: setup ## the whole pipeline on a synthetic conservatoire: lake and report in build/demo
+	$(call needs,jobs/pipeline.py)
+	$(call needs,lib/etude/cli/demo_corpus.py)
+	etude demo-corpus build/demo/landing
+	spark-submit jobs/pipeline.py --config conf/demo.yaml
+	@echo "report: $(CURDIR)/build/demo/report.html" >&2
+	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_latest LIMIT 10' --config conf/demo.yaml)" >&2
+
+test: lint ## set-up where missing, lint, types and all tests but the cluster's
+	pytest -m "not cluster"
+
+test-fast: setup ## the tests that take no whole job: under 3 minutes
+	pytest -m "not slow and not cluster"
+
+lint: setup ## format, lint and types
+	ruff format --check
+	ruff check
+	mypy
+
+bench: setup ## BENCH=name: one benchmark into build/bench/name.json; without it, all of them
+	$(call needs,$(if $(BENCH),benchmarks/$(BENCH).py,benchmarks))
+	@test -n "$(wildcard benchmarks/*.py)" || { echo "make bench: no benchmark is here yet" >&2; exit 1; }
+	@mkdir -p build/bench
+	@for script in $(or $(BENCH),$(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/[a-z]*.py))))); do \
+	  echo "bench $$script" >&2; python "benchmarks/$$script.py" "build/bench/$$script.json" || exit 1; done
+
+cluster-test: setup ## PART=name: the tests that start cluster parts; without it, all of them
+	$(call needs,tests/cluster$(if $(PART),/test_$(PART).py))
+	pytest -m cluster tests/cluster$(if $(PART),/test_$(PART).py)
+
+docs: setup ## docs/tables.md from the tables' own definitions
+	$(call needs,lib/etude/lake/describe.py)
+	python -m etude.lake.describe docs/tables.md
+
+clean: ## what was made by demo, tests and benchmarks; environment, built wheels and fetched jars stay
+	rm -rf build/demo build/bench build/lake build/tmp build/log spark-warehouse metastore_db derby.log
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
