@@ -1,6 +1,4 @@
-"""Settings of the lake, the Spark session, run selection and evaluation."""
-
-from typing import Literal
+"""Settings of the lake, the Spark session and run selection."""
 
 from pydantic import Field
 
@@ -34,26 +32,3 @@ class InputsSettings(Section):
     """Read factors and splits of this run."""
     train_run_id: str | None = None
     """Read predicted factors of this run."""
-
-
-class EvaluationSettings(Section):
-    """How results are measured."""
-
-    protocol: Literal["none", "strict", "paper"] = "none"
-    """none: every play used, nothing scored; strict: held-out tracks withheld from everything; paper: as the paper did."""
-    k: tuple[int, ...] = (5, 10, 20, 50, 100)
-    """Lengths of the list at which ranking metrics are computed."""
-    seed: int = 1
-    """Seed of the splits."""
-    play_split: Literal["random", "time"] = "random"
-    """How held-out plays are chosen for each user: at random, or the latest ones."""
-    validation_plays: float = Field(0.1, ge=0, lt=0.5)
-    """Share of each user's interactions held out for choosing things."""
-    test_plays: float = Field(0.2, ge=0, lt=0.5)
-    """Share of each user's interactions held out for the final figures."""
-    track_split: Literal["track", "artist", "release_year"] = "track"
-    """Whether cold tracks are drawn by track, by whole artists, or as the newest releases."""
-    validation_tracks: float = Field(0.1, ge=0, lt=0.5)
-    """Share of tracks held out for choosing things (with protocol none only early stopping uses them)."""
-    test_tracks: float = Field(0.2, ge=0, lt=0.5)
-    """Share of tracks held out as cold for the final figures."""

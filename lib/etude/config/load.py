@@ -14,7 +14,8 @@ from yaml import YAMLError
 
 from etude.config.audio import AudioSettings, MelSettings
 from etude.config.base import Section
-from etude.config.lake import EvaluationSettings, InputsSettings, LakeSettings, SparkSettings
+from etude.config.evaluation import EvaluationSettings
+from etude.config.lake import InputsSettings, LakeSettings, SparkSettings
 from etude.config.listening import CatalogueSettings, ListeningSettings
 from etude.config.report import ReportSettings
 from etude.config.topn import TopnSettings
