@@ -1,0 +1,24 @@
+"""The pseudonym that stands for a user id in the lake."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+
+KEY_VARIABLE = "ETUDE_USER_KEY"
+
+
+def pseudonym(raw_id: str, key: bytes) -> str:
+    """HMAC-SHA256 of the id's UTF-8 bytes under `key`, in hex (64 characters).
+
+    >>> pseudonym("u1", b"secret")[:16]
+    '8a629605d37d74d6'
+    """
+    return hmac.new(key, raw_id.encode("utf-8"), hashlib.sha256).hexdigest()
+
+
+def lake_user_id(raw_id: str) -> str:
+    """The id as the lake holds it: the pseudonym where ETUDE_USER_KEY is set, else the id itself."""
+    key = os.environ.get(KEY_VARIABLE)
+    return pseudonym(raw_id, key.encode("utf-8")) if key else raw_id
