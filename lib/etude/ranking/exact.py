@@ -1,0 +1,328 @@
+"""Exact top-N by inner product: tracks in order of their norm, so that a user's search can stop early.
+
+x . y <= |x| |y|, so once |x| times the norm of the next track is under the user's n-th score, no later track can enter
+the list. Factors of listening data are so skewed in length that a few per cent of the tracks are looked at; where they
+are not, the search runs over all blocks and is an ordinary blocked matrix product.
+
+The score of a user and a track is defined one way: the products summed in float64 in factor order, then rounded to
+float32. Matrix products in float32 only choose which tracks to score so: their error is bounded, and a user whose list
+that bound leaves in doubt is searched again with more room. Lists therefore don't depend on batches or blocks, and
+equal scores are broken by the smaller track index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
+
+BATCH = 512
+"""Users searched together: enough for a matrix product at full speed, small enough for the caches."""
+_FIRST_BLOCK = 512
+_LARGEST_BLOCK = 4096
+_SLACK = 8
+"""Tracks kept beyond n, so that float32 rounding at the n-th place is settled without a second search."""
+_SCORED_TOGETHER = 1 << 19
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The tracks that may be recommended, longest factors first; tracks with equal factors share one vector.
+
+    Sharing keeps ties cheap and exact: thousands of tracks with the same factors (unknown artists under the same-artist
+    mean, say) are one column of a matrix product, and can't be told apart by its rounding.
+
+    Attributes:
+        vectors: (V, rank) float32, distinct, by norm descending.
+        norms: (V,) float64: Euclidean length of each vector.
+        starts: (V + 1,) int64: vector v belongs to tracks[starts[v]:starts[v + 1]].
+        tracks: (C,) int32 track indices, without repeats, ascending within a vector.
+        by_track: (C,) int32: places in `tracks`, in the order of ascending track index.
+    """
+
+    vectors: Floats
+    norms: npt.NDArray[np.float64]
+    starts: Longs
+    tracks: Ints
+    by_track: Ints
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    @staticmethod
+    def of(tracks: npt.ArrayLike, factors: npt.ArrayLike) -> Candidates:
+        """Put tracks in order of norm.
+
+        Args:
+            tracks: (C,) integers.
+            factors: (C, rank) numbers.
+
+        Raises:
+            ValueError: lengths differ, a track comes twice, or a factor isn't finite.
+        """
+        idx = np.asarray(tracks, dtype=np.int32)
+        rows = np.ascontiguousarray(factors, dtype=np.float32) + np.float32(0)  # makes -0 the same bytes as 0
+        if rows.ndim != 2 or idx.shape != rows.shape[:1]:
+            raise ValueError(f"{idx.shape} tracks don't fit factors of shape {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise ValueError("factors that aren't finite")
+        as_bytes = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
+        _, first, vector_of = np.unique(as_bytes, return_index=True, return_inverse=True)
+        norms = _norms(rows[first])
+        order = np.argsort(-norms, kind="stable")
+        vector_of = np.argsort(order)[vector_of]
+        grouped = np.lexsort((idx, vector_of))
+        by_track = np.argsort(idx[grouped], kind="stable").astype(np.int32)
+        if (np.diff(idx[grouped][by_track]) == 0).any():
+            raise ValueError("a track comes twice")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(vector_of, minlength=len(order)))])
+        return Candidates(rows[first[order]], norms[order], starts.astype(np.int64), idx[grouped], by_track)
+
+    @cached_property
+    def counts(self) -> Longs:
+        """(V,) how many tracks share each vector."""
+        return np.diff(self.starts)
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Candidates:
+        """The candidates where keep, a mask along `tracks`, is true: filters before ranking stay exact."""
+        vector_of = np.repeat(np.arange(len(self.vectors)), self.counts)
+        return Candidates.of(self.tracks[keep], self.vectors[vector_of[keep]])
+
+    def vector_of(self, tracks: Ints) -> Ints:
+        """Which vector is each track's, int32 of the same shape; -1 where it is no candidate."""
+        if not len(self):
+            return np.full(tracks.shape, -1, dtype=np.int32)
+        ascending = self.tracks[self.by_track]
+        place = np.minimum(np.searchsorted(ascending, tracks), len(self) - 1)
+        vector = np.searchsorted(self.starts, self.by_track[place], side="right") - 1
+        return np.where(ascending[place] == tracks, vector, -1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """(user, track) pairs of a batch of users, without repeats: rows (P,) of the batch, ascending; tracks (P,)."""
+
+    rows: Longs
+    tracks: Ints
+
+    def part(self, start: int, stop: int) -> Pairs:
+        """The pairs of rows start..stop-1, renumbered from 0."""
+        low, high = np.searchsorted(self.rows, (start, stop))
+        return Pairs(self.rows[low:high] - start, self.tracks[low:high])
+
+    def of_rows(self, rows: Longs, height: int) -> Pairs:
+        """The pairs of some (ascending) rows out of `height`, renumbered by their place among those."""
+        place = np.full(height, -1)
+        place[rows] = np.arange(len(rows))
+        mine = place[self.rows] >= 0
+        return Pairs(place[self.rows[mine]], self.tracks[mine])
+
+    def hold(self, rows: Longs, tracks: Ints) -> npt.NDArray[np.bool_]:
+        """Whether each (row, track), given as two (Q,) arrays, is one of the pairs."""
+        return np.isin((rows << 32) + tracks, (self.rows << 32) + self.tracks)
+
+
+NOTHING = Pairs(np.empty(0, np.int64), np.empty(0, np.int32))
+
+
+def top_n(users: Floats, candidates: Candidates, n: int, heard: Pairs = NOTHING) -> tuple[Ints, Floats]:
+    """The n candidates of highest x . y for each user, best first; equal scores by ascending track index.
+
+    Args:
+        users: (U, rank) float32, finite.
+        candidates: what may be listed.
+        n: length of the lists.
+        heard: pairs that may not be listed, without repeats; tracks that are no candidates are ignored.
+
+    Returns:
+        (U, n) int32 track indices and (U, n) float32 scores; where a user has fewer candidates, the row ends with
+        track -1 and score -inf.
+    """
+    users = np.ascontiguousarray(users, dtype=np.float32)
+    tracks = np.full((len(users), n), -1, dtype=np.int32)
+    scores = np.full((len(users), n), -np.inf, dtype=np.float32)
+    if not len(candidates):
+        return tracks, scores
+    for start in range(0, len(users), BATCH):
+        some = slice(start, min(start + BATCH, len(users)))
+        _fill(users[some], candidates, heard.part(some.start, some.stop), tracks[some], scores[some])
+    return tracks, scores
+
+
+def score(users: Floats, vectors: Floats) -> Floats:
+    """The score that defines lists: float64 sum in factor order, rounded to float32.
+
+    Args:
+        users: (U, rank) float32.
+        vectors: (U, m, rank) float32: the vectors to score for each user.
+
+    Returns:
+        (U, m) float32.
+    """
+    wide = np.einsum("umr,ur->um", vectors.astype(np.float64), users.astype(np.float64), optimize=False)
+    return wide.astype(np.float32)
+
+
+def _fill(users: Floats, candidates: Candidates, heard: Pairs, tracks: Ints, scores: Floats) -> None:
+    """Write the lists of one batch into tracks and scores."""
+    n = tracks.shape[1]
+    lengths = _norms(users)
+    # A float32 dot product is within this of the score, whatever the order of summation.
+    error = (users.shape[1] + 4) * 2.0**-24 * 1.01 * lengths * candidates.norms[0] + np.finfo(np.float32).tiny
+    left, room = np.arange(len(users)), n + _SLACK
+    while len(left):
+        room = min(room, len(candidates.vectors))
+        mine = heard.of_rows(left, len(users))
+        found, bound = _search(users[left], lengths[left], error[left], candidates, room, *_used_up(mine, candidates))
+        tracks[left], scores[left] = _listed(candidates, found, _scores_at(users[left], candidates, found), mine, n)
+        # A vector left out has a float32 score of at most `bound`; not even a tie may be left to rounding.
+        sure = (scores[left, n - 1] > bound + error[left]) | (bound == -np.inf) | (room == len(candidates.vectors))
+        left, room = left[~sure], 4 * room
+
+
+def _used_up(heard: Pairs, candidates: Candidates) -> tuple[Longs, Longs]:
+    """Rows and vectors of which the user has heard every track."""
+    size = len(candidates.vectors)
+    codes, times = _heard_vectors(heard, candidates)
+    whole = codes[times == candidates.counts[codes % size]]
+    return whole // size, whole % size
+
+
+def _search(
+    users: Floats,
+    lengths: npt.NDArray[np.float64],
+    error: npt.NDArray[np.float64],
+    candidates: Candidates,
+    room: int,
+    excluded_rows: Longs,
+    excluded: Longs,
+) -> tuple[Ints, npt.NDArray[np.float64]]:
+    """Vectors of each user's `room` best float32 scores (U, room; -1 = none), and the worst of those scores (U,)."""
+    best = np.full((len(users), room), -np.inf, dtype=np.float32)
+    found = np.full((len(users), room), -1, dtype=np.int32)
+    worst = np.full(len(users), -np.inf, dtype=np.float32)
+    order = np.argsort(excluded, kind="stable")
+    excluded_rows, excluded = excluded_rows[order], excluded[order]
+    active, rows, row_of = np.arange(len(users)), users, np.arange(len(users))
+    start, width = 0, max(_FIRST_BLOCK, room)
+    while start < len(candidates.norms):
+        going = lengths[active] * candidates.norms[start] * (1 + 1e-6) >= worst[active] - error[active]
+        if not going.all():
+            active = active[going]
+            if not len(active):
+                break
+            rows = users[active]
+            row_of = np.full(len(users), -1)
+            row_of[active] = np.arange(len(active))
+        stop = min(start + width, len(candidates.norms))
+        block = rows @ candidates.vectors[start:stop].T
+        low, high = np.searchsorted(excluded, (start, stop))
+        at = row_of[excluded_rows[low:high]]
+        block[at[at >= 0], excluded[low:high][at >= 0] - start] = -np.inf
+        _keep_best(block, start, active, best, found, worst)
+        start, width = stop, min(2 * width, _LARGEST_BLOCK)
+    return found, worst.astype(np.float64)
+
+
+def _keep_best(block: Floats, start: int, active: Longs, best: Floats, positions: Ints, worst: Floats) -> None:
+    """Let the block's scores that beat a user's worst kept one into best, positions and worst (changed in place)."""
+    flat = np.flatnonzero(block > worst[active, None])
+    if not len(flat):
+        return
+    rows, columns = np.divmod(flat, block.shape[1])
+    counts = np.bincount(rows, minlength=len(active))
+    touched = np.flatnonzero(counts)
+    slot = np.arange(len(flat)) - np.repeat(np.cumsum(counts[touched]) - counts[touched], counts[touched])
+    row_of = np.empty(len(active), dtype=np.int64)
+    row_of[touched] = np.arange(len(touched))
+    room = best.shape[1]
+    width = room + counts[touched].max()
+    pool = np.full((len(touched), width), -np.inf, dtype=np.float32)
+    where = np.full((len(touched), width), -1, dtype=np.int32)
+    users = active[touched]
+    pool[:, :room], where[:, :room] = best[users], positions[users]
+    pool[row_of[rows], room + slot] = block.ravel()[flat]
+    where[row_of[rows], room + slot] = start + columns
+    chosen = np.argpartition(pool, width - room, axis=1)[:, width - room :]
+    best[users] = np.take_along_axis(pool, chosen, axis=1)
+    positions[users] = np.take_along_axis(where, chosen, axis=1)
+    worst[users] = best[users].min(axis=1)
+
+
+def _scores_at(users: Floats, candidates: Candidates, found: Ints) -> Floats:
+    """Scores of the found vectors (U, m); -inf where none."""
+    scores = np.empty(found.shape, dtype=np.float32)
+    wide = min(found.shape[1], 1024)
+    rows = max(1, _SCORED_TOGETHER // (wide * users.shape[1]))
+    for row in range(0, len(users), rows):
+        for column in range(0, found.shape[1], wide):
+            some = np.s_[row : row + rows, column : column + wide]
+            scores[some] = score(users[row : row + rows], candidates.vectors[found[some]])
+    scores[found < 0] = -np.inf
+    return scores
+
+
+def _listed(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:
+    """The n best tracks (U, n) of the found vectors (U, m) by score, then track; -1 and -inf where there are fewer."""
+    if len(candidates) == len(candidates.vectors):
+        tracks = np.where(found >= 0, candidates.tracks[found], np.int32(-1))
+    else:
+        tracks, scores = _unshare(candidates, found, scores, heard, n)
+    order = np.lexsort((tracks, -scores), axis=1)[:, :n]
+    missing = ((0, 0), (0, n - order.shape[1]))
+    tracks = np.pad(np.take_along_axis(tracks, order, axis=1), missing, constant_values=-1)
+    return tracks, np.pad(np.take_along_axis(scores, order, axis=1), missing, constant_values=-np.inf)
+
+
+def _unshare(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:
+    """From vectors (U, m) to their unheard tracks: (U, m') tracks and scores that hold the n best, unordered."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    found, scores = np.take_along_axis(found, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    codes = np.arange(len(found))[:, None] * len(candidates.vectors) + found
+    heard_in = _look_up(codes, *_heard_vectors(heard, candidates))
+    counts = candidates.counts[found]
+    reached = np.cumsum(np.where(found >= 0, counts - heard_in, 0), axis=1) >= n
+    last = np.take_along_axis(scores, reached.argmax(axis=1)[:, None], axis=1)
+    needed = (found >= 0) & ((scores >= last) | ~reached.any(axis=1, keepdims=True))
+    # A vector's first n unheard tracks are among its first n + (how many of them were heard).
+    flat = np.where(needed, np.minimum(counts, n + heard_in), 0).ravel()
+    within = np.arange(flat.sum()) - np.repeat(np.cumsum(flat) - flat, flat)
+    tracks = candidates.tracks[np.repeat(candidates.starts[found].ravel(), flat) + within]
+    rows = np.repeat(np.arange(len(flat)) // found.shape[1], flat)
+    new = ~heard.hold(rows, tracks)
+    return _rectangle(rows[new], tracks[new], np.repeat(scores.ravel(), flat)[new], len(found))
+
+
+def _rectangle(rows: Longs, tracks: Ints, scores: Floats, height: int) -> tuple[Ints, Floats]:
+    """Flat (row, track, score), rows ascending, as two (height, longest row) arrays filled up with -1 and -inf."""
+    lengths = np.bincount(rows, minlength=height)
+    columns = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    wide_tracks = np.full((height, lengths.max(initial=1)), -1, dtype=np.int32)
+    wide_scores = np.full(wide_tracks.shape, -np.inf, dtype=np.float32)
+    wide_tracks[rows, columns], wide_scores[rows, columns] = tracks, scores
+    return wide_tracks, wide_scores
+
+
+def _heard_vectors(heard: Pairs, candidates: Candidates) -> tuple[Longs, Longs]:
+    """Ascending codes row * V + vector of the vectors of which a user heard tracks, and how many of them."""
+    vectors = candidates.vector_of(heard.tracks)
+    known = vectors >= 0
+    return np.unique(heard.rows[known] * len(candidates.vectors) + vectors[known], return_counts=True)
+
+
+def _look_up(codes: Longs, known: Longs, values: Longs) -> Longs:
+    """The value of each code, 0 where it isn't among the (ascending) known ones."""
+    if not len(known):
+        return np.zeros_like(codes)
+    place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+    return np.where(known[place] == codes, values[place], 0)
+
+
+def _norms(rows: Floats) -> npt.NDArray[np.float64]:
+    return np.sqrt(np.einsum("ir,ir->i", rows, rows, dtype=np.float64))
