@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -34,6 +34,17 @@ _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _Item = TypeVar("_Item")
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line said; `extra` holds the arguments that a job adds to the contract's."""
+
+    settings: Settings
+    batch_date: date
+    run_id: str
+    resume: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class JobRun:
     """What a job's `run` function is given: session, settings, the lake, and a notebook for the ledger."""
@@ -45,7 +56,7 @@ class JobRun:
     ledger: Ledger
     record: RunRecord
     log: logging.Logger
-    resume: bool = False
+    arguments: Arguments
     _metric_frames: list[DataFrame] = field(default_factory=list)
     _metric_rows: list[Metric] = field(default_factory=list)
     _facts: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +71,11 @@ class JobRun:
     def batch_date(self) -> date:
         """The batch (UTC date) this run works for."""
         return self.record.batch_date
+
+    @property
+    def resume(self) -> bool:
+        """Whether the run goes on where an earlier attempt of its run_id stopped."""
+        return self.arguments.resume
 
     def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
         """Rows of a table where every `column=value` holds; the version read goes into the ledger.
@@ -144,16 +160,7 @@ class JobRun:
 
 
 Body = Callable[[JobRun], None]
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What the command line said."""
-
-    settings: Settings
-    batch_date: date
-    run_id: str
-    resume: bool
+MoreArguments = Callable[[argparse.ArgumentParser], None]
 
 
 @dataclass(frozen=True)
@@ -164,18 +171,27 @@ class Outcome:
     line: str
 
 
-def main(name: str, body: Body, sections: Sequence[str], doc: str | None) -> NoReturn:
+def main(
+    name: str, body: Body, sections: Sequence[str], doc: str | None, more_arguments: MoreArguments | None = None
+) -> NoReturn:
     """Run a job as a program: parse, start Spark, run, record, print the JSON line, exit with its status."""
-    outcome = run_program(name, body, sections, doc, sys.argv[1:])
+    outcome = run_program(name, body, sections, doc, sys.argv[1:], more_arguments)
     print(outcome.line, flush=True)
     sys.exit(outcome.exit_code)
 
 
-def run_program(name: str, body: Body, sections: Sequence[str], doc: str | None, argv: Sequence[str]) -> Outcome:
+def run_program(
+    name: str,
+    body: Body,
+    sections: Sequence[str],
+    doc: str | None,
+    argv: Sequence[str],
+    more_arguments: MoreArguments | None = None,
+) -> Outcome:
     """All of `main` but printing and leaving."""
     log = job_logger()
     try:
-        arguments = parse_arguments(name, sections, doc, argv)
+        arguments = parse_arguments(name, sections, doc, argv, more_arguments)
         with spark_session(f"etude {name}", arguments.settings.spark, arguments.settings.lake) as spark:
             return execute(name, body, spark, arguments, log)
     except Exception as error:
@@ -183,8 +199,16 @@ def run_program(name: str, body: Body, sections: Sequence[str], doc: str | None,
         return Outcome(code, json.dumps({"job": name, "status": "failed", "error": one_line(error)}))
 
 
-def parse_arguments(name: str, sections: Sequence[str], doc: str | None, argv: Sequence[str]) -> Arguments:
+def parse_arguments(
+    name: str,
+    sections: Sequence[str],
+    doc: str | None,
+    argv: Sequence[str],
+    more_arguments: MoreArguments | None = None,
+) -> Arguments:
     """The job contract's arguments: --config, --batch-date, --run-id, --resume and section.key=value.
+
+    `more_arguments` may add optional ones of the job's own; they end up in `Arguments.extra`.
 
     Raises:
         SettingsError: an argument or a setting is wrong.
@@ -200,7 +224,11 @@ def parse_arguments(name: str, sections: Sequence[str], doc: str | None, argv: S
     parser.add_argument("--run-id", help="id of the run (default: the batch date if given, else made from the time)")
     parser.add_argument("--resume", action="store_true", help="go on where a run of this id stopped")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over all layers")
-    given = parser.parse_args(argv)
+    contract = {action.dest for action in parser._actions}
+    if more_arguments is not None:
+        more_arguments(parser)
+    given = parser.parse_intermixed_args(argv)
+    extra = {name: value for name, value in vars(given).items() if name not in contract}
     settings = load_settings([*base_layers(), *given.config], given.overrides)
     try:
         batch_date = date.fromisoformat(given.batch_date) if given.batch_date else utc_now().date()
@@ -209,7 +237,7 @@ def parse_arguments(name: str, sections: Sequence[str], doc: str | None, argv: S
     run_id = given.run_id or given.batch_date or f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     if not _RUN_ID.fullmatch(run_id):
         raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -")
-    return Arguments(settings, batch_date, run_id, given.resume)
+    return Arguments(settings, batch_date, run_id, given.resume, extra)
 
 
 def base_layers() -> list[Path]:
@@ -218,8 +246,18 @@ def base_layers() -> list[Path]:
     return [beside] if beside.is_file() else []
 
 
-def execute(name: str, body: Body, spark: SparkSession, arguments: Arguments, log: logging.Logger) -> Outcome:
-    """Run a job's body in a session that is there, under a hold on its batch, with ledger and status file."""
+def execute(
+    name: str,
+    body: Body,
+    spark: SparkSession,
+    arguments: Arguments,
+    log: logging.Logger,
+    outside: Mapping[str, int] | None = None,
+) -> Outcome:
+    """Run a job's body in a session that is there, under a hold on its batch, with ledger and status file.
+
+    `outside` (name -> fingerprint of files outside the lake) is recorded among the run's inputs.
+    """
     settings = arguments.settings
     lake = Lake(spark, settings.lake.root)
     record = RunRecord(
@@ -230,8 +268,9 @@ def execute(name: str, body: Body, spark: SparkSession, arguments: Arguments, lo
         settings=redacted_json(settings),
         package_version=etude.__version__,
         started_at=utc_now(),
+        inputs=dict(outside or {}),
     )
-    job = JobRun(name, spark, settings, lake, Ledger(lake), record, log, arguments.resume)
+    job = JobRun(name, spark, settings, lake, Ledger(lake), record, log, arguments)
     spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", f"job={name} run_id={record.run_id}")
     log.info("job=%s run_id=%s batch_date=%s lake=%s", name, record.run_id, record.batch_date, lake.root)
     lease = storage.join(lake.root, "_locks", f"{record.batch_date}.{record.protocol}.{name}")

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
-from yaml import YAMLError
 
 from etude.config.audio import AudioSettings, MelSettings
 from etude.config.base import Section
 from etude.config.evaluation import EvaluationSettings
 from etude.config.lake import InputsSettings, LakeSettings, SparkSettings
 from etude.config.listening import CatalogueSettings, ListeningSettings
+from etude.config.pipeline import PipelineSettings
 from etude.config.report import ReportSettings
 from etude.config.topn import TopnSettings
 from etude.config.train import TrainSettings
@@ -39,6 +40,7 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     topn: TopnSettings = TopnSettings()
     report: ReportSettings = ReportSettings()
+    pipeline: PipelineSettings = PipelineSettings()
 
 
 def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Settings:
@@ -54,7 +56,7 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
             raise SettingsError(f"'{override}': settings are given as section.key=value")
         try:
             layers.append(OmegaConf.from_dotlist([override]))
-        except (OmegaConfBaseException, YAMLError) as error:
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise SettingsError(f"'{override}': {_first_line(error)}") from error
     try:
         merged = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True) if layers else {}
@@ -67,14 +69,13 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
 
 def _read_layer(file: Path) -> Any:
     try:
-        layer = OmegaConf.load(file)
+        if not isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), dict):
+            raise SettingsError(f"--config {file}: expected sections of settings, such as `lake:`")
+        return OmegaConf.load(file)
     except FileNotFoundError as error:
         raise SettingsError(f"--config {file}: no such file") from error
-    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--config {file}: {_first_line(error)}") from error
-    if not OmegaConf.is_dict(layer):
-        raise SettingsError(f"--config {file}: expected sections of settings, such as `lake:`")
-    return layer
 
 
 def _first_line(error: Exception) -> str:

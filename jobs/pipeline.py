@@ -1,0 +1,84 @@
+"""All stages in one process and one session: ingest, mel, wmf, train, topn and the report.
+
+wmf, train and topn run twice: under the evaluation protocol (run_id with the suffix -eval), for the report's
+figures, and under the protocol none, for the lists that come into force. A stage whose settings and inputs are those
+of its last succeeded run under the same run_id is skipped. --from and --to name the first and the last stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+from etude.errors import EtudeError
+from etude.job import JobRun, execute, main
+from etude.pipeline import STAGES, Step, fingerprint, has_audio, has_features, plan, up_to_date
+from etude.report.facts import Line
+from etude.report.gather import sample_lists
+
+SECTIONS = (
+    *("lake", "spark", "listening", "catalogue", "audio", "mel", "wmf", "evaluation", "train", "topn", "report"),
+    "pipeline",
+)
+
+
+def run(job: JobRun) -> None:
+    """Run what is not up to date, step after step; the first failure ends the pipeline with its exit status."""
+    steps = plan(job.arguments, job.arguments.extra["from"], job.arguments.extra["to"])
+    done: dict[str, str] = {}
+    for step in job.progress(steps, "stages", len(steps)):
+        done[f"{step.stage} {step.arguments.run_id}"] = run_step(job, step)
+        job.note("stages", done)
+    if steps[-1].stage in ("topn", "report"):
+        print_samples(job)
+
+
+def run_step(job: JobRun, step: Step) -> str:
+    """Run one stage unless there is nothing for it to do; returns what became of it."""
+    outside = fingerprint(step.stage, step.arguments.settings, job.batch_date)
+    if up_to_date(step, job.ledger, outside):
+        job.log.info("stage=%s run_id=%s skipped: up to date", step.stage, step.arguments.run_id)
+        return "up to date"
+    if step.stage == "mel" and not has_audio(job.settings, job.lake):
+        job.log.info("stage=mel skipped: no audio.manifest, no audio.root and no audio_uri in tracks")
+        return "no audio"
+    if step.stage == "train" and not has_features(job.lake):
+        job.log.info("stage=train skipped: no track has sound, artist, year or tags")
+        return "no features"
+    outcome = execute(step.stage, import_module(step.stage).run, job.spark, step.arguments, job.log, outside)
+    if outcome.exit_code:
+        error = EtudeError(f"{step.stage} (run {step.arguments.run_id}) failed; its own line above says why")
+        error.exit_code = outcome.exit_code
+        raise error
+    return "done"
+
+
+def print_samples(job: JobRun) -> None:
+    """Print the head of a few users' lists; the JSON line stays the last line on standard output."""
+    settings = job.settings.report.model_copy(
+        update={"sample_users": job.settings.pipeline.samples, "sample_length": 3}
+    )
+    for sample in sample_lists(job.lake, job.run_id, settings):
+        liked = sample.played[0] if sample.played else None
+        print(
+            f"user {sample.user_idx}, who plays {named(liked)} most, may like:" if liked else f"user {sample.user_idx}:"
+        )
+        for position, line in enumerate(sample.recommended, start=1):
+            print(f"  {position}. {named(line)} ({line.source}, score {line.score:.3f})")
+
+
+def named(line: Line) -> str:
+    """A track as a person calls it."""
+    return (
+        f"{line.title or line.track_id} by {line.artist_name}" if line.artist_name else str(line.title or line.track_id)
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The stages to run."""
+    parser.add_argument("--from", choices=STAGES, default=STAGES[0], help="first stage (default: %(default)s)")
+    parser.add_argument("--to", choices=STAGES, default=STAGES[-1], help="last stage (default: %(default)s)")
+
+
+if __name__ == "__main__":
+    main("pipeline", run, SECTIONS, __doc__, add_arguments)
