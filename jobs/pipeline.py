@@ -64,7 +64,7 @@ def print_samples(job: JobRun) -> None:
             f"user {sample.user_idx}, who plays {named(liked)} most, may like:" if liked else f"user {sample.user_idx}:"
         )
         for position, line in enumerate(sample.recommended, start=1):
-            print(f"  {position}. {named(line)} ({line.source}, score {line.score:.3f})")
+            print(f"  {position}. {named(line)} ({line.source}, score {line.number:.3f})")
 
 
 def named(line: Line) -> str:

@@ -1,0 +1,172 @@
+"""A real Spark standalone cluster on this machine: a master and workers as processes with own work directories.
+
+    python cluster/standalone.py --workers 2 --cores 1 --memory 3g
+
+prints the master's URL and runs until it is interrupted. Executors use a Python environment of their own, which has
+Etude's dependencies but not Etude: whatever they run of it has travelled with the job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+HOST = "127.0.0.1"
+_START_LIMIT_S = 90.0
+
+
+@dataclass
+class Cluster:
+    """A running cluster."""
+
+    master: str
+    spark_home: Path
+    executor_python: Path
+    workers: list[subprocess.Popen] = field(default_factory=list)
+
+    def submit_arguments(self, executor_memory: str = "1500m") -> list[str]:
+        """What spark-submit needs to run a job here."""
+        return [
+            *("--master", self.master),
+            *("--conf", f"spark.executor.memory={executor_memory}"),
+            *("--conf", f"spark.driver.host={HOST}"),
+            *("--conf", f"spark.driver.bindAddress={HOST}"),
+            *("--conf", f"spark.pyspark.python={self.executor_python}"),
+            *("--conf", f"spark.pyspark.driver.python={sys.executable}"),
+        ]
+
+    def executors(self) -> list[psutil.Process]:
+        """The executors' Java processes, oldest first."""
+        found = [
+            child
+            for worker in self.workers
+            for child in psutil.Process(worker.pid).children()
+            if any("CoarseGrainedExecutorBackend" in word for word in child.cmdline())
+        ]
+        return sorted(found, key=lambda process: process.create_time())
+
+
+@contextmanager
+def standalone(folder: Path, workers: int = 2, cores: int = 1, memory: str = "3g") -> Iterator[Cluster]:
+    """Start a cluster whose files lie in `folder`; everything is stopped at the end.
+
+    Raises:
+        TimeoutError: the workers have not registered within 90 s; the logs lie in `folder`.
+    """
+    import pyspark
+
+    home = Path(pyspark.__file__).parent
+    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": HOST, "SPARK_DAEMON_MEMORY": "256m"}
+    port, master_ui, *worker_uis = _free_ports(2 + workers)
+    cluster = Cluster(f"spark://{HOST}:{port}", home, executor_environment(folder / "python"))
+    started: list[subprocess.Popen] = []
+
+    def launch(name: str, main_class: str, *arguments: str) -> subprocess.Popen:
+        log = (folder / f"{name}.log").open("wb")
+        command = [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{main_class}", *arguments]
+        work = folder / name
+        work.mkdir(parents=True)
+        process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log, start_new_session=True)
+        started.append(process)
+        return process
+
+    try:
+        ports = ["--port", str(port), "--webui-port", str(master_ui)]
+        launch("master", "master.Master", "--host", HOST, *ports)
+        _await_workers(master_ui, 0, folder)
+        for number, ui in enumerate(worker_uis, start=1):
+            size = ["--cores", str(cores), "--memory", memory, "--webui-port", str(ui)]
+            place = ["--host", HOST, "--work-dir", str(folder / f"worker-{number}")]
+            cluster.workers.append(launch(f"worker-{number}", "worker.Worker", *place, *size, cluster.master))
+        _await_workers(master_ui, workers, folder)
+        yield cluster
+    finally:
+        for process in reversed(started):
+            _stop(process)
+
+
+def executor_environment(folder: Path) -> Path:
+    """A Python environment that sees this one's packages but not its editable installs; returns its interpreter."""
+    venv.create(folder, symlinks=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    # Folders named in a .pth file join sys.path, but the .pth files inside them (editable installs) are not followed.
+    (folder / "lib" / version / "site-packages" / "dependencies.pth").write_text("\n".join(packages) + "\n")
+    return folder / "bin" / "python"
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind((HOST, 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _await_workers(master_ui: int, count: int, folder: Path) -> None:
+    """Ask the master's status page until it answers with that many living workers."""
+    limit = time.monotonic() + _START_LIMIT_S
+    while _living_workers(master_ui) < count:
+        if time.monotonic() > limit:
+            raise TimeoutError(
+                f"the master counts fewer than {count} workers after {_START_LIMIT_S:.0f} s: see {folder}"
+            )
+        time.sleep(0.5)
+
+
+def _living_workers(master_ui: int) -> int:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{master_ui}/json/", timeout=5) as answer:
+            return int(json.load(answer)["aliveworkers"])
+    except OSError:
+        return -1
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """End a process and its children (a worker's executors are in groups of their own)."""
+    try:
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.terminate()
+    for member in psutil.wait_procs(family, timeout=10)[1]:
+        member.kill()
+    process.wait()
+
+
+def main() -> None:
+    """Run a cluster until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=1, help="cores a worker (default: %(default)s)")
+    parser.add_argument("--memory", default="3g", help="memory a worker offers (default: %(default)s)")
+    given = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="etude-cluster-") as folder,
+        standalone(Path(folder), given.workers, given.cores, given.memory) as cluster,
+    ):
+        print("spark-submit", *cluster.submit_arguments(), "jobs/pipeline.py ...", flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()
