@@ -102,6 +102,10 @@ class JobRun:
         """Upsert `rows` by the table's key."""
         self.record.outputs[table] = self.lake.merge(table, rows)
 
+    def delete(self, table: str, keys: DataFrame) -> None:
+        """Remove the rows whose key stands in `keys`."""
+        self.record.outputs[table] = self.lake.delete(table, keys)
+
     def upstream(self, job: str) -> str:
         """run_id of the earlier stage's run that this run builds on (see Ledger.upstream); remembered."""
         if job not in self.record.upstream:

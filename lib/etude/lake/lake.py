@@ -112,6 +112,18 @@ class Lake:
         _retry_conflicts(merge.execute)()
         return self._written(table)
 
+    def delete(self, table: str, keys: DataFrame) -> int:
+        """Remove the rows whose key stands in `keys`, in one commit. Returns the new Delta version."""
+        condition = " AND ".join(f"old.`{column}` = gone.`{column}`" for column in TABLES[table].key)
+        deletion = (
+            DeltaTable.forPath(self.spark, self.uri(table))
+            .alias("old")
+            .merge(keys.select(*TABLES[table].key).distinct().alias("gone"), condition)
+            .whenMatchedDelete()
+        )
+        _retry_conflicts(deletion.execute)()
+        return self._written(table)
+
     def create(self, table: str) -> None:
         """Create the table with its comments and constraints, if it isn't there."""
         if self.exists(table):
