@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from etude.ranking import exact
-from etude.ranking.exact import NOTHING, Candidates, Pairs, top_n
+from etude.ranking.candidates import NOTHING, Candidates, Pairs
+from etude.ranking.exact import top_n
 
 
 def pairs(lists):

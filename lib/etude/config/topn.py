@@ -10,11 +10,15 @@ from etude.config.base import Section
 class TopnSettings(Section):
     """Top-N lists."""
 
-    n: int = Field(100, ge=1)
+    n: int = Field(100, ge=1, le=10_000)
     """Length of each user's list."""
     exclude_heard: bool = True
-    """Leave out tracks the user has training plays of."""
+    """Leave out tracks the user has training plays of (protocol paper: never)."""
     cold_calibration: Literal["none", "norm"] = "norm"
-    """norm: scale predicted factors so that validation tracks' length matches that of warm ones."""
+    """norm: scale predicted factors so that, over validation tracks, they are as long as the factors they predict."""
     cold_share: float | None = Field(None, ge=0, le=1)
-    """Least share of each list kept for cold tracks; null means no quota."""
+    """Least share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
+    broadcast_mb: int = Field(2048, ge=1)
+    """Largest size in MB of the candidates' factors; every Python worker of the job holds a copy."""
+    users_per_task: int = Field(20_000, ge=1)
+    """How many users' lists one task makes; more tasks where there are more cores than that gives."""

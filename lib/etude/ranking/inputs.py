@@ -1,0 +1,136 @@
+"""From the lake's rows to what ranking needs: plays that count, plays to be found again, and factors as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude.errors import DataCheckError
+from etude.ranking.candidates import Floats, Ints, Longs
+
+SPLITS = ("", "train", "validation", "test")
+"""What the numbers of `TrackFacts.split` mean: places here."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """tracks (N,) int32, ascending, and their factors (N, rank) float32."""
+
+    tracks: Ints
+    rows: Floats
+
+    def among(self, wanted: Ints) -> Factors:
+        """The factors of those of the wanted tracks that have any."""
+        mine = np.isin(self.tracks, wanted)
+        return Factors(self.tracks[mine], self.rows[mine])
+
+    def scaled(self, by: float) -> Factors:
+        """All factors `by` times as long."""
+        return Factors(self.tracks, self.rows * np.float32(by))
+
+
+@dataclass(frozen=True)
+class TrackFacts:
+    """What is known of every track, by track index.
+
+    Attributes:
+        plays: (T,) int64 training plays.
+        artist: (T,) int64, the same number for the same artist; 0 = unknown.
+        split: (T,) uint8, a place in SPLITS.
+    """
+
+    plays: Longs
+    artist: Longs
+    split: npt.NDArray[np.uint8]
+
+    def of_split(self, name: str) -> Ints:
+        """Indices of the split's tracks."""
+        return np.flatnonzero(self.split == SPLITS.index(name)).astype(np.int32)
+
+
+def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
+    """user_idx, track_idx, play_count that the factors were fitted to.
+
+    Protocols none and paper withhold nothing; strict withholds listed plays and all plays of held-out tracks.
+    """
+    plays = interactions.select("user_idx", "track_idx", "play_count")
+    if protocol != "strict":
+        return plays
+    held_plays = splits.where("kind = 'play'").select("user_idx", "track_idx")
+    held_tracks = splits.where("kind = 'track' AND split <> 'train'").select("track_idx")
+    return plays.join(held_plays, ["user_idx", "track_idx"], "left_anti").join(held_tracks, "track_idx", "left_anti")
+
+
+def relevant_plays(interactions: DataFrame, splits: DataFrame) -> DataFrame:
+    """user_idx, track_idx of test plays: listed ones, and all plays of test tracks. Validation is for choosing only."""
+    tracks = splits.where("kind = 'track' AND split = 'test'").select("track_idx")
+    of_tracks = interactions.join(tracks, "track_idx").select("user_idx", "track_idx")
+    return splits.where("kind = 'play' AND split = 'test'").select("user_idx", "track_idx").union(of_tracks).distinct()
+
+
+def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> TrackFacts:
+    """Collect one row a track: a few numbers each, fewer bytes than the candidates' factors.
+
+    Args:
+        tracks: track_idx, artist_id.
+        training: track_idx, play_count.
+        splits: the rows of `splits`.
+    """
+    plays = training.groupBy("track_idx").agg(F.sum("play_count").alias("plays"))
+    place = F.array_position(F.array(*(F.lit(name) for name in SPLITS)), F.col("split")) - 1
+    roles = splits.where("kind = 'track'").select("track_idx", place.cast("tinyint").alias("split"))
+    rows = (
+        tracks.join(plays, "track_idx", "left")
+        .join(roles, "track_idx", "left")
+        .select(
+            "track_idx",
+            F.coalesce("plays", F.lit(0)).alias("plays"),
+            F.when(F.col("artist_id").isNotNull(), F.xxhash64("artist_id")).otherwise(0).alias("artist"),
+            F.coalesce("split", F.lit(0)).alias("split"),
+        )
+        .toArrow()
+    )
+    track_idx = rows.column("track_idx").to_numpy()
+    size = int(track_idx.max(initial=-1)) + 1
+    facts = TrackFacts(np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(size, np.uint8))
+    facts.plays[track_idx] = rows.column("plays").to_numpy()
+    facts.artist[track_idx] = rows.column("artist").to_numpy()
+    facts.split[track_idx] = rows.column("split").to_numpy()
+    return facts
+
+
+def collect_factors(frame: DataFrame, rank: int) -> Factors:
+    """The rows (track_idx, factors) as arrays on the driver; check their size first.
+
+    Raises:
+        DataCheckError: factors of another length than `rank`, not finite, or of a track twice.
+    """
+    table = frame.select("track_idx", "factors").toArrow().sort_by("track_idx").combine_chunks()
+    tracks = table.column("track_idx").to_numpy().astype(np.int32)
+    lists = table.column("factors")
+    rows = lists.combine_chunks().flatten().to_numpy() if len(tracks) else np.empty(0, np.float32)
+    if len(rows) != len(tracks) * rank or set(np.unique(lists.combine_chunks().value_lengths())) - {rank}:
+        raise DataCheckError(f"track factors of other lengths than the users' {rank}")
+    if not np.isfinite(rows).all():
+        raise DataCheckError("track factors that aren't finite")
+    if (np.diff(tracks) == 0).any():
+        raise DataCheckError("two rows of factors for one track")
+    return Factors(tracks, rows.reshape(-1, rank))
+
+
+def check_size(tracks: int, rank: int, limit_mb: int) -> None:
+    """See that the candidates' factors may be sent to every worker.
+
+    Raises:
+        DataCheckError: they are larger than the limit.
+    """
+    size = tracks * rank * 4 / 2**20
+    if size > limit_mb:
+        raise DataCheckError(
+            f"{tracks} rows of {rank} track factors are {size:.0f} MB, more than topn.broadcast_mb={limit_mb}; "
+            "every Python worker would hold a copy: give them the memory and raise it, or lower wmf.rank"
+        )

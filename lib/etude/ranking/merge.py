@@ -1,0 +1,61 @@
+"""Lists of disjoint sets of tracks put together: the best of a union are among the best of its parts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from etude.ranking.candidates import Floats, Ints
+
+List = tuple[Ints, Floats]
+"""Tracks and scores, both (U, n), as `top_n` gives them: best first, -1 and -inf where there are fewer."""
+
+
+def merge(parts: list[List], n: int) -> List:
+    """The n best of all parts, by score descending, then track ascending.
+
+    A part's list must be its n best, or all it has.
+    """
+    tracks = np.concatenate([part[0] for part in parts], axis=1)
+    scores = np.concatenate([part[1] for part in parts], axis=1)
+    order = np.lexsort((tracks, -scores), axis=1)[:, :n]
+    missing = ((0, 0), (0, n - order.shape[1]))
+    tracks = np.pad(np.take_along_axis(tracks, order, axis=1), missing, constant_values=-1)
+    return tracks, np.pad(np.take_along_axis(scores, order, axis=1), missing, constant_values=-np.inf)
+
+
+def merge_with_quota(warm: List, cold: List, n: int, cold_share: float) -> List:
+    """The best list of warm and cold tracks in which, for every k, at least cold_share k of the first k are cold.
+
+    Shares are rounded down to whole places, and end where there are no more cold tracks. Places are filled from the
+    front, each by the better of the next warm and the next cold track, unless only a cold one keeps the share: so the
+    share holds on every screen of the list, and scores needn't descend.
+
+    Args:
+        warm: (U, m) lists of warm tracks: the n best, or all there are.
+        cold: the same of cold tracks.
+        n: length of the lists.
+        cold_share: 0 to 1; 0 is `merge`.
+    """
+    users = np.arange(len(warm[0]))
+    warm, cold = _with_an_end(warm), _with_an_end(cold)
+    tracks = np.full((len(users), n), -1, dtype=np.int32)
+    scores = np.full((len(users), n), -np.inf, dtype=np.float32)
+    taken = np.zeros(len(users), dtype=np.int64)
+    for place in range(n):
+        next_warm = users, np.minimum(place - taken, warm[0].shape[1] - 1)
+        next_cold = users, np.minimum(taken, cold[0].shape[1] - 1)
+        w_track, w_score = warm[0][next_warm], warm[1][next_warm]
+        c_track, c_score = cold[0][next_cold], cold[1][next_cold]
+        due = taken < np.floor(cold_share * (place + 1) + 1e-9)
+        better = (c_score > w_score) | ((c_score == w_score) & (c_track < w_track))
+        cold_next = (c_track >= 0) & (due | better | (w_track < 0))
+        tracks[:, place] = np.where(cold_next, c_track, w_track)
+        scores[:, place] = np.where(cold_next, c_score, w_score)
+        taken += cold_next
+    return tracks, scores
+
+
+def _with_an_end(part: List) -> List:
+    """The list with one empty place more."""
+    end = ((0, 0), (0, 1))
+    return np.pad(part[0], end, constant_values=-1), np.pad(part[1], end, constant_values=-np.inf)

@@ -1,0 +1,217 @@
+"""Who ranks what: the model, its baselines and its bound, under each protocol.
+
+- none: candidates are the tracks with fitted factors (warm) and, with predicted factors, all other tracks (cold).
+  Nothing is measured.
+- strict: warm tracks and the test tracks (cold: nothing but their content is known). Validation tracks, and tracks that
+  nobody in the log played, are no candidates: the lists that are written are the lists that are measured.
+- paper: the test tracks only, nothing excluded; WMF and popularity saw their plays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from etude.config.evaluation import EvaluationSettings
+from etude.config.topn import TopnSettings
+from etude.ranking.candidates import Candidates, Ints, Longs, norms_of
+from etude.ranking.inputs import Factors, TrackFacts
+from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_tracks
+
+HEAD_SHARE = 0.8
+"""head: the most played tracks that together hold this share of the training plays."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Everything that plans are made of.
+
+    Attributes:
+        fitted: factors of the tracks WMF was fitted to (origin fit or fold_in).
+        held_out: factors of withheld tracks, folded in for evaluation only.
+        predicted: what the network predicts, for any track; None without a train run.
+        facts: what is known of every track.
+        model: name of the network, for the table `metrics`.
+        seed: its seed.
+    """
+
+    fitted: Factors
+    held_out: Factors
+    predicted: Factors | None
+    facts: TrackFacts
+    model: str = "model"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scales:
+    """By how much predicted factors and the same-artist mean are lengthened for the mixed list."""
+
+    predicted: float
+    same_artist: float
+
+
+def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, Scales]:
+    """Lay out candidates, models and slices for the protocol."""
+    protocol = evaluation.protocol
+    part_of = _parts(known, protocol)
+    truth, mean = _truth(known), same_artist(known)
+    scales = Scales(1.0, 1.0)
+    if topn.cold_calibration == "norm":
+        scales = Scales(*(cold_scale(truth, cold, known.facts) for cold in (known.predicted, mean)))
+    final = _final(known, part_of, scales.predicted)
+    others: tuple[Model, ...] = ()
+    if protocol != "none":
+        cold = {"same_artist": mean.scaled(scales.same_artist), "true_factors": truth}
+        others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(final, cold, part_of))
+    plan = Plan(
+        final=final,
+        fallback=_candidates(_popularity(known.facts.plays), _listed_by_popularity(part_of, protocol)),
+        n=topn.n,
+        cold_share=topn.cold_share or 0.0,
+        models=(final, *others) if others else (),
+        cuts=tuple(sorted(set(evaluation.k))) if others else (),
+        part_of=part_of,
+        bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
+    )
+    return plan, scales
+
+
+def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> float:
+    """Mean length of the validation tracks' factors over that of their guesses; 1 where there are none to compare.
+
+    Guesses shrink towards the mean; without this, cold tracks hardly surface among warm ones. One number for all
+    tracks, so the order of cold tracks among themselves stays.
+    """
+    if guess is None:
+        return 1.0
+    both = np.intersect1d(np.intersect1d(truth.tracks, guess.tracks), facts.of_split("validation"))
+    long, short = norms_of(truth.among(both).rows).sum(), norms_of(guess.among(both).rows).sum()
+    return float(long / short) if long > 0 and short > 0 else 1.0
+
+
+def same_artist(known: Known) -> Factors:
+    """For each held-out track the mean factors of its artist's training tracks.
+
+    Where the artist is unknown or has none, the mean of all training tracks.
+    """
+    facts, fitted = known.facts, known.fitted
+    held_out = np.union1d(facts.of_split("validation"), facts.of_split("test"))
+    training = fitted.among(np.setdiff1d(fitted.tracks, held_out))
+    if not len(training.tracks):
+        return Factors(held_out, np.zeros((len(held_out), fitted.rows.shape[1]), np.float32))
+    order = np.argsort(facts.artist[training.tracks], kind="stable")
+    artists, starts, counts = np.unique(facts.artist[training.tracks][order], return_index=True, return_counts=True)
+    rows = training.rows[order].astype(np.float64)
+    means = np.add.reduceat(rows, starts, axis=0) / counts[:, None]
+    wanted = facts.artist[held_out]
+    place = np.minimum(np.searchsorted(artists, wanted), len(artists) - 1)
+    known_artist = (artists[place] == wanted) & (wanted != 0)
+    return Factors(held_out, np.where(known_artist[:, None], means[place], rows.mean(axis=0)).astype(np.float32))
+
+
+def head(plays: Longs, tracks: Ints) -> Ints:
+    """Those of the tracks that are head tracks: most played first (ties: smaller index) until HEAD_SHARE is reached."""
+    order = tracks[np.lexsort((tracks, -plays[tracks]))]
+    before = np.cumsum(plays[order]) - plays[order]
+    return order[before < HEAD_SHARE * plays[tracks].sum()]
+
+
+def _truth(known: Known) -> Factors:
+    tracks = np.concatenate([known.fitted.tracks, known.held_out.tracks])
+    order = np.argsort(tracks, kind="stable")
+    return Factors(tracks[order], np.concatenate([known.fitted.rows, known.held_out.rows])[order])
+
+
+def _parts(known: Known, protocol: str) -> np.ndarray:
+    """(T,) uint8: which part each track belongs to."""
+    part_of = np.full(len(known.facts.plays), NO_PART, dtype=np.uint8)
+    if protocol == "none":
+        if known.predicted is not None:
+            part_of[known.predicted.tracks] = PARTS.index("cold")
+        part_of[known.fitted.tracks] = PARTS.index("warm")
+        return part_of
+    if protocol == "strict":
+        part_of[known.fitted.tracks] = PARTS.index("tail")
+        part_of[head(known.facts.plays, known.fitted.tracks)] = PARTS.index("head")
+    part_of[known.facts.of_split("test")] = PARTS.index("cold")
+    return part_of
+
+
+def _final(known: Known, part_of: np.ndarray, scale: float) -> Model:
+    """The model whose lists are written: fitted factors for warm tracks, predicted ones for cold tracks."""
+    factors = dict.fromkeys(("head", "tail", "warm"), known.fitted)
+    slices = _measurable(part_of)
+    if known.predicted is None:
+        # Without a network nothing can be said of cold tracks, so it isn't measured on them either.
+        alone = tuple(name for name in slices if name != "cold")
+        return Model("wmf", "factors", _part_candidates(factors, part_of), alone)
+    factors["cold"] = known.predicted.scaled(scale)
+    return Model(known.model, "factors", _part_candidates(factors, part_of), slices, known.seed)
+
+
+def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Model, ...]:
+    """Baselines that know nothing of a user's taste, on every slice."""
+    everything = np.arange(len(part_of), dtype=np.int32)
+    random = Factors(everything, random_tracks(seed, everything))
+
+    def parts(factors: Factors) -> dict[str, Candidates]:
+        return _part_candidates(dict.fromkeys(PARTS, factors), part_of)
+
+    slices = _measurable(part_of)
+    return (
+        Model("random", "random", parts(random), slices, seed),
+        Model("popularity", "ones", parts(_popularity(facts.plays)), slices),
+        Model("artist_popularity", "ones", parts(_popularity(_artist_plays(facts))), slices),
+    )
+
+
+def _with_cold(final: Model, cold: dict[str, Factors], part_of: np.ndarray) -> tuple[Model, ...]:
+    """The final model with other factors for cold tracks, on the slices where that makes a difference."""
+    warm = {part: candidates for part, candidates in final.parts.items() if part != "cold"}
+    slices = tuple(name for name in _measurable(part_of) if "cold" in SLICES[name])
+    return tuple(
+        Model(name, "factors", {**warm, **_part_candidates({"cold": factors}, part_of)}, slices)
+        for name, factors in cold.items()
+    )
+
+
+def _measurable(part_of: np.ndarray) -> tuple[str, ...]:
+    """Slices that have candidates."""
+    there = {PARTS[number] for number in np.unique(part_of) if number != NO_PART}
+    return tuple(name for name, parts in SLICES.items() if there & set(parts))
+
+
+def _part_candidates(factors: dict[str, Factors], part_of: np.ndarray) -> dict[str, Candidates]:
+    """The candidates of each part that has any."""
+    found = {}
+    for part, rows in factors.items():
+        members = np.flatnonzero(part_of == PARTS.index(part))
+        if len(members):
+            found[part] = _candidates(rows, members)
+    return found
+
+
+def _candidates(factors: Factors, tracks: np.ndarray) -> Candidates:
+    some = factors.among(tracks)
+    return Candidates.of(some.tracks, some.rows)
+
+
+def _popularity(plays: Longs) -> Factors:
+    """Each track's share of all plays, as factors of rank 1."""
+    share = plays / max(plays.sum(), 1)
+    return Factors(np.arange(len(plays), dtype=np.int32), share.astype(np.float32)[:, None])
+
+
+def _artist_plays(facts: TrackFacts) -> Longs:
+    """Plays of the artist's tracks; a track of unknown artist stands for itself."""
+    _, artist_of = np.unique(facts.artist, return_inverse=True)
+    by_artist = np.bincount(artist_of, weights=facts.plays).astype(np.int64)
+    return np.where(facts.artist == 0, facts.plays, by_artist[artist_of])
+
+
+def _listed_by_popularity(part_of: np.ndarray, protocol: str) -> np.ndarray:
+    """Candidates of the lists for users without factors: warm tracks, or under paper the test tracks."""
+    cold = part_of == PARTS.index("cold")
+    return np.flatnonzero(cold if protocol == "paper" else (part_of != NO_PART) & ~cold)

@@ -1,0 +1,190 @@
+"""Ranking spread over Spark: the plan is broadcast, users come in partitions, each list is made by one task.
+
+A task hands on one row a user, then one row for each model and slice with its sums, then one row with its counts. The
+frame is kept on disk, since it is read twice: for the lists, and for the sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, fields
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import StorageLevel, TaskContext
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude.lake.metrics import Metric
+from etude.ranking.candidates import Floats, Pairs
+from etude.ranking.plan import Plan
+from etude.ranking.sums import figures, seen_within
+from etude.ranking.task import SOURCES, Checks, Task, Users
+
+_USERS_TOGETHER = 2048
+_SCHEMA = """user_idx int, tracks array<int>, scores array<float>, sources array<int>,
+    model string, slice string, task int, sums array<double>, seen binary"""
+_CHECKS = "checks"
+
+
+def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: DataFrame) -> DataFrame:
+    """One row a user: user_idx, factors (null where none), heard and relevant (arrays of track_idx, null where none).
+
+    Args:
+        users: user_idx of everybody who gets a list.
+        factors: user_idx, factors.
+        heard: user_idx, track_idx that may not be listed, without repeats.
+        relevant: user_idx, track_idx that a good list holds, without repeats.
+    """
+    rows = users.select("user_idx").join(factors.select("user_idx", "factors"), "user_idx", "left")
+    for name, pairs in (("heard", heard), ("relevant", relevant)):
+        lists = pairs.groupBy("user_idx").agg(F.collect_list("track_idx").alias(name))
+        rows = rows.join(lists, "user_idx", "left")
+    return rows.select("user_idx", "factors", "heard", "relevant")
+
+
+def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
+    """Rank every user of `user_rows`; the frame is persisted, and to be unpersisted by the caller.
+
+    Args:
+        rows: see `user_rows`.
+        plan: what to rank.
+        rank: length of the users' factors.
+        tasks: number of partitions.
+    """
+    shared = rows.sparkSession.sparkContext.broadcast(plan)
+
+    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        task = Task(shared.value)
+        for batch in batches:
+            for start in range(0, batch.num_rows, _USERS_TOGETHER):
+                users = _users(batch.slice(start, _USERS_TOGETHER), rank)
+                yield _list_rows(users, *task.rank(users))
+        context = TaskContext.get()
+        yield _sum_rows(task, context.partitionId() if context else 0)
+
+    # In order of user_idx, so that a task's batches, and with them the sums' last digits, are the same in a rerun.
+    ordered = rows.repartition(tasks, "user_idx").sortWithinPartitions("user_idx")
+    return ordered.mapInArrow(work, _SCHEMA).persist(StorageLevel.DISK_ONLY)
+
+
+def list_rows(done: DataFrame, track_ids: DataFrame) -> DataFrame:
+    """user_idx, position, track_id, score, source of every list.
+
+    Args:
+        done: see `ranked`.
+        track_ids: track_idx, track_id of the candidates.
+    """
+    names = F.array(*(F.lit(name) for name in SOURCES))
+    places = done.where(F.col("user_idx").isNotNull()).select(
+        "user_idx", F.posexplode(F.arrays_zip("tracks", "scores", "sources")).alias("place", "listed")
+    )
+    return places.join(
+        F.broadcast(track_ids.select(F.col("track_idx").alias("listed_track"), "track_id")),
+        F.col("listed.tracks") == F.col("listed_track"),
+    ).select(
+        "user_idx",
+        (F.col("place") + 1).alias("position"),
+        "track_id",
+        F.col("listed.scores").alias("score"),
+        F.get(names, F.col("listed.sources")).alias("source"),
+    )
+
+
+def checks(done: DataFrame) -> Checks:
+    """What all tasks counted."""
+    totals = [F.sum(F.get("sums", F.lit(i))).cast("bigint").alias(f.name) for i, f in enumerate(fields(Checks))]
+    row = done.where(F.col("model") == _CHECKS).agg(*totals).first()
+    return Checks(*(value or 0 for value in row or ()))
+
+
+def measured(done: DataFrame, plan: Plan) -> list[Metric]:
+    """Every figure of the plan's models: a few rows a model, slice and k."""
+    totals = (
+        done.where(F.col("user_idx").isNull() & (F.col("model") != _CHECKS))
+        .groupBy("model", "slice")
+        .applyInPandas(_add_up(plan.cuts), "model string, slice string, sums array<double>, seen array<bigint>")
+    )
+    of = {(row["model"], row["slice"]): row for row in totals.collect()}  # one row a model and slice
+    found: list[Metric] = []
+    for model in plan.models:
+        for name in model.slices:
+            row = of[model.name, name]
+            found += figures(plan, model, name, np.array(row["sums"]), np.array(row["seen"]))
+    return found
+
+
+def _add_up(cuts: tuple[int, ...]) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def add_up(parts: pd.DataFrame) -> pd.DataFrame:
+        parts = parts.sort_values("task")
+        seen = np.minimum.reduce([np.frombuffer(part, dtype=np.uint8) for part in parts["seen"]])
+        sums = np.sum(np.stack(list(parts["sums"])), axis=0)
+        first = parts.iloc[0]
+        rows = {"model": [first["model"]], "slice": [first["slice"]], "sums": [sums], "seen": [seen_within(seen, cuts)]}
+        return pd.DataFrame(rows)
+
+    return add_up
+
+
+def _users(batch: pa.RecordBatch, rank: int) -> Users:
+    factors = batch.column("factors")
+    lengths = pc.fill_null(pc.list_value_length(factors), 0).to_numpy(zero_copy_only=False)
+    if np.isin(lengths, (0, rank)).all():
+        matrix = np.zeros((len(lengths), rank), dtype=np.float32)
+        matrix[lengths > 0] = _flat(factors).reshape(-1, rank)
+    else:
+        matrix = np.full((len(lengths), rank), np.nan, dtype=np.float32)
+    user_idx = batch.column("user_idx").to_numpy()
+    return Users(user_idx, matrix, _pairs(batch.column("heard")), _pairs(batch.column("relevant")))
+
+
+def _pairs(lists: pa.ListArray) -> Pairs:
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return Pairs(np.repeat(np.arange(len(lengths)), lengths), _flat(lists))
+
+
+def _flat(lists: pa.ListArray) -> np.ndarray:
+    return lists.flatten().to_numpy(zero_copy_only=False)
+
+
+def _list_rows(users: Users, tracks: np.ndarray, scores: Floats, sources: np.ndarray) -> pa.RecordBatch:
+    listed = tracks >= 0
+    offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(axis=1))]), pa.int32())
+    lists = [pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in (tracks, scores, sources)]
+    return _batch(user_idx=pa.array(users.user_idx, pa.int32()), tracks=lists[0], scores=lists[1], sources=lists[2])
+
+
+def _sum_rows(task: Task, number: int) -> pa.RecordBatch:
+    counted = [float(value) for value in astuple(task.checks)]
+    rows = [(_CHECKS, "", counted, b"")]
+    rows += [(model, name, sums.sums.tolist(), sums.seen.tobytes()) for (model, name), sums in task.sums.items()]
+    models, slices, sums_, seen = zip(*rows, strict=True)
+    return _batch(
+        model=pa.array(models),
+        slice=pa.array(slices),
+        task=pa.array([number] * len(rows), pa.int32()),
+        sums=pa.array(sums_, pa.list_(pa.float64())),
+        seen=pa.array(seen, pa.binary()),
+    )
+
+
+def _batch(**columns: pa.Array) -> pa.RecordBatch:
+    """The columns given, and nulls in all others of the schema."""
+    length = len(next(iter(columns.values())))
+    arrays = [columns.get(name, pa.nulls(length, kind)) for name, kind in _ARROW.items()]
+    return pa.RecordBatch.from_arrays(arrays, names=list(_ARROW))
+
+
+_ARROW = {
+    "user_idx": pa.int32(),
+    "tracks": pa.list_(pa.int32()),
+    "scores": pa.list_(pa.float32()),
+    "sources": pa.list_(pa.int32()),
+    "model": pa.string(),
+    "slice": pa.string(),
+    "task": pa.int32(),
+    "sums": pa.list_(pa.float64()),
+    "seen": pa.binary(),
+}

@@ -1,0 +1,142 @@
+"""Metrics of a batch of users added up, so that a task hands on a few hundred numbers and never a row a user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+
+import numpy as np
+
+from etude.lake.metrics import Metric
+from etude.ranking import metrics
+from etude.ranking.candidates import Ints, Pairs
+from etude.ranking.metrics import Bools, Counts, Doubles
+from etude.ranking.plan import PARTS, SLICES, Model, Plan
+
+_COLD = PARTS.index("cold")
+_UNSEEN = 255
+
+
+@cache
+def layout(cuts: tuple[int, ...]) -> dict[tuple[str, int], int]:
+    """Where each (metric, k) stands in a vector of sums; k is 0 for those without."""
+    single = [(name, 0) for name in ("users", "users_left_out", "auc", "users_with_auc", "users_with_cold")]
+    at_k = [(name, k) for name in (*metrics.LIST_METRICS, "novelty", "cold_share", "cold_recall") for k in cuts]
+    return {key: place for place, key in enumerate(single + at_k)}
+
+
+class SliceSums:
+    """Sums over users of one model's metrics on one slice, and which tracks its lists showed."""
+
+    def __init__(self, plan: Plan, slice_: str):
+        """Nothing added yet."""
+        self.plan, self.slice = plan, slice_
+        self.place = layout(plan.cuts)
+        self.sums = np.zeros(len(self.place))
+        # By track: the first of the cuts within which some user's list has it.
+        self.seen = np.full(len(plan.part_of), _UNSEEN, dtype=np.uint8)
+
+    def relevant(self, pairs: Pairs) -> Pairs:
+        """Those of the pairs whose track is a candidate of the slice."""
+        parts = [PARTS.index(part) for part in SLICES[self.slice]]
+        inside = np.isin(self.plan.part_of[pairs.tracks], parts)
+        return Pairs(pairs.rows[inside], pairs.tracks[inside])
+
+    def add(self, tracks: Ints, relevant: Pairs, wins: Callable[[Pairs], Doubles]) -> None:
+        """Add a batch.
+
+        Args:
+            tracks: (U, K) the lists on this slice, -1 at the end of short ones.
+            relevant: pairs of this slice only.
+            wins: gives `wins` of pairs, for AUC; called on the cold slice only.
+        """
+        counts = np.bincount(relevant.rows, minlength=len(tracks))
+        some = np.flatnonzero(counts)
+        self._put("users", len(some))
+        self._put("users_left_out", len(tracks) - len(some))
+        if not len(some):
+            return
+        mine = relevant.of_rows(some, len(tracks))
+        tracks, counts = tracks[some], counts[some]
+        hits = hits_of(tracks, mine)
+        for name, metric in metrics.LIST_METRICS.items():
+            self._put_at_k(name, partial(metric, hits, counts))
+        listed = tracks >= 0
+        bits = self.plan.bits[tracks]
+        self._put_at_k("novelty", lambda k: metrics.mean_over_list(bits, listed, k))
+        for number, k in reversed(list(enumerate(self.plan.cuts))):
+            shown = tracks[:, :k][listed[:, :k]]
+            self.seen[shown] = np.minimum(self.seen[shown], number)
+        if self.slice == "all":
+            self._add_cold(tracks, hits, mine)
+        if self.slice == "cold":
+            values = metrics.auc(wins(relevant)[some], counts, self.plan.sizes()["cold"])
+            self._put("auc", float(np.nansum(values)))
+            self._put("users_with_auc", np.isfinite(values).sum())
+
+    def _add_cold(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
+        """What becomes of cold tracks in a list where they stand among warm ones."""
+        listed = tracks >= 0
+        cold = listed & (self.plan.part_of[tracks] == _COLD)
+        self._put_at_k("cold_share", lambda k: metrics.mean_over_list(cold.astype(np.float64), listed, k))
+        cold_pairs = relevant.rows[self.plan.part_of[relevant.tracks] == _COLD]
+        counts: Counts = np.bincount(cold_pairs, minlength=len(tracks))
+        some = counts > 0
+        self._put("users_with_cold", some.sum())
+        self._put_at_k("cold_recall", lambda k: metrics.recall((hits & cold)[some], counts[some], k))
+
+    def _put(self, name: str, value: float) -> None:
+        self.sums[self.place[name, 0]] += value
+
+    def _put_at_k(self, name: str, values: Callable[[int], Doubles]) -> None:
+        for k in self.plan.cuts:
+            self.sums[self.place[name, k]] += values(k).sum()
+
+
+def hits_of(tracks: Ints, relevant: Pairs) -> Bools:
+    """(U, K): whether each listed track is one of the user's relevant ones."""
+    hits = np.zeros(tracks.shape, dtype=bool)
+    found, place = np.nonzero(tracks[relevant.rows] == relevant.tracks[:, None])
+    hits[relevant.rows[found], place] = True
+    return hits
+
+
+def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) -> Iterator[Metric]:
+    """Rows for the table `metrics` from the sums over all users.
+
+    Args:
+        plan: what was measured.
+        model: which model.
+        slice_: on which slice.
+        sums: as in `layout`.
+        seen: (len(cuts),) how many distinct tracks the lists hold within each cut.
+    """
+    place = layout(plan.cuts)
+
+    def total(name: str, k: int = 0) -> float:
+        return float(sums[place[name, k]])
+
+    def row(name: str, value: float, k: int = 0) -> Metric:
+        return Metric(model.name, slice_, name, value, k=k, seed=model.seed)
+
+    users = total("users")
+    yield row("users", users)
+    yield row("users_left_out", total("users_left_out"))
+    yield row("candidates", plan.sizes()[slice_])
+    if not users:
+        return
+    if slice_ == "cold" and total("users_with_auc"):
+        yield row("auc", total("auc") / total("users_with_auc"))
+    for number, k in enumerate(plan.cuts):
+        for name in (*metrics.LIST_METRICS, "novelty"):
+            yield row(name, total(name, k) / users, k)
+        yield row("coverage", float(seen[number]) / plan.sizes()[slice_], k)
+        if slice_ == "all":
+            yield row("cold_share", total("cold_share", k) / users, k)
+            if total("users_with_cold"):
+                yield row("cold_recall", total("cold_recall", k) / total("users_with_cold"), k)
+
+
+def seen_within(seen: Ints, cuts: tuple[int, ...]) -> Counts:
+    """(len(cuts),) distinct tracks within each cut, from the first cut that shows each track."""
+    return np.cumsum(np.bincount(seen, minlength=_UNSEEN + 1)[: len(cuts)])

@@ -1,0 +1,161 @@
+"""What one Spark task does: rank and measure users batch by batch, in memory that doesn't grow with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from etude.ranking.candidates import Candidates, Floats, Ints, Longs, Pairs
+from etude.ranking.exact import top_n
+from etude.ranking.merge import List, merge, merge_with_quota
+from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_users
+from etude.ranking.sums import SliceSums
+from etude.ranking.wins import wins
+
+SOURCES = ("warm", "cold", "popularity")
+"""What `sources` numbers mean: places here."""
+_WARM, _COLD, _POPULARITY = range(3)
+
+
+@dataclass(frozen=True)
+class Users:
+    """A batch of users.
+
+    Attributes:
+        user_idx: (U,) int32.
+        factors: (U, rank) float32; all zeros where the user has none, NaN where they can't be used.
+        heard: pairs of batch row and track that may not be listed.
+        relevant: pairs of batch row and track that a good list holds; empty where nothing is measured.
+    """
+
+    user_idx: Ints
+    factors: Floats
+    heard: Pairs
+    relevant: Pairs
+
+    def some(self, rows: Longs) -> Users:
+        """The users at the (ascending) rows."""
+        heard, relevant = (pairs.of_rows(rows, len(self.user_idx)) for pairs in (self.heard, self.relevant))
+        return Users(self.user_idx[rows], self.factors[rows], heard, relevant)
+
+
+@dataclass
+class Checks:
+    """What a task counted while it ranked.
+
+    Attributes:
+        users: users with a list, of which `fallback` by popularity.
+        rows: tracks in all lists.
+        short: users whose list is shorter than min(n, candidates they haven't heard).
+        bad_scores: scores that aren't finite.
+        bad_factors: users whose factors aren't finite; they are taken for users without.
+        out_of_reach: relevant pairs whose track is no candidate of any slice.
+    """
+
+    users: int = 0
+    fallback: int = 0
+    rows: int = 0
+    short: int = 0
+    bad_scores: int = 0
+    bad_factors: int = 0
+    out_of_reach: int = 0
+
+
+class Task:
+    """Ranks batches of users and adds up what is measured."""
+
+    def __init__(self, plan: Plan):
+        """Nothing ranked yet."""
+        self.plan = plan
+        self.checks = Checks()
+        self._listable = self._mask(plan.final.parts.values())
+        self._listable_by_popularity = self._mask([plan.fallback])
+        self.sums = {(m.name, name): SliceSums(plan, name) for m in plan.models for name in m.slices}
+
+    def rank(self, users: Users) -> tuple[Ints, Floats, Ints]:
+        """Tracks, scores and sources (places in SOURCES) of each user's list, all (U, n); -1 and -inf at short ends."""
+        shape = len(users.user_idx), self.plan.n
+        tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+        sources = np.full(shape, _POPULARITY, np.int32)
+        finite = np.isfinite(users.factors).all(axis=1)
+        self.checks.bad_factors += int((~finite).sum())
+        has_factors = finite & users.factors.any(axis=1)
+        known, others = np.flatnonzero(has_factors), np.flatnonzero(~has_factors)
+        if len(known):
+            tracks[known], scores[known] = self._rank_known(users.some(known))
+            sources[known] = np.where(self.plan.part_of[tracks[known]] == PARTS.index("cold"), _COLD, _WARM)
+        if len(others):
+            ones = np.ones((len(others), 1), np.float32)
+            heard = users.heard.of_rows(others, len(users.user_idx))
+            tracks[others], scores[others] = top_n(ones, self.plan.fallback, self.plan.n, heard)
+        self._check(users, known, others, tracks, scores)
+        return tracks, scores, sources
+
+    def _rank_known(self, users: Users) -> List:
+        plan = self.plan
+        found: dict[tuple[str, int], List] = {}
+        for model in plan.models or (plan.final,):
+            lists = self._part_lists(model, users, found)
+            mixed = self._slice_list("all", lists)
+            if model is plan.final:
+                final = mixed[0][:, : plan.n], mixed[1][:, : plan.n]
+            for name in model.slices if plan.models else ():
+                tracks = mixed[0] if name == "all" else self._slice_list(name, lists)[0]
+                sums = self.sums[model.name, name]
+                sums.add(tracks, sums.relevant(users.relevant), partial(self._wins, model, users))
+        return final
+
+    def _part_lists(self, model: Model, users: Users, found: dict[tuple[str, int], List]) -> dict[str, List]:
+        """The list of each of the model's parts; parts that models share are searched once."""
+        lists = {}
+        for part, candidates in model.parts.items():
+            key = model.users, id(candidates)
+            if key not in found:
+                found[key] = top_n(_rows(model, users), candidates, self.plan.longest, users.heard)
+            lists[part] = found[key]
+        return lists
+
+    def _slice_list(self, name: str, lists: dict[str, List]) -> List:
+        longest = self.plan.longest
+        parts = {part: lists[part] for part in SLICES[name] if part in lists}
+        cold = parts.pop("cold", None)
+        if cold is None or not parts:
+            return merge([cold] if cold else list(parts.values()), longest)
+        return merge_with_quota(merge(list(parts.values()), longest), cold, longest, self.plan.cold_share)
+
+    def _wins(self, model: Model, users: Users, pairs: Pairs) -> npt.NDArray[np.float64]:
+        cold = model.parts["cold"]
+        return wins(_rows(model, users), cold, self.plan.sizes()["cold"] - len(cold), pairs)
+
+    def _check(self, users: Users, known: Longs, others: Longs, tracks: Ints, scores: Floats) -> None:
+        """Count what a list must fulfil; a breach is for the driver to report."""
+        counted = self.checks
+        counted.users += len(tracks)
+        counted.fallback += len(others)
+        filled = (tracks >= 0).sum(axis=1)
+        counted.rows += int(filled.sum())
+        for rows, listable in ((known, self._listable), (others, self._listable_by_popularity)):
+            heard = users.heard.of_rows(rows, len(tracks))
+            avoided = np.bincount(heard.rows[listable[heard.tracks]], minlength=len(rows))
+            counted.short += int((filled[rows] < np.minimum(self.plan.n, listable.sum() - avoided)).sum())
+        counted.bad_scores += int((~np.isfinite(scores[tracks >= 0])).sum())
+        relevant = users.relevant.of_rows(known, len(tracks))
+        counted.out_of_reach += int((self.plan.part_of[relevant.tracks] == NO_PART).sum())
+
+    def _mask(self, candidates: Iterable[Candidates]) -> npt.NDArray[np.bool_]:
+        """(T,) by track index: whether the track is among the candidates."""
+        mask = np.zeros(len(self.plan.part_of), dtype=bool)
+        for some in candidates:
+            mask[some.tracks] = True
+        return mask
+
+
+def _rows(model: Model, users: Users) -> Floats:
+    """What stands for the users in this model's inner products."""
+    if model.users == "random":
+        return random_users(model.seed, users.user_idx)
+    return users.factors if model.users == "factors" else np.ones((len(users.user_idx), 1), np.float32)

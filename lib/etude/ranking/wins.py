@@ -1,0 +1,44 @@
+"""How often a user's relevant tracks outscore other candidates: what AUC is made of, over all scores of a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from etude.ranking.candidates import Candidates, Floats, Pairs
+from etude.ranking.metrics import Doubles
+
+_CELLS = 1 << 22
+"""Scores held at a time (float32: 16 MB), so that memory doesn't grow with users or candidates."""
+
+
+def wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) -> Doubles:
+    """Over each user's relevant tracks: candidates scoring lower, plus half of those scoring the same.
+
+    Args:
+        users: (U, rank).
+        candidates: tracks with factors.
+        unscored: how many candidates have none; they rank behind all others, and tie with one another.
+        relevant: pairs of user row and track; a track that isn't in `candidates` is one of the unscored.
+
+    Returns:
+        (U,) float64.
+    """
+    won = np.zeros(len(users))
+    if not len(candidates):
+        return np.bincount(relevant.rows, minlength=len(users)) * (unscored / 2)
+    vectors = candidates.vector_of(relevant.tracks)
+    counts = candidates.counts.astype(np.float32) if len(candidates.vectors) < len(candidates) else None
+    step = max(1, _CELLS // len(candidates.vectors))
+    for start in range(0, len(vectors), step):
+        rows, columns = relevant.rows[start : start + step], vectors[start : start + step]
+        mine, row_of = np.unique(rows, return_inverse=True)
+        scores = (users[mine] @ candidates.vectors.T)[row_of]
+        own = scores[np.arange(len(columns)), columns][:, None]
+        above = unscored + _count(scores < own, counts) + _count(scores == own, counts) / 2
+        won += np.bincount(rows, np.where(columns >= 0, above, unscored / 2), minlength=len(users))
+    return won
+
+
+def _count(where: np.ndarray, counts: np.ndarray | None) -> Doubles:
+    """How many tracks the true cells of (P, V) stand for."""
+    return np.count_nonzero(where, axis=1) if counts is None else (where @ counts).astype(np.float64)

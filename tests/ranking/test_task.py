@@ -1,0 +1,205 @@
+"""Lists and figures of a small world, against ranking and counting it one user at a time."""
+
+from __future__ import annotations
+
+import math
+
+import naive
+import numpy as np
+import pytest
+import small
+
+from etude.config.evaluation import EvaluationSettings
+from etude.config.topn import TopnSettings
+from etude.lake.metrics import Metric
+from etude.ranking.exact import score
+from etude.ranking.models import make_plan
+from etude.ranking.plan import PARTS, SLICES, random_users
+from etude.ranking.sums import figures, seen_within
+from etude.ranking.task import SOURCES, Task
+
+CUTS = (2, 5, 12)
+
+
+def ranked(world, n=8, protocol="strict", **topn):
+    plan, _ = make_plan(
+        world.known, TopnSettings(n=n, **topn), EvaluationSettings(protocol=protocol, k=(5, 2, 12, 5), seed=3)
+    )
+    task = Task(plan)
+    tracks, scores, sources = zip(*(task.rank(small.batch(world, part)) for part in batches(world)), strict=True)
+    return plan, task, np.concatenate(tracks), np.concatenate(scores), np.concatenate(sources)
+
+
+def batches(world):
+    size = len(world.user_factors)
+    return [range(7), range(7, size - 1), range(size - 1, size)]
+
+
+def figures_of(plan, task):
+    rows = []
+    for model in plan.models:
+        for name in model.slices:
+            sums = task.sums[model.name, name]
+            rows += figures(plan, model, name, sums.sums, seen_within(sums.seen, plan.cuts))
+    assert len({row[:3] + row[4:] for row in rows}) == len(rows)
+    return {(row.model, row.slice, row.metric, row.k): row.value for row in rows}
+
+
+def user_rows(model, world, user):
+    if model.users == "factors":
+        return world.user_factors[[user]]
+    return random_users(model.seed, np.array([user])) if model.users == "random" else np.ones((1, 1), np.float32)
+
+
+def scores_of(plan, model, world, user, slice_):
+    """{track: score} of the slice's candidates that the model can score, heard or not."""
+    found = {}
+    for part, candidates in model.parts.items():
+        if part not in SLICES[slice_]:
+            continue
+        vectors = np.repeat(candidates.vectors, candidates.counts, axis=0)
+        values = score(user_rows(model, world, user), vectors[None])[0]
+        found.update(zip(candidates.tracks.tolist(), values.tolist(), strict=True))
+    return found
+
+
+def naive_figures(plan, model, slice_, world, exclude):
+    """Every figure of one model on one slice by the definitions."""
+    inside = {t for t, p in enumerate(plan.part_of) if p < len(PARTS) and PARTS[p] in SLICES[slice_]}
+    cold = {t for t in inside if PARTS[plan.part_of[t]] == "cold"}
+    plays = world.known.facts.plays
+    per_user, aucs, cold_recalls, shown, left_out = [], [], {k: [] for k in CUTS}, {k: set() for k in CUTS}, 0
+    for user in np.flatnonzero(world.user_factors.any(axis=1)):
+        relevant = world.relevant[user] & inside
+        if not relevant:
+            left_out += 1
+            continue
+        scores = scores_of(plan, model, world, user, slice_)
+        ranking = naive.rank({t: s for t, s in scores.items() if not (exclude and t in world.heard[user])}, 12)
+        value = naive.auc(scores, inside, relevant)
+        aucs += [] if value is None else [value]
+        row = {}
+        for k in CUTS:
+            first = ranking[:k]
+            shown[k] |= set(first)
+            row.update({(name, k): v for name, v in naive.list_metrics(ranking, relevant, k).items()})
+            bits = [-math.log2(max(plays[t], 1) / plays.sum()) for t in first]
+            row["novelty", k] = naive.mean(bits) if bits else 0.0
+            row["cold_share", k] = len(cold & set(first)) / max(len(first), 1)
+            if relevant & cold:
+                cold_recalls[k].append(len(relevant & cold & set(first)) / len(relevant & cold))
+        per_user.append(row)
+    expected = {key: naive.mean([row[key] for row in per_user]) for key in per_user[0]}
+    expected.update({("coverage", k): len(shown[k]) / len(inside) for k in CUTS})
+    if slice_ == "all":
+        expected.update({("cold_recall", k): naive.mean(values) for k, values in cold_recalls.items()})
+    else:
+        expected = {key: value for key, value in expected.items() if key[0] != "cold_share"}
+    if slice_ == "cold":
+        expected["auc", 0] = naive.mean(aucs)
+    return {**expected, ("users", 0): len(per_user), ("users_left_out", 0): left_out, ("candidates", 0): len(inside)}
+
+
+@pytest.mark.parametrize("protocol", ["strict", "paper"])
+def test_every_figure_equals_its_definition(protocol):
+    world = small.world()
+    if protocol == "paper":
+        world = small.paper_world(world)
+    plan, task, *_ = ranked(world, protocol=protocol)
+    found = figures_of(plan, task)
+    assert [model.name for model in plan.models] == [
+        *("fusion", "random", "popularity", "artist_popularity", "same_artist", "true_factors")
+    ]
+    for model in plan.models:
+        for name in model.slices:
+            expected = naive_figures(plan, model, name, world, exclude=protocol == "strict")
+            mine = {key[2:]: value for key, value in found.items() if key[:2] == (model.name, name)}
+            assert mine == pytest.approx(expected), (model.name, name)
+    slices = {model.name: model.slices for model in plan.models}
+    everywhere = ("all", "warm", "cold", "head", "tail") if protocol == "strict" else ("all", "cold")
+    assert slices["fusion"] == slices["popularity"] == everywhere
+    assert slices["true_factors"] == ("all", "cold")
+
+
+def test_written_lists_are_the_measured_ones_and_the_best():
+    world = small.world()
+    plan, task, tracks, scores, sources = ranked(world, n=8)
+    cold = set(range(45, 57))  # 57 has no prediction
+    for user, row in enumerate(world.user_factors):
+        if not row.any():
+            continue
+        all_scores = scores_of(plan, plan.final, world, user, "all")
+        assert set(all_scores) == set(range(39)) | cold
+        expected = naive.rank({t: s for t, s in all_scores.items() if t not in world.heard[user]}, 8)
+        assert tracks[user].tolist() == expected
+        assert scores[user].tolist() == [np.float32(all_scores[t]) for t in expected]
+        assert [SOURCES[s] for s in sources[user]] == ["cold" if t in cold else "warm" for t in expected]
+    assert (task.checks.short, task.checks.bad_scores, task.checks.bad_factors) == (0, 0, 0)
+
+
+def test_users_without_factors_get_popular_tracks_they_have_not_heard():
+    world = small.world()
+    _, task, tracks, scores, sources = ranked(world)
+    plays = world.known.facts.plays
+    for user in (3, 17):
+        unheard = {t: plays[t] / plays.sum() for t in range(39) if t not in world.heard[user]}
+        assert tracks[user].tolist() == naive.rank(unheard, 8)
+        np.testing.assert_allclose(scores[user], [unheard[t] for t in tracks[user]], rtol=1e-6)
+        assert {SOURCES[s] for s in sources[user]} == {"popularity"}
+    assert (task.checks.users, task.checks.fallback) == (30, 2)
+
+
+def test_the_quota_holds_in_lists_and_figures():
+    world = small.world()
+    plan, task, tracks, _, _ = ranked(world, cold_share=0.5, cold_calibration="none")
+    cold = plan.part_of[tracks[world.user_factors.any(axis=1)]] == PARTS.index("cold")
+    assert (cold[:, :8].sum(axis=1) >= 4).all()
+    assert (cold[:, :2].sum(axis=1) >= 1).all()
+    found = figures_of(plan, task)
+    assert found["fusion", "all", "cold_share", 2] >= 0.5
+    plain = figures_of(*ranked(world, cold_calibration="none")[:2])
+    assert plain["fusion", "all", "cold_share", 2] < found["fusion", "all", "cold_share", 2]
+    assert plain["fusion", "warm", "recall", 5] == found["fusion", "warm", "recall", 5]
+
+
+def test_without_a_network_lists_are_warm_and_cold_baselines_are_still_measured():
+    world = small.world()
+    plan, task, tracks, _, sources = ranked(small.without_network(world))
+    assert tracks.max() < 40
+    assert "cold" not in {SOURCES[s] for s in np.unique(sources)}
+    found = figures_of(plan, task)
+    assert ("wmf", "warm", "recall", 5) in found
+    assert ("wmf", "cold", "auc", 0) not in found
+    assert found["popularity", "cold", "auc", 0] == 0.5
+    assert found["true_factors", "cold", "auc", 0] != 0.5
+
+
+def test_protocol_none_lists_every_track_with_factors_and_measures_nothing():
+    world = small.world()
+    plan, task, tracks, _, _ = ranked(world, n=70, protocol="none")
+    assert plan.models == ()
+    assert task.sums == {}
+    for user in range(30):
+        listed = {int(track) for track in tracks[user] if track >= 0}
+        candidates = set(range(60)) - {57} if world.user_factors[user].any() else set(range(39))
+        assert listed == candidates - world.heard[user]
+    assert task.checks.short == 0
+
+
+def test_what_can_t_be_right_is_counted():
+    world = small.world()
+    world.user_factors[0] = np.nan
+    world.relevant[1].add(39)
+    _, task, *_ = ranked(world)
+    assert task.checks.bad_factors == 1
+    assert task.checks.out_of_reach >= 1
+    assert task.checks.fallback == 3
+
+
+def test_figures_have_their_seeds():
+    world = small.world()
+    plan, task, *_ = ranked(world)
+    sums = task.sums["fusion", "cold"]
+    row = next(figures(plan, plan.final, "cold", sums.sums, seen_within(sums.seen, plan.cuts)))
+    assert row == Metric("fusion", "cold", "users", row.value, seed=7)
+    assert {model.name: model.seed for model in plan.models}["random"] == 3
