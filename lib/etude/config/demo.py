@@ -1,4 +1,4 @@
-"""Settings of the demo corpus: how large the synthetic conservatoire is, and what tells of a track what learners like."""
+"""Settings of the demo corpus: how large the synthetic conservatoire is, and which source tells what of taste."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DemoSettings(Section):
     """Pieces in the catalogue."""
     artists: int | None = Field(None, ge=1)
     """Composers; null means 8% of the tracks."""
-    events: int = Field(150_000, ge=1)
+    events: int = Field(180_000, ge=1)
     """Good rows of the log, about (repeats are drawn)."""
     seed: int = Field(1, ge=0)
     """Seed of everything in the corpus."""
@@ -31,7 +31,7 @@ class DemoSettings(Section):
     processes: int | None = Field(None, ge=1)
     """Processes that render audio; null means one a core. The corpus doesn't depend on it."""
 
-    share_audible: float = Field(0.45, ge=0, le=1)
+    share_audible: float = Field(0.5, ge=0, le=1)
     """Share of the variance of taste that lies in what can be heard."""
     share_artist: float = Field(0.2, ge=0, le=1)
     """Share that only the artist tells (artists also explain `artist_cohesion` of the audible share)."""
@@ -39,17 +39,17 @@ class DemoSettings(Section):
     """Share that only the tags tell."""
     share_year: float = Field(0.05, ge=0, le=1)
     """Share that the release year tells (it follows the artist's career, so the artist tells part of it too)."""
-    artist_cohesion: float = Field(0.35, ge=0, le=1)
+    artist_cohesion: float = Field(0.3, ge=0, le=1)
     """Share of the variance of sound that lies between artists; 0: sound and artist have nothing in common."""
     schools: int = Field(8, ge=1)
     """Clusters of artists in style space."""
 
-    taste: float = Field(2.0, ge=0)
-    """How strongly taste decides what a learner plays of what he meets; 0: not at all."""
-    popularity: float = Field(0.8, ge=0)
+    taste: float = Field(4.0, ge=0)
+    """How strongly taste decides what learners play of what they meet; 0: not at all."""
+    popularity: float = Field(0.7, ge=0)
     """Standard deviation of the log of a track's exposure, half of its variance shared by the artist's tracks."""
-    exposure: float = Field(8.0, ge=1)
-    """Tracks that a learner meets for each one that he plays, drawn by popularity."""
+    exposure: float = Field(12.0, ge=1)
+    """Tracks that learners meet for each one that they play, drawn by popularity."""
     whims: float = Field(0.1, ge=0, le=1)
     """Share of played tracks that are picked without regard to taste."""
     repeats: float = Field(1.8, ge=1)

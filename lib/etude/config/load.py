@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from etude.config.audio import AudioSettings, MelSettings
 from etude.config.base import Section
+from etude.config.demo import DemoSettings
 from etude.config.evaluation import EvaluationSettings
 from etude.config.lake import InputsSettings, LakeSettings, SparkSettings
 from etude.config.listening import CatalogueSettings, ListeningSettings
@@ -41,6 +42,7 @@ class Settings(Section):
     topn: TopnSettings = TopnSettings()
     report: ReportSettings = ReportSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    demo: DemoSettings = DemoSettings()
 
 
 def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Settings:

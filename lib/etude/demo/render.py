@@ -1,0 +1,126 @@
+"""From style to sound: a piece of chords and a melody, by table-lookup synthesis in numpy.
+
+Every style variable shapes the whole piece, so any 3 s of it tell what all of it would; what differs from window to
+window (which notes, which chord) is chance. The variables and what a mel spectrogram below 4 kHz shows of each:
+
+- register: where the notes lie, three octaves up from 65 Hz
+- tempo: 50 to 180 beats a minute, a bass note on each
+- density: how many half-beats hold a melody note
+- brightness: how slowly the harmonics fall off
+- resonance: where the instrument's body amplifies, 300 Hz to 2.4 kHz, by up to 18 dB
+- sustain: how long notes ring, 40 ms to 0.6 s, and how softly they start
+- noise: breath, bow and room, -50 to -14 dB against the tones
+- mode: minor below 0, major above
+"""
+
+from __future__ import annotations
+
+from math import erf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etude.demo.latent import STYLE
+
+TABLE = 2048
+"""Samples of one period in a wave table."""
+LONGEST_NOTE_S = 1.2
+SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+PROGRESSION = (0, 3, 4, 0, 5, 3, 4, 0)
+"""Scale degrees of the chords, a bar of four beats each."""
+
+
+def mode_of(style: NDArray) -> str:
+    """`major` or `minor`."""
+    return "major" if style[STYLE.index("mode")] > 0 else "minor"
+
+
+def render(style: NDArray, key: int, rate: int, seconds: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Mono samples, (round(rate x seconds),) float32 in [-1, 1].
+
+    Args:
+        style: (len(STYLE),) style variables, standard normal.
+        key: tonic as a pitch class, 0 = C.
+        rate: sample rate in Hz.
+        seconds: length of the piece.
+        rng: what chance there is in notes, noise and level.
+    """
+    part = {name: 0.5 * (1 + erf(float(value) / 2**0.5)) for name, value in zip(STYLE, style, strict=True)}
+    out = np.zeros(round(rate * seconds), dtype=np.float32)
+    starts, midi, gains = _score(part, key, mode_of(style), seconds, rng)
+    envelope = _envelope(part["sustain"], rate)
+    tuning = rng.uniform(-0.2, 0.2)
+    tables = {note: _wave_table(part, _hertz(note + tuning), rate) for note in np.unique(midi).tolist()}
+    ramp = np.arange(len(envelope), dtype=np.float32)
+    for start, note, gain in zip((starts * rate).astype(int).tolist(), midi.tolist(), gains.tolist(), strict=True):
+        length = min(len(envelope), len(out) - start)
+        place = (ramp[:length] * np.float32(TABLE * _hertz(note + tuning) / rate)).astype(np.int32) & (TABLE - 1)
+        out[start : start + length] += np.float32(gain) * tables[note][place] * envelope[:length]
+    level = np.sqrt(np.mean(out**2)) or np.float32(1)
+    out += level * np.float32(10 ** ((-50 + 36 * part["noise"]) / 20)) * _noise(len(out), rng)
+    return _at_level(out, -20 + rng.uniform(-3, 3))
+
+
+def _hertz(midi: float) -> float:
+    return float(440 * 2 ** ((midi - 69) / 12))
+
+
+def _score(
+    part: dict[str, float], key: int, mode: str, seconds: float, rng: np.random.Generator
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Start (s), MIDI note and gain of every note: a chord each bar, a bass on the beats, a melody on half-beats."""
+    beat = 60 / (50 * (180 / 50) ** part["tempo"])
+    lowest = 36 + 36 * part["register"]
+    tonic = lowest + (key - lowest) % 12
+    scale = np.array(SCALES[mode])
+
+    def pitch(degree: NDArray) -> NDArray:
+        return np.rint(tonic + 12 * (degree // 7) + scale[degree % 7])
+
+    bars = int(np.ceil(seconds / (4 * beat)))
+    first_chord = int(rng.integers(len(PROGRESSION)))
+    roots = np.array(PROGRESSION)[(first_chord + np.arange(bars)) % len(PROGRESSION)]
+    chord_starts = np.repeat(np.arange(bars) * 4 * beat, 3) + np.tile([0.0, 0.01, 0.02], bars)
+    chord_notes = pitch((roots[:, None] + np.array([0, 2, 4])).ravel())
+    bass = pitch(roots[np.arange(4 * bars) // 4] - 7)
+    steps = np.arange(bars * 8)
+    sounding = rng.random(len(steps)) < 0.05 + 0.9 * part["density"]
+    wander = np.cumsum(rng.choice([-2, -1, -1, 0, 1, 1, 2], len(steps)))
+    melody = pitch(roots[steps // 8] + 7 + np.abs((wander % 14) - 7))[sounding]
+    starts = np.concatenate([chord_starts, np.arange(4 * bars) * beat, steps[sounding] * beat / 2])
+    gains = np.concatenate([np.full(3 * bars, 0.4), np.full(4 * bars, 0.4), rng.uniform(0.7, 1.0, len(melody))])
+    within = starts < seconds
+    return starts[within], np.concatenate([chord_notes, bass, melody])[within], gains[within]
+
+
+def _envelope(sustain: float, rate: int) -> NDArray[np.float32]:
+    """Attack and exponential decay of a note, ending at 0 at most after LONGEST_NOTE_S."""
+    decay = 0.04 * (0.6 / 0.04) ** sustain
+    attack = 0.003 + 0.05 * sustain
+    time = np.arange(int(rate * min(LONGEST_NOTE_S, 7 * decay)), dtype=np.float32) / rate
+    release = np.clip((time[-1] - time) / 0.05, 0, 1)
+    return (np.minimum(time / attack, 1) * np.exp(-time / decay) * release).astype(np.float32)
+
+
+def _wave_table(part: dict[str, float], hertz: float, rate: int) -> NDArray[np.float32]:
+    """One period with unit RMS: harmonics below 0.45 of the rate, at most 40."""
+    count = max(1, min(40, int(0.45 * rate / hertz)))
+    harmonic = np.arange(1, count + 1)
+    octaves_off = np.log2(harmonic * hertz / (300 * 8 ** part["resonance"]))
+    amplitude = harmonic ** -(2.6 - 2.2 * part["brightness"]) * 10 ** (18 / 20 * np.exp(-((octaves_off / 0.6) ** 2)))
+    spectrum = np.zeros(TABLE // 2 + 1, dtype=complex)
+    spectrum[1 : count + 1] = amplitude * np.exp(1j * np.pi * harmonic**2 / count)  # spread phases: a low crest
+    wave = np.fft.irfft(spectrum, TABLE)
+    return (wave / np.sqrt(np.mean(wave**2))).astype(np.float32)
+
+
+def _noise(samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Noise of unit variance that falls gently towards high frequencies."""
+    white = rng.standard_normal(samples + 1, dtype=np.float32)
+    return (white[1:] + np.float32(0.6) * white[:-1]) / np.float32(1.36**0.5)
+
+
+def _at_level(samples: NDArray[np.float32], decibels: float) -> NDArray[np.float32]:
+    """Scaled to an RMS in dB of full scale, or to a peak of 0.95 where that would clip."""
+    gain = 10 ** (decibels / 20) / max(float(np.sqrt(np.mean(samples**2))), 1e-9)
+    return samples * np.float32(min(gain, 0.95 / max(float(np.abs(samples).max()), 1e-9)))
