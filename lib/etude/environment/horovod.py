@@ -102,4 +102,6 @@ def _build_environment(python: Path, cxx: str, work: Path, environ: Mapping[str,
     wrapper.chmod(0o755)
     # cmake is a Python package here: its command lies beside the environment's Python.
     path = f"{python.parent}{os.pathsep}{environ.get('PATH', '')}"
-    return {**_SWITCHES, "MAKEFLAGS": f"-j{os.cpu_count() or 1}", **environ, "CXX": str(wrapper), "PATH": path}
+    # The flags of the `make` that runs the set-up are none of its business; with none, it takes 8 jobs of 1 GB each.
+    flags = f"-j{os.cpu_count() or 1}"
+    return {**_SWITCHES, **environ, "CXX": str(wrapper), "PATH": path, "MAKEFLAGS": flags}

@@ -1,0 +1,60 @@
+"""`etude doctor`: its two forms and its exit status."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from etude.cli import doctor
+from etude.cli.main import main
+from etude.environment.checks import Finding
+
+GOOD = Finding("Java", "ok", "17.0.9")
+NOTE = Finding("CUDA", "note", "no GPU seen", "nothing")
+FAULT = Finding("Delta", "fault", "delta-storage-4.0.1.jar is missing", "run `make setup` again")
+
+
+def test_faults_exit_1_and_notes_do_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda args: iter([GOOD, NOTE]))
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ok     Java  17.0.9",
+        "note   CUDA  no GPU seen",
+        "             -> nothing",
+        "1 ok, 1 to note, 0 at fault",
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda args: iter([GOOD, FAULT]))
+    assert main(["doctor"]) == 1
+    assert "-> run `make setup` again" in capsys.readouterr().out
+
+
+def test_json_holds_every_finding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda args: iter([GOOD, FAULT]))
+    assert main(["doctor", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False
+    assert told["findings"][1] == {
+        "part": "Delta",
+        "status": "fault",
+        "found": "delta-storage-4.0.1.jar is missing",
+        "remedy": "run `make setup` again",
+    }
+
+
+def test_settings_that_do_not_parse_exit_2(capsys: pytest.CaptureFixture) -> None:
+    assert main(["doctor", "--quick", "lake.rot=x"]) == 2
+    assert "lake.rot" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_on_this_very_environment(tmp_path) -> None:
+    """Everything real: torch, Horovod, a Spark session with one task, a Delta table."""
+    command = [sys.executable, "-m", "etude.cli.main", "doctor", "--json", f"lake.root={tmp_path}/lake"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+    findings = {finding["part"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert findings["executors"]["status"] == "ok", findings
+    assert findings["Delta round trip"]["status"] == "ok", findings
+    assert findings["Java"]["status"] == "ok", findings
+    assert findings["Delta"]["status"] == "ok", findings
+    assert done.returncode == any(finding["status"] == "fault" for finding in findings.values())

@@ -1,0 +1,64 @@
+"""What the environment's own Spark finds in its configuration folder."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from etude.environment import sparkconf
+from etude.environment.pins import ROOT
+
+
+def sourced(text: str, tmp_path: Path, **environ: str) -> dict[str, str]:
+    """JAVA_HOME and PYSPARK_PYTHON after a start script has read spark-env.sh."""
+    file = tmp_path / "spark-env.sh"
+    file.write_text(text)
+    script = f'. "{file}"; echo "$JAVA_HOME"; echo "$PYSPARK_PYTHON"'
+    env = {"PATH": os.environ["PATH"], **environ}
+    done = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, env=env, check=True)
+    java_home, python = done.stdout.splitlines()
+    return {"JAVA_HOME": java_home, "PYSPARK_PYTHON": python}
+
+
+@pytest.fixture
+def text() -> str:
+    return sparkconf.spark_env(Path("/env/bin/python"), Path("/found/java"))
+
+
+def test_nothing_set_takes_what_the_setup_found(text: str, tmp_path: Path) -> None:
+    assert sourced(text, tmp_path) == {"JAVA_HOME": "/found/java", "PYSPARK_PYTHON": "/env/bin/python"}
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"), [("17.0.1", True), ("21", True), ("1.8.0", False), ("11.0.2", False), ("170.1", False)]
+)
+def test_a_java_home_that_fits_is_kept_and_another_is_not(text: str, tmp_path: Path, version: str, kept: bool) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    assert sourced(text, tmp_path, JAVA_HOME=str(own))["JAVA_HOME"] == (str(own) if kept else "/found/java")
+
+
+def test_a_python_that_was_chosen_is_kept(text: str, tmp_path: Path) -> None:
+    assert sourced(text, tmp_path, PYSPARK_PYTHON="/their/python")["PYSPARK_PYTHON"] == "/their/python"
+
+
+def test_the_folder_is_written_and_read_back(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "pyspark").mkdir(parents=True)
+    assert sparkconf.configured_java_home(site) is None
+    assert sparkconf.defaults(site) == {}
+    for _ in range(2):  # the second time finds everything there
+        sparkconf.write(site, Path("/env/bin/python"), Path("/found/java"))
+    assert sparkconf.configured_java_home(site) == Path("/found/java")
+    names = sorted(file.name for file in (site / "pyspark" / "conf").iterdir())
+    assert names == ["log4j2.properties", "spark-defaults.conf", "spark-env.sh"]
+    values = sparkconf.defaults(site)
+    assert values["spark.sql.catalog.spark_catalog"] == "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+    assert values["spark.driver.memory"] == "2g"
+
+
+def test_every_group_of_defaults_says_why() -> None:
+    blocks = (ROOT / "conf" / "spark-defaults.conf").read_text().strip().split("\n\n")
+    assert [block for block in blocks if not block.startswith("#")] == []
