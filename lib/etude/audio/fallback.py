@@ -1,0 +1,59 @@
+"""What libsndfile refuses, decoded by an ffmpeg binary into a WAV file that libsndfile then reads (mel.fallback)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.audio.decode import Source
+from etude.audio.refusal import RefusedError
+
+
+def find_ffmpeg() -> str | None:
+    """The ffmpeg binary of this machine, or None."""
+    return shutil.which("ffmpeg")
+
+
+@dataclass(frozen=True)
+class Transcoder:
+    """Decodes by a binary; the WAV never grows beyond max_bytes (an hour in float32 stereo is 1.4 GB)."""
+
+    binary: str
+    max_bytes: int
+
+    @contextmanager
+    def as_wav(self, source: Source) -> Iterator[str]:
+        """Path of a temporary WAV file (float32, native rate and channels) with the first audio stream of `source`.
+
+        Raises:
+            RefusedError: undecodable, with ffmpeg's last line.
+        """
+        with tempfile.TemporaryDirectory(prefix="etude-audio-") as folder:
+            if not isinstance(source, str):
+                path = Path(folder) / "in"
+                path.write_bytes(source)
+                source = str(path)
+            wav = str(Path(folder) / "out.wav")
+            self._run(source, wav)
+            yield wav
+
+    def _run(self, source: str, wav: str) -> None:
+        # A playlist must not make it fetch anything, hence the whitelist; `file:` keeps odd names from being options.
+        done = subprocess.run(
+            [
+                *(self.binary, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe", "-i", f"file:{source}"),
+                *("-map", "0:a:0", "-c:a", "pcm_f32le", "-rf64", "auto", "-fs", str(self.max_bytes), f"file:{wav}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode or not Path(wav).exists():
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise RefusedError("undecodable", f"ffmpeg: {lines[-1][:200] if lines else f'status {done.returncode}'}")

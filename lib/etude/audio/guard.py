@@ -1,0 +1,200 @@
+"""The worker's side of the decoding process: hands it files one by one, kills it at the time limit, replaces it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from etude.audio.child import LENGTH, Limits, configuration, frame
+from etude.audio.decode import Source
+from etude.audio.features import Outcome, Refusal, Spectrogram
+from etude.audio.recipe import Recipe
+
+_START_S = 120.0
+_CHUNK = 1 << 18
+
+# All that the decoding process gets of the environment: a decoder that is taken over finds no credentials there.
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+_PASSED_ON_PREFIXES = ("LC_", "LD_", "DYLD_", "OPENBLAS_", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Guard:
+    """One decoding process, started when first needed and again after it died; not for several threads at once."""
+
+    def __init__(self, recipe: Recipe, limits: Limits):
+        """`recipe` and `limits` stay the process's for life."""
+        self.recipe = recipe
+        self.limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._buffer = bytearray()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the decoding process, None while there is none."""
+        return self._process.pid if self._process else None
+
+    def spectrograms(self, source: Source, track_id: str, crops: Sequence[int]) -> list[Outcome]:
+        """features.spectrograms, guarded: a file that hangs or kills its decoder gives refusals.
+
+        Raises:
+            RuntimeError: the decoding process doesn't start (a library is missing, say): no file's fault.
+        """
+        head: dict[str, Any] = {"track_id": track_id, "crops": list(crops)}
+        data = b"" if isinstance(source, str) else bytes(source)
+        if isinstance(source, str):
+            head["path"] = source
+        request = frame(head, data)
+        try:
+            self._ensure_started()
+            answer, payload = self._ask(request)
+        except TimeoutError:
+            self.close()
+            return _all_refused(crops, "timeout", f"more than {self.limits.time_limit_s:g} s")
+        except EOFError:
+            return _all_refused(crops, "crashed", f"the decoder ended by {self._cause_of_death()}")
+        return _outcomes(answer["outcomes"], payload)
+
+    def close(self) -> None:
+        """End the process and what it started, without asking."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream is not None:
+                stream.close()
+        self._process, self._stderr = None, None
+        self._buffer.clear()
+
+    def _ask(self, request: bytes) -> tuple[dict[str, Any], bytes]:
+        deadline = time.monotonic() + self.limits.time_limit_s
+        self._send(request, deadline)
+        head = json.loads(self._receive(LENGTH.unpack(self._receive(LENGTH.size, deadline))[0], deadline))
+        return head, self._receive(head["bytes"], deadline)
+
+    def _ensure_started(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # died between two files: nobody's fault
+        if self._process is not None:
+            return
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        # A program of its own, not a fork: this process may hold threads and the sockets of Spark.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from etude.audio.child import main; main()", self._configuration()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            bufsize=0,
+            env=_environment(),
+            start_new_session=True,
+        )
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+        try:
+            deadline = time.monotonic() + _START_S
+            self._receive(LENGTH.unpack(self._receive(LENGTH.size, deadline))[0], deadline)
+        except (EOFError, TimeoutError) as error:
+            self._stderr.seek(0)
+            said = self._stderr.read().decode("utf-8", "replace").strip()
+            self.close()
+            raise RuntimeError(f"the decoding process doesn't start: {said[-2000:]}") from error
+
+    def _configuration(self) -> str:
+        return configuration(self.recipe, self.limits)
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        descriptor = self._process.stdin.fileno()
+        left = memoryview(data)
+        while left:
+            _wait(descriptor, select.POLLOUT, deadline)
+            try:
+                left = left[os.write(descriptor, left) :]
+            except BrokenPipeError as error:
+                raise EOFError from error
+
+    def _receive(self, size: int, deadline: float) -> bytes:
+        assert self._process is not None and self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while len(self._buffer) < size:
+            _wait(descriptor, select.POLLIN, deadline)
+            chunk = os.read(descriptor, _CHUNK)
+            if not chunk:
+                raise EOFError
+            self._buffer += chunk
+        wanted = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return wanted
+
+    def _cause_of_death(self) -> str:
+        assert self._process is not None
+        process = self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5.0)
+        code = process.returncode
+        self.close()
+        if code is None:
+            return "closing its output"
+        return signal.Signals(-code).name if code < 0 else f"status {code}"
+
+
+_shared: list[tuple[int, Guard]] = []
+
+
+def shared_guard(recipe: Recipe, limits: Limits) -> Guard:
+    """The guard of this worker process: the same one for each task with the same settings, else a new one."""
+    if _shared:
+        owner, guard = _shared[0]
+        if (owner, guard.recipe, guard.limits) == (os.getpid(), recipe, limits):
+            return guard
+        _shared.clear()
+        if owner == os.getpid():
+            guard.close()
+    _shared.append((os.getpid(), Guard(recipe, limits)))
+    return _shared[0][1]
+
+
+def _environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)  # noqa: PTH100 (zips as well)
+    return {**kept, **_ONE_THREAD, "PYTHONPATH": path}
+
+
+def _wait(descriptor: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError
+
+
+def _all_refused(crops: Sequence[int], reason: str, detail: str) -> list[Outcome]:
+    return [Refusal(crop, reason, detail) for crop in crops]
+
+
+def _outcomes(told: list[dict[str, Any]], payload: bytes) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    start = 0
+    for item in told:
+        if "reason" in item:
+            outcomes.append(Refusal(item["crop"], item["reason"], item["detail"]))
+            continue
+        rows, columns = item["shape"]
+        mel = np.frombuffer(payload, np.float32, rows * columns, start).reshape(rows, columns)
+        start += mel.nbytes
+        outcomes.append(Spectrogram(item["crop"], mel, item["at"], item["of"], item["sha256"]))
+    return outcomes
