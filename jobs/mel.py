@@ -1,0 +1,89 @@
+"""Turns audio files into mel spectrograms: a row of `mel` for each track and crop, a row of `rejects` for each refusal.
+
+The files are those of audio.manifest, else those below audio.root, else audio_uri of `tracks`; no log is needed.
+Only what is new or changed is computed: a file is unchanged when its path, size and modification time are, under the
+same mel settings. A file refused for what it holds (undecodable, too_short, silent, non_finite, too_large,
+out_of_memory) is tried again when it or the settings change; one refused for other causes, in every run.
+Crops in = computed + unchanged + rejected; a file has mel.crops of them.
+"""
+
+from __future__ import annotations
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+
+from etude.audio import plan
+from etude.audio.compute import compute, mel_rows
+from etude.audio.refusal import IN_THE_FILE
+from etude.audio.sources import audio_source
+from etude.audio.watch import watched
+from etude.errors import DataCheckError, InputMissingError
+from etude.job import JobRun, main
+
+SECTIONS = ("lake", "spark", "audio", "mel")
+
+
+def run(job: JobRun) -> None:
+    """Find the files, compute once what is asked of them, then write mel rows and rejects."""
+    mel = job.settings.mel
+    source = audio_source(job.spark, job.settings.audio, lambda: job.read("tracks"))
+    rejects = job.read("rejects", job="mel", source=source.name)
+    known = job.read("mel", settings_sha256=mel.settings_sha256)
+    crops = plan.fates(plan.crops_of(source.files, mel.crops), known, rejects, mel.attempt_sha256).persist()
+    fates = counts(crops, "fate")
+    if not fates:
+        raise InputMissingError(f"{source.name} names no audio")
+
+    files = -(-fates.get(plan.ASKED, 0) // mel.crops)
+    done = job.spark.sparkContext.accumulator(0)
+    # Read twice, for mel and for rejects, but computed once; what memory can't hold goes to the executors' disks.
+    results = compute(plan.asked_files(crops), files, mel, done).persist(StorageLevel.MEMORY_AND_DISK)
+    with watched(job.log, "files", lambda: done.value, files):
+        outcomes = counts(results, "reason")
+
+    write_mel(job, results, known, outcomes)
+    if outcomes.keys() - {None} or plan.REFUSED in fates or fates.get(plan.REMEMBERED, 0) < rejects.count():
+        job.replace(
+            "rejects", plan.all_rejects(crops, results, rejects, source.name, mel, job.batch_date), source=source.name
+        )
+    check(job, source.name, fates, outcomes)
+
+
+def write_mel(job: JobRun, results: DataFrame, known: DataFrame, outcomes: dict[str | None, int]) -> None:
+    """Merge what was computed; rows whose file has become one that is refused go away."""
+    if outcomes.keys() & IN_THE_FILE.keys():
+        outdated = plan.outdated(results, known)
+        if not outdated.isEmpty():
+            job.delete("mel", outdated)
+    if outcomes.get(None) or not job.lake.exists("mel"):
+        job.merge("mel", mel_rows(results, job.settings.mel))
+
+
+def check(job: JobRun, source: str, fates: dict[str | None, int], outcomes: dict[str | None, int]) -> None:
+    """Every crop is computed, unchanged or rejected, and some can be used.
+
+    Raises:
+        DataCheckError: the counts don't balance.
+        InputMissingError: every crop was refused.
+    """
+    reasons = counts(job.lake.read("rejects", job=job.name, source=source), "reason")
+    found, computed, unchanged = sum(fates.values()), outcomes.get(None, 0), fates.get(plan.UNCHANGED, 0)
+    rejected = sum(reasons.values())
+    job.count("crops_in", found)
+    job.count("crops_computed", computed)
+    job.count("crops_unchanged", unchanged)
+    job.count("crops_rejected", rejected)
+    job.note("rejected", dict(sorted(reasons.items())))
+    if found != computed + unchanged + rejected:
+        raise DataCheckError(f"{found} crops in, but {computed} computed, {unchanged} unchanged, {rejected} rejected")
+    if not computed + unchanged:
+        raise InputMissingError(f"{source}: none of {found} crops can be used; refused as {reasons}")
+
+
+def counts(rows: DataFrame, column: str) -> dict[str | None, int]:
+    """How many rows have each value of a column that has few."""
+    return {row[0]: row[1] for row in rows.groupBy(column).count().collect()}
+
+
+if __name__ == "__main__":
+    main("mel", run, SECTIONS, __doc__)

@@ -1,0 +1,209 @@
+"""Audio files by path or URI, as executors see them: where a path leads, a file's size and age, its bytes."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from pyarrow import ArrowException, fs
+
+from etude import storage
+from etude.audio.refusal import RefusedError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where paths stand.
+
+    base: URI of the folder that relative paths start from, or None. allowed: URIs of the folders that audio may lie in
+    besides base; None allows whatever an absolute path or URI names, and still nothing outside base that a relative
+    path or a link leads to.
+    """
+
+    base: str | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that is there: its URI, its size in bytes and its modification time in microseconds since 1970."""
+
+    uri: str
+    size: int
+    mtime_us: int
+
+
+def file_uri(path: str | bytes) -> str:
+    """The file: URI of an absolute local path; bytes that aren't text survive in it."""
+    return "file://" + quote(os.fsencode(path))
+
+
+def local_path(uri: str) -> str | None:
+    """The local path behind a file: URI; None for other schemes."""
+    parts = urlsplit(uri)
+    return os.fsdecode(unquote_to_bytes(parts.path)) if parts.scheme == "file" else None
+
+
+def normal_uri(path_or_uri: str) -> str:
+    """An absolute URI without `.`, `..` or a slash at its end."""
+    uri = storage.to_uri(path_or_uri)
+    local = local_path(uri)
+    if local is not None:
+        return file_uri(os.path.normpath(local))
+    parts = urlsplit(uri)
+    path = posixpath.normpath(parts.path) if parts.path else ""
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def find(path: str, place: Place) -> Found:
+    """The file that a path, as a manifest or the catalogue writes it, leads to.
+
+    Raises:
+        RefusedError: bad_path, outside_root, missing, unreadable or not_a_file.
+    """
+    uri, relative = _resolve(path, place.base)
+    local = local_path(uri)
+    found = _stat_local(local, uri) if local is not None else _stat_remote(uri)
+    _check_allowed(found.uri, local, relative, place)
+    return found
+
+
+def _resolve(path: str, base: str | None) -> tuple[str, bool]:
+    """(URI without `..`, whether the path was relative)."""
+    if not path or any(ord(letter) < 32 for letter in path):
+        raise RefusedError("bad_path", "empty, or with control characters")
+    if "://" in path or path.startswith("file:/"):
+        return normal_uri(path), False
+    if path.startswith("/"):
+        return file_uri(os.path.normpath(path)), False
+    if base is None:
+        raise RefusedError("bad_path", "relative, and nothing tells to which folder")
+    local_base = local_path(base)
+    uri = normal_uri(f"{base}/{path}") if local_base is None else file_uri(os.path.normpath(f"{local_base}/{path}"))
+    if not _under(uri, base):
+        raise RefusedError("outside_root", f"leads out of {base}")
+    return uri, True
+
+
+def _check_allowed(uri: str, local: str | None, relative: bool, place: Place) -> None:
+    """Links are followed first, so that one inside a folder can't lead out of it."""
+    if not relative and place.allowed is None:
+        return
+    real = file_uri(os.path.realpath(local)) if local is not None else uri
+    roots = [*(place.allowed or ()), *([place.base] if place.base else [])]
+    if not any(_under(real, _real_root(root)) for root in roots):
+        raise RefusedError("outside_root", f"lies at {real}, outside of what audio.allowed_roots and the base allow")
+
+
+def _real_root(root: str) -> str:
+    local = local_path(storage.to_uri(root))
+    return file_uri(os.path.realpath(local)) if local is not None else normal_uri(root)
+
+
+def _under(uri: str, root: str) -> bool:
+    return uri.startswith(root.rstrip("/") + "/")
+
+
+def _stat_local(path: str, uri: str) -> Found:
+    try:
+        info = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RefusedError("missing", "no such file") from error
+    except OSError as error:
+        raise RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}") from error
+    if not stat.S_ISREG(info.st_mode):
+        raise RefusedError("not_a_file", "a folder, pipe or device")
+    return Found(uri, info.st_size, info.st_mtime_ns // 1000)
+
+
+def _stat_remote(uri: str) -> Found:
+    try:
+        system, path = storage.filesystem(uri)
+    except (ArrowException, ValueError) as error:
+        raise RefusedError("bad_path", f"{type(error).__name__}: {error}") from error
+    try:
+        info = system.get_file_info(path)
+    except (ArrowException, OSError) as error:
+        raise RefusedError("unreadable", f"{type(error).__name__}: {error}") from error
+    if info.type == fs.FileType.NotFound:
+        raise RefusedError("missing", "no such file")
+    if info.type != fs.FileType.File:
+        raise RefusedError("not_a_file", "a folder")
+    return Found(uri, info.size, (info.mtime_ns or 0) // 1000)
+
+
+def fetch(uri: str) -> str | bytes:
+    """What a decoder is given: the path of a local file (so that it can seek), the bytes of any other.
+
+    Raises:
+        RefusedError: missing or unreadable.
+    """
+    local = local_path(uri)
+    if local is not None:
+        return local
+    try:
+        return storage.read_bytes(uri)
+    except FileNotFoundError as error:
+        raise RefusedError("missing", "no such file") from error
+    except (ArrowException, OSError) as error:
+        raise RefusedError("unreadable", f"{type(error).__name__}: {error}") from error
+
+
+def list_folder(root: str, suffixes: tuple[str, ...], place: Place) -> Iterator[tuple[str, Found | RefusedError]]:
+    """(path below root, what stands there) for each file with one of the suffixes, in every folder below root.
+
+    Linked folders aren't entered (one that leads out of root is reported as outside_root); a folder that can't be
+    read is reported as unreadable.
+
+    Raises:
+        OSError: root itself isn't there or can't be read.
+    """
+    local = local_path(root)
+    if local is None:
+        yield from _list_remote(root, suffixes)
+    else:
+        os.scandir(local).close()
+        yield from _list_local(local, "", suffixes, place)
+
+
+def _list_local(
+    root: str, below: str, suffixes: tuple[str, ...], place: Place
+) -> Iterator[tuple[str, Found | RefusedError]]:
+    try:
+        entries = sorted(os.scandir(f"{root}/{below}"), key=lambda entry: entry.name)
+    except OSError as error:
+        yield below, RefusedError("unreadable", f"the folder can't be listed: {error.strerror}")
+        return
+    for entry in entries:
+        name = below + entry.name
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _list_local(root, name + "/", suffixes, place)
+            elif entry.is_symlink() and entry.is_dir():
+                if not _under(file_uri(os.path.realpath(entry.path)), _real_root(root)):
+                    raise RefusedError("outside_root", "a linked folder, not entered")
+            elif name.lower().endswith(suffixes):
+                found = _stat_local(entry.path, file_uri(f"{root}/{name}"))
+                if entry.is_symlink():
+                    _check_allowed(found.uri, entry.path, True, place)
+                yield name, found
+        except RefusedError as refused:
+            yield name, refused
+
+
+def _list_remote(root: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Found | RefusedError]]:
+    system, path = storage.filesystem(root)
+    for info in system.get_file_info(fs.FileSelector(path, recursive=True)):
+        if info.type == fs.FileType.File and info.path.lower().endswith(suffixes):
+            below = info.path[len(path.rstrip("/")) + 1 :]
+            yield below, Found(f"{root.rstrip('/')}/{below}", info.size, (info.mtime_ns or 0) // 1000)
+
+
+def as_text(path: str) -> str:
+    """A local path as text: bytes that aren't UTF-8 appear as backslash escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,117 @@
+"""What is to be done with each crop of each file: refused already, unchanged since the last run, or to be computed."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from etude.audio.refusal import IN_THE_FILE
+from etude.config.audio import MelSettings
+
+REFUSED, UNCHANGED, REMEMBERED, ASKED = "refused", "unchanged", "remembered", "asked"
+
+# What `rejects.raw` holds of a refused file, as JSON: enough to tell whether trying again could give anything else.
+_RAW = "path string, audio_uri string, file_size bigint, file_mtime_us bigint, tried_with string"
+_IDENTITY = ("audio_uri", "file_size", "file_mtime_us")
+
+
+def crops_of(files: DataFrame, crops: int) -> DataFrame:
+    """One row a file and crop: the files' columns, `crop`, and the `locator` that a reject of it would have.
+
+    A track has one file. Of several that are there the first by URI is taken and the others are refused as duplicate.
+    """
+    within_track = Window.partitionBy("track_id").orderBy(F.col("reason").isNotNull(), "audio_uri", "path")
+    place = F.col("place")
+    numbered = files.withColumn("place", F.row_number().over(within_track))
+    first = F.first("audio_uri").over(within_track)
+    duplicate = F.col("reason").isNull() & (place > 1)
+    return (
+        numbered.withColumn("first", first)
+        .withColumn("crop", F.explode(F.sequence(F.lit(0), F.lit(crops - 1))))
+        .select(
+            "track_id",
+            "crop",
+            F.when(place > 1, F.concat_ws("@", _locator(), place.cast("string")))
+            .otherwise(_locator())
+            .alias("locator"),
+            "path",
+            *_IDENTITY,
+            F.when(duplicate, F.lit("duplicate")).otherwise(F.col("reason")).alias("reason"),
+            F.when(duplicate, F.concat(F.lit("the track has "), "first")).otherwise(F.col("detail")).alias("detail"),
+        )
+    )
+
+
+def fates(crops: DataFrame, mel: DataFrame, rejects: DataFrame, attempt_sha256: str) -> DataFrame:
+    """`crops` with the column `fate`.
+
+    refused: what the listing says stands. unchanged: `mel` (rows of the same settings) has the crop, of the same path,
+    size and modification time. remembered: `rejects` (of the same source) has it, of the same file under the same
+    settings, for a cause that lies in the file. asked: the rest, to be computed.
+    """
+    known = mel.select(
+        "track_id", "crop", "audio_uri", "file_size", F.unix_micros("file_mtime").alias("file_mtime_us")
+    ).withColumn("known", F.lit(True))
+    raw = F.from_json("raw", _RAW)
+    remembered = (
+        rejects.where(F.col("reason").isin(*IN_THE_FILE) & (raw["tried_with"] == attempt_sha256))
+        .select("locator", *(raw[name].alias(name) for name in _IDENTITY))
+        .withColumn("remembered", F.lit(True))
+    )
+    return (
+        crops.join(known, ["track_id", "crop", *_IDENTITY], "left")
+        .join(remembered, ["locator", *_IDENTITY], "left")
+        .select(
+            *crops.columns,
+            F.when(F.col("reason").isNotNull(), REFUSED)
+            .when(F.col("known"), UNCHANGED)
+            .when(F.col("remembered"), REMEMBERED)
+            .otherwise(ASKED)
+            .alias("fate"),
+        )
+    )
+
+
+def asked_files(crops: DataFrame) -> DataFrame:
+    """One row a file that has something to compute: track_id, path, identity and `crops`, the sorted list of them."""
+    return (
+        crops.where(F.col("fate") == ASKED)
+        .groupBy("track_id", "path", *_IDENTITY)
+        .agg(F.sort_array(F.collect_list("crop")).alias("crops"))
+    )
+
+
+def all_rejects(
+    crops: DataFrame, results: DataFrame, before: DataFrame, source: str, mel: MelSettings, day: date
+) -> DataFrame:
+    """Every row of `rejects` that the source has now.
+
+    Those that the listing refused (`crops`, with fates), those that the computation refused (`results` of
+    compute.compute), and those of `before` (the rows there were) that are remembered, as they stand.
+    """
+    columns = ("locator", "path", *_IDENTITY, "reason", "detail")
+    listed = crops.where(F.col("fate") == REFUSED).select(*columns)
+    tried = results.where(F.col("reason").isNotNull()).withColumn("locator", _locator()).select(*columns)
+    new = listed.unionByName(tried).select(
+        F.lit("mel").alias("job"),
+        F.lit(source).alias("source"),
+        "locator",
+        F.to_json(F.struct("path", *_IDENTITY, F.lit(mel.attempt_sha256).alias("tried_with"))).alias("raw"),
+        "reason",
+        "detail",
+        F.lit(day).alias("batch_date"),
+    )
+    remembered = crops.where(F.col("fate") == REMEMBERED).select("locator")
+    return new.unionByName(before.join(remembered, "locator", "left_semi"))
+
+
+def outdated(results: DataFrame, known: DataFrame) -> DataFrame:
+    """Keys (of `known`, rows of mel) whose file has changed into one that is refused for what it holds."""
+    refused = results.where(F.col("reason").isin(*IN_THE_FILE)).select("track_id", "crop")
+    return known.select("track_id", "crop", "settings_sha256").join(refused, ["track_id", "crop"], "left_semi")
+
+
+def _locator() -> Column:
+    return F.concat_ws("#", F.coalesce("track_id", F.lit("")), F.col("crop").cast("string"))
