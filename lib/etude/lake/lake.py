@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -10,9 +11,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from etude import storage
 from etude.errors import DataCheckError
 from etude.lake.tables import TABLES, Table
 from etude.storage import to_uri
+
+_COMMIT = re.compile(r"/(\d{20})\.json$")
 
 _CONFLICTS = (
     "ConcurrentAppendException",
@@ -53,14 +57,17 @@ class Lake:
 
     def exists(self, table: str) -> bool:
         """Whether the table has been created."""
-        return bool(DeltaTable.isDeltaTable(self.spark, self.uri(table)))
+        return self.version(table) is not None
 
     def version(self, table: str) -> int | None:
-        """Newest Delta version, or None where there is no table."""
-        if not self.exists(table):
-            return None
-        newest = DeltaTable.forPath(self.spark, self.uri(table)).history(1).select("version").first()
-        return None if newest is None else int(newest["version"])
+        """Newest Delta version, or None where there is no table.
+
+        Read off the log's file names (`<version>.json`, 20 digits, by the Delta protocol): DESCRIBE HISTORY would
+        start a Spark job for it, several times a run.
+        """
+        commits = storage.list_files(f"{self.uri(table)}/_delta_log")
+        versions = [int(found[1]) for found in map(_COMMIT.search, commits) if found]
+        return max(versions, default=None)
 
     def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
         """The table's rows where every `column=value` holds; a typed empty frame where there is no table yet."""
