@@ -1,0 +1,48 @@
+"""Whether two lakes hold the same: keys and counts exactly, floats to 1e-5 of the row's norm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from etude.lake.tables import TABLES
+
+# Times of running and free-text rows differ between any two runs.
+_NOT_COMPARED = {"since", "started_at", "ended_at", "audio_uri", "file_mtime"}
+# One process and two ranks see the examples in other batches: the network's weights are not owed to be equal.
+RUN_SCOPED_BY_TRAINING = {"examples", "predicted_factors", "recommendations"}
+
+
+def assert_equal(found: Path, wanted: Path, tables: list[str]) -> None:
+    """Raises AssertionError naming the table and column that differ."""
+    for table in tables:
+        _assert_table(table, pl.read_delta(str(found / table)), pl.read_delta(str(wanted / table)))
+
+
+def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
+    key = list(TABLES[name].key)
+    assert found.height == wanted.height, f"{name}: {found.height} rows, expected {wanted.height}"
+    assert wanted.height > 0, f"{name}: empty"
+    found, wanted = found.sort(key), wanted.sort(key)
+    for column in TABLES[name].columns:
+        if column.name in _NOT_COMPARED:
+            continue
+        left, right = found[column.name], wanted[column.name]
+        if column.type in ("array<float>", "float", "double"):
+            _assert_close(f"{name}.{column.name}", _rows(left), _rows(right))
+        else:
+            assert left.equals(right), f"{name}.{column.name} differs"
+
+
+def _rows(column: pl.Series) -> np.ndarray:
+    if column.dtype == pl.List:
+        return np.stack([np.asarray(row, dtype=np.float64) for row in column.to_list()])
+    return column.to_numpy().astype(np.float64).reshape(-1, 1)
+
+
+def _assert_close(name: str, found: np.ndarray, wanted: np.ndarray) -> None:
+    error = np.linalg.norm(found - wanted, axis=1)
+    limit = 1e-5 * np.maximum(np.linalg.norm(wanted, axis=1), 1e-6)
+    assert (error <= limit).all(), f"{name}: {int((error > limit).sum())} rows differ, worst {error.max():.3g}"

@@ -1,0 +1,93 @@
+"""The five jobs on a standalone cluster of two workers: tables as in local mode, also when an executor dies."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from lakes import assert_equal
+from standalone import standalone
+
+pytestmark = pytest.mark.cluster
+
+STRICT = ["evaluation.protocol=strict", "--run-id", "r", "--batch-date", "2026-01-31"]
+JOBS = ("ingest", "mel", "wmf", "train", "topn")
+FITTED = ["splits", "user_factors", "track_factors"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with standalone(tmp_path_factory.mktemp("cluster"), workers=2, cores=1, memory="3g") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def run(start):
+    def job(where, name: str, arguments: list[str], folder: Path) -> dict:
+        log = folder / f"{name}.log"
+        process = start(where, name, arguments, log)
+        output = process.communicate(timeout=600)[0]
+        assert process.returncode == 0, f"{name} ended with {process.returncode}:\n{log.read_text()[-3000:]}"
+        return json.loads(output.strip().splitlines()[-1])
+
+    return job
+
+
+@pytest.fixture(scope="module")
+def local(corpus, run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("local")
+    for name in JOBS:
+        run(["--master", "local[2]"], name, [*corpus.settings(folder / "lake"), *STRICT], folder)
+    return folder / "lake"
+
+
+@pytest.fixture(scope="module")
+def remote(cluster, corpus, run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("remote")
+    lines = {}
+    for name in JOBS:
+        lines[name] = run(cluster.submit_arguments(), name, [*corpus.settings(folder / "lake"), *STRICT], folder)
+    return folder / "lake", lines
+
+
+def test_the_tables_equal_those_of_local_mode(local, remote):
+    assert_equal(remote[0], local, ["plays", "rejects", "tracks", "users", "interactions", "mel", *FITTED])
+
+
+def test_the_network_is_trained_by_two_ranks_and_its_predictions_agree(local, remote):
+    lake, lines = remote
+    assert lines["train"]["distribution"] in ("horovod", "torch")
+    assert lines["train"]["ranks"] == 2
+    assert_equal(lake, local, ["examples", "predicted_factors"])
+
+
+def test_the_lists_equal_those_of_local_mode(local, remote):
+    assert_equal(remote[0], local, ["recommendations"])
+
+
+def test_wmf_survives_kill_9_of_an_executor(cluster, corpus, local, start, tmp_path):
+    lake = tmp_path / "lake"
+    arguments = [*corpus.settings(lake), *STRICT]
+    ingest = start(cluster.submit_arguments(), "ingest", arguments, tmp_path / "ingest.log")
+    assert ingest.wait(timeout=600) == 0
+    log = tmp_path / "wmf.log"
+    wmf = start(cluster.submit_arguments(), "wmf", arguments, log)
+    victims = wait_for_sweep(wmf, log, cluster)
+    victims[0].kill()
+    output = wmf.communicate(timeout=600)[0]
+    assert wmf.returncode == 0, log.read_text()[-3000:]
+    assert json.loads(output.strip().splitlines()[-1])["status"] == "succeeded"
+    assert "Lost executor" in log.read_text(), "the kill came too late to test anything"
+    assert_equal(lake, local, FITTED)
+
+
+def wait_for_sweep(wmf, log: Path, cluster) -> list:
+    """Wait until the second iteration has been reported; returns the executors that live then."""
+    limit = time.monotonic() + 300
+    while "iteration=2" not in log.read_text(errors="replace"):
+        assert wmf.poll() is None, f"wmf ended before its second iteration:\n{log.read_text()[-3000:]}"
+        assert time.monotonic() < limit, "no second iteration within 5 minutes"
+        time.sleep(0.05)
+    return cluster.executors()
