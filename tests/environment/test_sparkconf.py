@@ -47,16 +47,27 @@ def test_a_python_that_was_chosen_is_kept(text: str, tmp_path: Path) -> None:
 def test_the_folder_is_written_and_read_back(tmp_path: Path) -> None:
     site = tmp_path / "site"
     (site / "pyspark").mkdir(parents=True)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
     assert sparkconf.configured_java_home(site) is None
     assert sparkconf.defaults(site) == {}
     for _ in range(2):  # the second time finds everything there
-        sparkconf.write(site, Path("/env/bin/python"), Path("/found/java"))
+        sparkconf.write(site, python, Path("/found/java"))
     assert sparkconf.configured_java_home(site) == Path("/found/java")
     names = sorted(file.name for file in (site / "pyspark" / "conf").iterdir())
     assert names == ["log4j2.properties", "spark-defaults.conf", "spark-env.sh"]
     values = sparkconf.defaults(site)
     assert values["spark.sql.catalog.spark_catalog"] == "org.apache.spark.sql.delta.catalog.DeltaCatalog"
     assert values["spark.driver.memory"] == "2g"
+
+
+def test_sparks_scripts_find_their_home_whatever_the_path_holds(tmp_path: Path) -> None:
+    script = tmp_path / "find-spark-home"
+    script.write_text(sparkconf.find_spark_home(Path("/env/pyspark")))
+    for environ, expected in (({}, "/env/pyspark"), ({"SPARK_HOME": "/theirs"}, "/theirs")):
+        command = ["/bin/bash", "-c", f'source {script}; printf %s "$SPARK_HOME"']
+        done = subprocess.run(command, env={"PATH": "/nowhere", **environ}, capture_output=True, text=True)
+        assert done.stdout == expected
 
 
 def test_every_group_of_defaults_says_why() -> None:

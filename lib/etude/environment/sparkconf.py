@@ -17,14 +17,18 @@ def spark_home(site_packages: Path) -> Path:
 
 
 def write(site_packages: Path, python: Path, java_home: Path, root: Path = ROOT) -> None:
-    """Link the project's Spark defaults and write spark-env.sh; each in one step, so a running job sees old or new."""
+    """Link the project's Spark defaults, and write spark-env.sh and find-spark-home.
+
+    Each file comes in one step, so that a job that is just starting sees the old one or the new one.
+    """
     folder = spark_home(site_packages) / "conf"
     folder.mkdir(exist_ok=True)
     for name in LINKED:
         _replace(folder / name, root / "conf" / name)
-    new = folder / "spark-env.sh.new"
-    new.write_text(spark_env(python, java_home), encoding="utf-8")
-    new.replace(folder / "spark-env.sh")
+    _write(folder / "spark-env.sh", spark_env(python, java_home))
+    script = python.parent / "find-spark-home"
+    _write(script, find_spark_home(spark_home(site_packages)))
+    script.chmod(0o755)
 
 
 def spark_env(python: Path, java_home: Path) -> str:
@@ -36,6 +40,14 @@ case "$(sed -n 's/^JAVA_VERSION="\\([0-9]*\\).*/\\1/p' "${{JAVA_HOME:-/nowhere}}
   *) JAVA_HOME='{java_home}' ;;
 esac
 PYSPARK_PYTHON="${{PYSPARK_PYTHON:-{python}}}"
+"""
+
+
+def find_spark_home(home: Path) -> str:
+    """The text of find-spark-home, which `spark-submit` and its like read when SPARK_HOME isn't set."""
+    return f"""#!/usr/bin/env bash
+# Written by `make setup`. Spark's own version asks the first python3 of PATH, which in a crontab isn't this one's.
+export SPARK_HOME="${{SPARK_HOME:-{home}}}"
 """
 
 
@@ -56,6 +68,12 @@ def defaults(site_packages: Path) -> dict[str, str]:
     lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
     pairs = (line.split(None, 1) for line in lines if line and not line.startswith("#"))
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+def _write(file: Path, text: str) -> None:
+    new = file.with_name(file.name + ".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
 
 
 def _replace(link: Path, target: Path) -> None:
