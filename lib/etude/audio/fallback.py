@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,11 @@ def find_ffmpeg() -> str | None:
     return shutil.which("ffmpeg")
 
 
+def scratch_prefix(pid: int) -> str:
+    """How the names of a decoding process's temporary folders begin: whoever kills it can clean up after it."""
+    return f"etude-audio-{pid}-"
+
+
 @dataclass(frozen=True)
 class Transcoder:
     """Decodes by a binary; the WAV never grows beyond max_bytes (an hour in float32 stereo is 1.4 GB)."""
@@ -33,7 +39,7 @@ class Transcoder:
         Raises:
             RefusedError: undecodable, with ffmpeg's last line.
         """
-        with tempfile.TemporaryDirectory(prefix="etude-audio-") as folder:
+        with tempfile.TemporaryDirectory(prefix=scratch_prefix(os.getpid())) as folder:
             if not isinstance(source, str):
                 path = Path(folder) / "in"
                 path.write_bytes(source)

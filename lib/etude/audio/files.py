@@ -185,7 +185,7 @@ def _list_local(
             if entry.is_dir(follow_symlinks=False):
                 yield from _list_local(root, name + "/", suffixes, place)
             elif entry.is_symlink() and entry.is_dir():
-                if not _under(file_uri(os.path.realpath(entry.path)), _real_root(root)):
+                if not _under(file_uri(os.path.realpath(entry.path)) + "/", _real_root(root)):
                     raise RefusedError("outside_root", "a linked folder, not entered")
             elif name.lower().endswith(suffixes):
                 found = _stat_local(entry.path, file_uri(f"{root}/{name}"))

@@ -6,18 +6,21 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from etude.audio.child import LENGTH, Limits, configuration, frame
 from etude.audio.decode import Source
+from etude.audio.fallback import scratch_prefix
 from etude.audio.features import Outcome, Refusal, Spectrogram
 from etude.audio.recipe import Recipe
 
@@ -25,7 +28,7 @@ _START_S = 120.0
 _CHUNK = 1 << 18
 
 # All that the decoding process gets of the environment: a decoder that is taken over finds no credentials there.
-_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+_PASSED_ON = ("PATH", "HOME", "LANG")
 _PASSED_ON_PREFIXES = ("LC_", "LD_", "DYLD_", "OPENBLAS_", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -74,6 +77,8 @@ class Guard:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for leftover in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(self._process.pid)}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             if stream is not None:
                 stream.close()
@@ -110,9 +115,9 @@ class Guard:
             self._receive(LENGTH.unpack(self._receive(LENGTH.size, deadline))[0], deadline)
         except (EOFError, TimeoutError) as error:
             self._stderr.seek(0)
-            said = self._stderr.read().decode("utf-8", "replace").strip()
+            said = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
             self.close()
-            raise RuntimeError(f"the decoding process doesn't start: {said[-2000:]}") from error
+            raise RuntimeError(f"the decoding process doesn't start: {said[-1] if said else 'no word'}") from error
 
     def _configuration(self) -> str:
         return configuration(self.recipe, self.limits)
@@ -172,7 +177,7 @@ def shared_guard(recipe: Recipe, limits: Limits) -> Guard:
 def _environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)  # noqa: PTH100 (zips as well)
-    return {**kept, **_ONE_THREAD, "PYTHONPATH": path}
+    return {**kept, **_ONE_THREAD, "PYTHONPATH": path, "TMPDIR": tempfile.gettempdir()}
 
 
 def _wait(descriptor: int, event: int, deadline: float) -> None:

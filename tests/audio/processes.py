@@ -1,0 +1,17 @@
+"""Whether a process is still there."""
+
+import time
+from pathlib import Path
+
+
+def gone(pid, within_s=10.0):
+    """Whether a process has ended (a zombie has) within so many seconds."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,0 +1,119 @@
+import os
+
+import pytest
+
+from etude.audio.files import Found, Place, as_text, fetch, file_uri, find, list_folder, local_path, normal_uri
+from etude.audio.refusal import RefusedError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """music/a.wav and music/deep/b.ogg, with secret.wav beside the folder."""
+    music = tmp_path / "music"
+    (music / "deep").mkdir(parents=True)
+    (music / "a.wav").write_bytes(b"12345")
+    (music / "deep" / "b.ogg").write_bytes(b"1")
+    (tmp_path / "secret.wav").write_bytes(b"x")
+    return music
+
+
+def place(folder, allowed=None):
+    return Place(file_uri(str(folder)), allowed)
+
+
+def reason(path, where):
+    with pytest.raises(RefusedError) as caught:
+        find(path, where)
+    return caught.value.reason
+
+
+def test_relative_paths_start_from_the_base(folder):
+    found = find("deep/../a.wav", place(folder))
+    assert found == Found(file_uri(f"{folder}/a.wav"), 5, (folder / "a.wav").stat().st_mtime_ns // 1000)
+    assert fetch(found.uri) == f"{folder}/a.wav"
+
+
+@pytest.mark.parametrize("path", ["../secret.wav", "deep/../../secret.wav", "deep/../../../../etc/passwd"])
+def test_relative_paths_stay_below_the_base(folder, path):
+    assert reason(path, place(folder)) == "outside_root"
+
+
+def test_absolute_paths_and_uris_are_taken_as_they_are_unless_roots_are_named(folder):
+    secret = str(folder.parent / "secret.wav")
+    for path in (secret, f"file://{secret}", f"file:{secret}"):
+        assert find(path, place(folder)).size == 1
+        assert find(path, Place()).size == 1
+        assert reason(path, place(folder, ())) == "outside_root"
+        assert find(path, place(folder, (str(folder.parent),))).size == 1
+    assert find(str(folder / "a.wav"), place(folder, ())).size == 5
+    assert reason("a.wav", Place()) == "bad_path"
+
+
+def test_links_are_followed_before_they_are_judged(folder):
+    (folder / "out.wav").symlink_to(folder.parent / "secret.wav")
+    (folder / "in.wav").symlink_to("a.wav")
+    (folder / "away").symlink_to(folder.parent)
+    assert reason("out.wav", place(folder)) == "outside_root"
+    assert reason("away/secret.wav", place(folder)) == "outside_root"
+    assert find("in.wav", place(folder)).size == 5
+    assert find("out.wav", place(folder, (str(folder.parent / "secret.wav"), str(folder.parent)))).size == 1
+    linked = folder.parent / "linked"
+    linked.symlink_to(folder)
+    assert find("a.wav", place(linked)).size == 5
+
+
+def test_what_is_no_file_to_read(folder):
+    os.mkfifo(folder / "pipe.wav")
+    assert reason("none.wav", place(folder)) == "missing"
+    assert reason("a.wav/none.wav", place(folder)) == "missing"
+    assert reason("deep", place(folder)) == "not_a_file"
+    assert reason("pipe.wav", place(folder)) == "not_a_file"
+    assert reason("x" * 300, place(folder)) == "unreadable"
+    assert reason("a\0.wav", place(folder)) == "bad_path"
+    assert reason("gopher://host/a.wav", place(folder)) == "bad_path"
+
+
+def test_a_folder_is_listed_with_all_below_it(folder):
+    (folder / "deep" / "C.FLAC").write_bytes(b"1")
+    (folder / "notes.txt").write_bytes(b"1")
+    (folder / ".hidden.wav").write_bytes(b"1")
+    listed = dict(list_folder(file_uri(str(folder)), (".wav", ".ogg", ".flac"), place(folder)))
+    assert set(listed) == {".hidden.wav", "a.wav", "deep/C.FLAC", "deep/b.ogg"}
+    assert listed["a.wav"] == find("a.wav", place(folder))
+
+
+def test_links_and_odd_things_in_a_folder(folder):
+    (folder / "out.wav").symlink_to(folder.parent / "secret.wav")
+    (folder / "dangling.wav").symlink_to("nowhere")
+    (folder / "in.wav").symlink_to("a.wav")
+    (folder / "away").symlink_to(folder.parent)
+    (folder / "round").symlink_to(folder)
+    os.mkfifo(folder / "pipe.wav")
+    os.mkfifo(folder / "pipe")
+    listed = dict(list_folder(file_uri(str(folder)), (".wav",), place(folder)))
+    told = {name: found.reason if isinstance(found, RefusedError) else found.size for name, found in listed.items()}
+    assert told == {
+        "a.wav": 5,
+        "away": "outside_root",
+        "dangling.wav": "missing",
+        "in.wav": 5,
+        "out.wav": "outside_root",
+        "pipe.wav": "not_a_file",
+    }
+
+
+def test_names_that_are_no_text_survive_as_uris(folder):
+    raw = os.fsencode(folder) + b"/caf\xe9 100%.wav"
+    with open(raw, "wb") as file:
+        file.write(b"123")
+    listed = dict(list_folder(file_uri(str(folder)), (".wav",), place(folder)))
+    (name,) = (name for name in listed if name.startswith("caf"))
+    assert listed[name].uri.endswith("/caf%E9%20100%25.wav")
+    assert os.fsencode(local_path(listed[name].uri)) == raw
+    assert as_text(name) == "caf\\xe9 100%.wav"
+
+
+def test_uris_are_made_normal(tmp_path):
+    assert normal_uri(f"{tmp_path}/x/../y/") == file_uri(f"{tmp_path}/y")
+    assert normal_uri("s3a://bucket/a/./b/../c") == "s3a://bucket/a/c"
+    assert normal_uri("s3a://bucket") == "s3a://bucket"

@@ -1,0 +1,153 @@
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import librosa_mel, sound, write
+
+from etude.audio.decode import open_audio, read_crop
+from etude.audio.recipe import Recipe, position
+from etude.audio.refusal import RefusedError
+from etude.audio.spectrogram import log_mel
+
+RECIPE = Recipe()
+# Where the window of this id begins: near the end of the room there is.
+LATE = next(f"track {i}" for i in range(1000) if position(1, f"track {i}", 0) > 0.95)
+
+
+def crop_of(source, track_id="t", crop=0, recipe=RECIPE):
+    with open_audio(source if isinstance(source, bytes) else str(source)) as file:
+        return read_crop(source if isinstance(source, bytes) else str(source), file, track_id, crop, recipe)
+
+
+def reason_of(source, **more):
+    with pytest.raises(RefusedError) as caught:
+        crop_of(source, **more)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("form", "rate", "channels"),
+    [
+        ("wav", 8000, 1),
+        ("wav", 44_100, 2),
+        ("wav", 11_025, 3),
+        ("flac", 22_050, 1),
+        ("flac", 48_000, 2),
+        ("ogg", 44_100, 2),
+        ("ogg", 16_000, 1),
+        ("opus", 48_000, 2),
+        ("mp3", 44_100, 2),
+        ("mp3", 22_050, 1),
+    ],
+)
+def test_each_format_gives_what_librosa_gives(tmp_path, form, rate, channels):
+    path = write(tmp_path / f"x.{form}", sound(7.3, rate, channels), rate)
+    found = crop_of(path)
+    assert found.samples.shape == (24_000,)
+    assert found.samples.dtype == np.float32
+    assert 0 < found.offset_s < found.duration_s - 3
+    assert np.abs(log_mel(found.samples, RECIPE) - librosa_mel(path, found.offset_s)).max() < 1e-3
+
+
+def test_the_window_is_where_the_hash_says(tmp_path):
+    path = write(tmp_path / "x.wav", sound(10, 8000), 8000)
+    for crop in range(3):
+        found = crop_of(path, "a track", crop)
+        assert found.duration_s == 10.0
+        assert found.offset_s == pytest.approx(position(1, "a track", crop) * 7.0)
+        start = int(found.offset_s * 8000)
+        np.testing.assert_array_equal(found.samples, soundfile.read(path, dtype="float32")[0][start : start + 24_000])
+
+
+def test_bytes_give_what_the_path_gives(tmp_path):
+    path = write(tmp_path / "x.ogg", sound(6, 22_050), 22_050)
+    from_path, from_bytes = crop_of(path), crop_of(path.read_bytes())
+    np.testing.assert_array_equal(from_path.samples, from_bytes.samples)
+    assert from_path.content_sha256 == from_bytes.content_sha256
+
+
+def test_the_content_hash_is_of_the_window_not_of_the_file(tmp_path):
+    samples = np.round(sound(10, 8000).clip(-0.9, 0.9) * 2**15) / 2**15  # what 16 bits hold without loss
+    first = crop_of(write(tmp_path / "a.wav", samples, 8000))
+    assert crop_of(write(tmp_path / "b.flac", samples, 8000)).content_sha256 == first.content_sha256
+    samples[int(first.offset_s * 8000) + 100] += 0.1
+    assert crop_of(write(tmp_path / "c.wav", samples, 8000)).content_sha256 != first.content_sha256
+
+
+def test_exactly_three_seconds_are_enough_and_a_sample_less_is_not(tmp_path):
+    samples = sound(3, 44_100)
+    assert crop_of(write(tmp_path / "x.wav", samples, 44_100)).offset_s == 0.0
+    assert reason_of(write(tmp_path / "y.wav", samples[:-1], 44_100)) == "too_short"
+
+
+def test_silence_is_judged_on_the_window_at_its_native_rate(tmp_path):
+    quiet = np.zeros((5 * 22_050, 1), np.float32)
+    assert reason_of(write(tmp_path / "a.wav", quiet, 22_050, subtype="FLOAT")) == "silent"
+    quiet += 0.9e-5
+    assert reason_of(write(tmp_path / "b.wav", quiet, 22_050, subtype="FLOAT")) == "silent"
+    quiet[::2000] = 1.2e-4  # clicks far above the half of 8 kHz: resampling leaves little of them
+    assert crop_of(write(tmp_path / "c.wav", quiet, 22_050, subtype="FLOAT")).offset_s >= 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers(tmp_path, bad):
+    samples = sound(5, 8000)
+    samples[::999] = bad
+    assert reason_of(write(tmp_path / "x.wav", samples, 8000, subtype="FLOAT")) == "non_finite"
+
+
+def test_files_that_are_no_audio(tmp_path):
+    for name, data in {
+        "a.wav": b"",
+        "b.ogg": b"not audio at all" * 99,
+        "c.mp3": bytes(4096),
+        "d.raw": bytes(99),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        assert reason_of(tmp_path / name) == "undecodable"
+        assert reason_of(data) == "undecodable"
+    assert reason_of(tmp_path / "none.wav") == "missing"
+    assert reason_of(tmp_path) in ("unreadable", "undecodable")
+
+
+def test_a_wav_that_claims_4_gb(tmp_path):
+    path = write(tmp_path / "x.wav", sound(10, 8000), 8000)
+    honest = crop_of(path, LATE)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"data") + 4
+    data[4:8] = data[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+    path.write_bytes(data)
+    found = crop_of(path, LATE)
+    assert (found.duration_s, found.offset_s) == (honest.duration_s, honest.offset_s)
+
+
+@pytest.mark.parametrize("claimed", [0, (1 << 36) - 1, 8000 * 60])
+def test_a_flac_that_lies_about_its_length_gives_its_end(tmp_path, claimed):
+    path = write(tmp_path / "x.flac", sound(10, 8000), 8000)
+    data = bytearray(path.read_bytes())
+    fields = int.from_bytes(data[18:26], "big") >> 36 << 36
+    data[18:26] = (fields | claimed).to_bytes(8, "big")
+    path.write_bytes(data)
+    found = crop_of(path, LATE)
+    assert found.duration_s == pytest.approx(10.0)
+    assert found.offset_s == pytest.approx(7.0)
+    np.testing.assert_allclose(found.samples, sound(10, 8000)[-24_000:, 0].clip(-1, 1), atol=1e-4)
+    short = write(tmp_path / "short.flac", sound(2, 8000), 8000)
+    data[42:] = short.read_bytes()[42:]
+    path.write_bytes(data)
+    assert reason_of(path, track_id=LATE) in ("too_short", "undecodable")
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg", "opus", "mp3"])
+def test_half_a_file_gives_a_window_or_a_reason(tmp_path, form):
+    path = write(tmp_path / f"x.{form}", sound(20, 24_000), 24_000)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    try:
+        found = crop_of(path, LATE)
+    except RefusedError as refused:
+        assert refused.reason in ("undecodable", "too_short")
+    else:
+        assert found.offset_s + 3 <= 20.01
+        assert np.isfinite(found.samples).all()

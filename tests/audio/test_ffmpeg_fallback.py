@@ -1,0 +1,106 @@
+"""The fallback with a stand-in program for every machine, and with ffmpeg itself where it is installed."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import gone
+from sounds import librosa_mel, sound, write
+
+from etude.audio.child import Limits
+from etude.audio.fallback import Transcoder, find_ffmpeg
+from etude.audio.features import Refusal, spectrograms
+from etude.audio.guard import Guard
+from etude.audio.recipe import Recipe
+
+RECIPE = Recipe()
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A program called ffmpeg that takes `SECRET` + WAV for the one format it knows."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "ffmpeg"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        "source, wav = (name.removeprefix('file:') for name in (sys.argv[sys.argv.index('-i') + 1], sys.argv[-1]))\n"
+        "data = open(source, 'rb').read()\n"
+        "if not data.startswith(b'SECRET'): sys.exit('Invalid data found when processing input')\n"
+        "open(wav, 'wb').write(data[6:])\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return Transcoder(str(program), 1 << 30)
+
+
+@pytest.fixture
+def secret(tmp_path, wav_path):
+    path = tmp_path / "x.mod"
+    path.write_bytes(b"SECRET" + Path(wav_path).read_bytes())
+    return str(path)
+
+
+def test_what_libsndfile_refuses_goes_to_the_fallback_and_nothing_else_does(stand_in, secret, wav_path):
+    (found,) = spectrograms(secret, "t", [0], RECIPE, stand_in)
+    (plain,) = spectrograms(wav_path, "t", [0], RECIPE)
+    np.testing.assert_array_equal(found.mel, plain.mel)
+    np.testing.assert_array_equal(spectrograms(Path(secret).read_bytes(), "t", [0], RECIPE, stand_in)[0].mel, plain.mel)
+    assert spectrograms(secret, "t", [0], RECIPE)[0].reason == "undecodable"
+    broken = Transcoder("/bin/false", 1)
+    np.testing.assert_array_equal(spectrograms(wav_path, "t", [0], RECIPE, broken)[0].mel, plain.mel)
+
+
+def test_what_neither_can_read_is_undecodable_in_the_fallbacks_words(stand_in, tmp_path):
+    (tmp_path / "x.mod").write_bytes(b"nothing")
+    (refusal,) = spectrograms(str(tmp_path / "x.mod"), "t", [0], RECIPE, stand_in)
+    assert (refusal.reason, refusal.detail) == ("undecodable", "ffmpeg: Invalid data found when processing input")
+
+
+def test_a_short_file_stays_too_short(stand_in, tmp_path):
+    short = write(tmp_path / "short.wav", sound(2, 8000), 8000)
+    (tmp_path / "x.mod").write_bytes(b"SECRET" + short.read_bytes())
+    assert spectrograms(str(tmp_path / "x.mod"), "t", [0], RECIPE, stand_in)[0].reason == "too_short"
+
+
+def test_the_guarded_process_finds_the_program_and_its_end_is_the_programs_end(stand_in, secret, tmp_path):
+    guard = Guard(RECIPE, Limits(time_limit_s=2.0, ffmpeg=True))
+    try:
+        assert guard.spectrograms(secret, "t", [0])[0].mel.shape == (128, 47)
+        decoder = guard.pid
+        Path(stand_in.binary).write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+        assert guard.spectrograms(secret, "t", [0])[0].reason == "timeout"
+        pid = int((tmp_path / "pid").read_text())
+        assert gone(pid)
+        assert not list(Path(tempfile.gettempdir()).glob(f"etude-audio-{decoder}-*"))
+    finally:
+        guard.close()
+
+
+def test_a_machine_without_the_program_says_so_at_the_start(wav_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(RuntimeError, match="there is no ffmpeg in PATH"):
+        Guard(RECIPE, Limits(ffmpeg=True)).spectrograms(wav_path, "t", [0])
+
+
+@pytest.mark.skipif(find_ffmpeg() is None, reason="ffmpeg is not installed")
+def test_ffmpeg_itself(tmp_path):
+    path = write(tmp_path / "x.wav", sound(6, 22_050, 2), 22_050, subtype="FLOAT")
+    with Transcoder(find_ffmpeg(), 1 << 30).as_wav(str(path)) as wav:
+        (found,) = spectrograms(wav, "t", [0], RECIPE)
+    assert not isinstance(found, Refusal)
+    assert np.abs(found.mel - librosa_mel(path, found.offset_s)).max() < 1e-3
+
+
+@pytest.mark.real
+@pytest.mark.skipif(find_ffmpeg() is None, reason="ffmpeg is not installed")
+def test_the_tracker_modules_decode_with_ffmpeg(real_data):
+    transcoder = Transcoder(find_ffmpeg(), 1 << 30)
+    for name in ("area3-game", "high-score"):
+        path = real_data / "audio" / "tecnoballz-data" / f"{name}.mod"
+        (found,) = spectrograms(str(path), name, [0], RECIPE, transcoder)
+        assert found.mel.shape == (128, 47)
