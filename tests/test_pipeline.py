@@ -70,12 +70,13 @@ def world(spark, tmp_path):
     """A lake with plays, and a stage that reads them, as the pipeline would run it."""
     root = f"lake.root={tmp_path / 'lake'}"
     lake = Lake(spark, str(tmp_path / "lake"))
-    columns = {"event_id": "e", "user_id": "u", "track_id": "t", "source": "s"}
+    columns = {"event_id": "e", "user_id": "u", "track_id": "t", "source": "s", "file": "f"}
     plays = spark.range(1).select(
         *(F.lit(value).alias(name) for name, value in columns.items()),
         F.lit(None).cast("timestamp").alias("played_at"),
         F.lit(1).cast("bigint").alias("play_count"),
-        F.lit(DAY).alias("batch_date"),
+        F.lit(1).cast("bigint").alias("record"),
+        *(F.lit(DAY).alias(name) for name in ("batch_date", "counted_on")),
     )
     lake.merge("plays", plays)
 

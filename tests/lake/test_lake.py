@@ -82,7 +82,7 @@ def test_every_table_can_be_created_and_explains_itself(lake, spark, table):
 
 def test_a_date_can_be_a_condition(lake, spark):
     day = date(2026, 1, 31)
-    rows = spark.createDataFrame([("e", "u", "t", None, 1, "log", day)], TABLES["plays"].schema)
+    rows = spark.createDataFrame([("e", "u", "t", None, 1, "log", day, day, "log.csv", 7)], TABLES["plays"].schema)
     lake.replace("plays", rows, batch_date=day)
     lake.replace("plays", rows, batch_date=day)
     assert lake.read("plays", batch_date=day).count() == 1

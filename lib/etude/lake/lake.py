@@ -70,7 +70,10 @@ class Lake:
         return max(versions, default=None)
 
     def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
-        """The table's rows where every `column=value` holds; a typed empty frame where there is no table yet."""
+        """The table's rows where every `column=value` holds; a typed empty frame where there is no table yet.
+
+        A list or tuple as value stands for any of its values.
+        """
         schema = TABLES[table].schema
         if not self.exists(table):
             return self.spark.createDataFrame([], schema)
@@ -79,13 +82,15 @@ class Lake:
             reader = reader.option("versionAsOf", version)
         rows = reader.load(self.uri(table)).select(*TABLES[table].column_names)
         for column, value in equals.items():
-            rows = rows.where(F.col(column) == F.lit(value))
+            values = value if isinstance(value, list | tuple) else [value]
+            rows = rows.where(F.col(column).isin(*values))
         return rows
 
     def replace(self, table: str, rows: DataFrame, **equals: Any) -> int:
         """Put `rows` in the place of all rows where every `column=value` holds, in one commit.
 
         Without conditions the whole table is replaced. Every new row must fulfil the conditions (Delta checks it).
+        A list or tuple as value stands for any of its values.
 
         Returns:
             The new Delta version.
@@ -196,6 +201,8 @@ def _quoted(text: object) -> str:
 
 
 def _equals(column: str, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "(" + " OR ".join(_equals(column, each) for each in value) + ")"
     if isinstance(value, bool | int | float):
         return f"`{column}` = {value}"
     return f"`{column}` = {_quoted(value)}"

@@ -10,6 +10,7 @@ which run's rows are in force.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from pyspark.sql import types as T
 
@@ -46,7 +47,7 @@ class Table:
         """The table's Spark schema, comments and nullability included."""
         struct = T.StructType()
         for column in self.columns:
-            parsed = T.StructType.fromDDL(f"`{column.name}` {column.type}")
+            parsed = cast(T.StructType, T.StructType.fromDDL(f"`{column.name}` {column.type}"))
             struct = struct.add(column.name, parsed[0].dataType, column.nullable, {"comment": column.comment})
         return struct
 
@@ -78,9 +79,31 @@ PLAYS = Table(
         Column("play_count", "bigint", "How many plays the row stands for; at least 1."),
         Column("source", "string", "Name of the log (`listening.source`)."),
         _BATCH,
+        Column("counted_on", "date", "Batch whose count stands; later than batch_date where a snapshot counted anew."),
+        Column("file", "string", "File of the row: its path below the log's folder, @, start of its content hash."),
+        Column("record", "bigint", "64-bit hash of the raw record; as in a reject's locator, where it stands in hex."),
     ),
     partition_by=("batch_date",),
     constraints={"play_count_positive": "play_count >= 1"},
+)
+
+INGESTED_FILES = Table(
+    name="ingested_files",
+    comment="Files of logs that batches have taken, known by content, so that later batches leave them alone.",
+    written_by=("ingest",),
+    key=("source", "path", "content_sha256"),
+    columns=(
+        Column("source", "string", "Name of the log (`listening.source`)."),
+        Column("path", "string", "Where the file lay."),
+        Column("content_sha256", "string", "SHA-256 of its bytes; HMAC-SHA256 where ETUDE_USER_KEY is set."),
+        Column("file", "string", "Its name in plays and locators."),
+        Column("size", "bigint", "Bytes."),
+        Column("modified_at", "timestamp", "Modification time, UTC; with path and size it tells an unchanged file."),
+        Column("first_batch_date", "date", "Earliest batch that saw the content; its rows belong there."),
+        Column("last_batch_date", "date", "Latest batch that read it; later than the first for snapshots only."),
+        Column("taken_at", "timestamp", "When the content was first taken, UTC; later plays in it are refused."),
+        Column("key_id", "string", "Which ETUDE_USER_KEY was set; null where none was.", nullable=True),
+    ),
 )
 
 REJECTS = Table(
@@ -128,6 +151,11 @@ TRACKS = Table(
         Column("tag_weights", "array<float>", "Weights of tags, same length, summing to 1.", nullable=True),
         Column("audio_uri", "string", "Where the audio file lies, if any.", nullable=True),
         _TRACK_IDX,
+        Column(
+            "origins",
+            "map<string,string>",
+            "Which catalogue each filled column comes from; `log`, or `artist_name` where artist_id was derived.",
+        ),
     ),
     constraints={"track_idx_not_negative": "track_idx >= 0"},
 )
@@ -213,8 +241,11 @@ EXAMPLES = Table(
     columns=(
         _RUN,
         Column("split", "string", "train, validation or test."),
+        Column("shard", "int", "0, 1, ...: equal part of the split; one file, one Parquet row group."),
         _TRACK_IDX,
-        Column("mel", "array<float>", "As in mel; zeros where has_mel is 0 (readers need equal lengths)."),
+        Column(
+            "mel", "array<float>", "As in mel, crop after crop; zeros where has_mel is 0 (readers need equal lengths)."
+        ),
         Column("has_mel", "int", "1 where the track has a mel row, else 0."),
         Column("artist_index", "int", "Row of the artist embedding; 0 = unknown."),
         Column("year_index", "int", "Row of the year embedding; 0 = unknown."),
@@ -222,7 +253,7 @@ EXAMPLES = Table(
         Column("tag_weights", "array<float>", "Weights of tag_indices, 0 where padded."),
         Column("target", "array<float>", "Track factors on their original scale."),
     ),
-    partition_by=("run_id", "split"),
+    partition_by=("run_id", "split", "shard"),
     constraints={"split_known": "split IN ('train', 'validation', 'test')"},
 )
 
@@ -353,7 +384,7 @@ RUNS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        PLAYS, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
+        PLAYS, INGESTED_FILES, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
         PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, CURRENT, RUNS,
     )
 }  # fmt: skip
