@@ -87,3 +87,11 @@ def submit() -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a small lake with every table and finished runs; to be read only."""
+    from small_lake import build
+
+    return build(tmp_path_factory.mktemp("small") / "lake")

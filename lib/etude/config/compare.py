@@ -23,6 +23,4 @@ def non_defaults(settings: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     `settings` is what the run ledger holds. A key that settings no longer have has the default None.
     """
     defaults = dict(flatten(Settings().model_dump(mode="json")))
-    return [
-        (key, value, defaults.get(key)) for key, value in flatten(settings) if value != defaults.get(key)
-    ]
+    return [(key, value, defaults.get(key)) for key, value in flatten(settings) if value != defaults.get(key)]

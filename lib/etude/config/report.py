@@ -17,7 +17,7 @@ class ReportSettings(Section):
     evaluation_run_id: str | None = None
     """The topn run (protocol strict or paper) whose figures are shown; null means the newest that succeeded."""
     production_run_id: str | None = None
-    """The topn run (protocol none) whose lists are sampled; null means the one in force, else the newest that succeeded."""
+    """The topn run (protocol none) whose lists are sampled; null means the one in force, else the newest."""
     k: int = Field(20, ge=1)
     """List length of the tables; the nearest one that was measured is taken."""
     sample_users: int = Field(6, ge=0, le=50)

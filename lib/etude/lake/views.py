@@ -49,7 +49,7 @@ def register(spark: SparkSession, root: str, names: Iterable[str] | None = None)
     """
     wanted = view_names() if names is None else [name for name in view_names() if name in set(names)]
     lake = Lake(spark, root)
-    _create_schema(spark)
+    _create_schema(spark, lake.root)
     tables = {name: None for name in wanted if name in TABLES}
     views = [TABLES[name.removesuffix(_SUFFIX)] for name in wanted if name not in TABLES]
     for table in views:
@@ -118,23 +118,45 @@ def _rests_on(table: Table) -> list[str]:
     return [table.name, "current", *(name for name in ("users", "tracks") if f"{SCHEMA}.{name} " in joins)]
 
 
-def _create_schema(spark: SparkSession) -> None:
+def _create_schema(spark: SparkSession, root: str) -> None:
+    """The schema, empty of names that another lake gave it."""
     if spark.catalog.databaseExists(SCHEMA):
+        properties = spark.sql(f"DESCRIBE SCHEMA EXTENDED {SCHEMA}").where("info_name = 'Properties'").first()
+        if properties is None or f"(lake,{root})" not in properties["info_value"]:
+            for row in spark.sql(f"SHOW TABLES IN {SCHEMA}").collect():
+                _forget(spark, row["tableName"])
+            spark.sql(f"ALTER SCHEMA {SCHEMA} SET DBPROPERTIES ('lake' = {_quoted(root)})")
         return
     # DROP SCHEMA ... CASCADE removes the schema's folder: so never one that holds data.
     folder = tempfile.mkdtemp(prefix="etude-schema-")
-    spark.sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA} COMMENT 'The Etude lake' LOCATION '{to_uri(folder)}'")
+    spark.sql(
+        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA} COMMENT 'The Etude lake' LOCATION {_quoted(to_uri(folder))} "
+        f"WITH DBPROPERTIES ('lake' = {_quoted(root)})"
+    )
     Path(folder).rmdir()
 
 
 def _register_table(lake: Lake, table: Table) -> None:
     name = f"{SCHEMA}.{table.name}"
-    lake.spark.sql(f"DROP VIEW IF EXISTS {name}") if not lake.exists(table.name) else None
     if lake.exists(table.name):
+        if _is_view(lake.spark, table.name):
+            _forget(lake.spark, table.name)
         lake.spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {_quoted(lake.uri(table.name))}")
         return
+    if not _is_view(lake.spark, table.name):
+        _forget(lake.spark, table.name)
     columns = ", ".join(f"CAST(NULL AS {column.type}) AS `{column.name}`" for column in table.columns)
     lake.spark.sql(f"CREATE OR REPLACE VIEW {name} AS SELECT {columns} WHERE false")
+
+
+def _is_view(spark: SparkSession, name: str) -> bool:
+    return spark.sql(f"SHOW VIEWS IN {SCHEMA} LIKE '{name}'").limit(1).count() > 0
+
+
+def _forget(spark: SparkSession, name: str) -> None:
+    """Take a name out of the schema; what it stood for stays where it is."""
+    kind = "VIEW" if _is_view(spark, name) else "TABLE"
+    spark.sql(f"DROP {kind} IF EXISTS {SCHEMA}.`{name}`")
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,37 @@
+"""Writes one self-contained HTML page for people.
+
+It shows what came in and what was refused, the factors' loss, mel pictures, training curves, ranking metrics with
+baselines and bound, sample recommendations, timings and how it was all made.
+
+Reads the evaluated run report.evaluation_run_id (else the newest that succeeded under strict or paper) and the run in
+force (or report.production_run_id). What isn't there is named as missing. Writes to report.path.
+"""
+
+from __future__ import annotations
+
+from etude import storage
+from etude.job import JobRun, main
+from etude.lake.ledger import utc_now
+from etude.report.gather import gather
+from etude.report.page import render
+
+SECTIONS = ("lake", "spark", "report")
+
+
+def run(job: JobRun) -> None:
+    """Gather the facts, render the page, write it."""
+    settings = job.settings.report
+    facts = gather(job, job.lake.root, settings, utc_now())
+    path = settings.path or storage.join(job.lake.root, "_reports", f"{job.run_id}.html")
+    page = render(facts).encode("utf-8")
+    storage.write_bytes(path, page)
+    job.note("report", storage.to_uri(path))
+    for kind, chain in (("evaluation", facts.evaluation), ("production", facts.production)):
+        if chain:
+            job.note(f"{kind}_run_id", list(chain.values())[-1].run_id)
+    job.count("bytes", len(page))
+    job.log.info("report=%s bytes=%d", storage.to_uri(path), len(page))
+
+
+if __name__ == "__main__":
+    main("report", run, SECTIONS, __doc__)

@@ -1,0 +1,67 @@
+"""Names and colours of the models, and the colours of figures as CSS variables.
+
+matplotlib wants colours while it draws, the page wants `var(--ink)` so that one picture fits light and dark:
+figures are drawn in stand-in colours that nothing else uses, and `themed` puts the variables in their place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+INK, MUTED, GRID, PAPER = "#0b0001", "#0b0002", "#0b0003", "#0b0004"
+ACCENT, SECOND = "#0b0005", "#0b0006"
+BOUND, LINES = "#0b0007", ("#0b0010", "#0b0011", "#0b0012", "#0b0013", "#0b0014", "#0b0015")
+
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--rule",
+    PAPER: "--paper",
+    ACCENT: "--accent",
+    SECOND: "--second",
+    BOUND: "--bound",
+    **{colour: f"--line-{number}" for number, colour in enumerate(LINES)},
+}
+
+
+def themed(svg: str) -> str:
+    """The picture with CSS variables in the place of the stand-in colours."""
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one model appears: `kind` is model, baseline or bound."""
+
+    label: str
+    kind: str
+    colour: str
+    dash: Any = "-"
+
+
+_KNOWN = {
+    "random": Look("random", "baseline", LINES[0], ":"),
+    "popularity": Look("popularity", "baseline", LINES[1], "--"),
+    "artist_popularity": Look("artist popularity", "baseline", LINES[2], "--"),
+    "same_artist": Look("same artist", "baseline", LINES[3], "-."),
+    "training_mean": Look("training mean", "baseline", LINES[4], ":"),
+    "mean": Look("training mean", "baseline", LINES[4], ":"),
+    "ridge": Look("ridge regression", "baseline", LINES[5], "-."),
+    "true_factors": Look("true factors (bound)", "bound", BOUND, (0, (1, 1))),
+    "oracle_refit": Look("full refit (for orientation)", "bound", BOUND, (0, (4, 1))),
+}
+_ORDER = {"model": 0, "baseline": 1, "bound": 2}
+
+
+def look(model: str) -> Look:
+    """The look of a model; one that isn't known as a baseline or bound is a model of ours."""
+    return _KNOWN.get(model, Look(model.replace("_", " "), "model", ACCENT))
+
+
+def ordered(models: list[str]) -> list[str]:
+    """Our models first, then baselines, the bound last."""
+    known = list(_KNOWN)
+    return sorted(models, key=lambda m: (_ORDER[look(m).kind], known.index(m) if m in known else -1, m))

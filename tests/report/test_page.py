@@ -1,0 +1,119 @@
+"""The page: complete, self-contained, and honest about what is missing."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import fabricated_report as fabricated
+import pytest
+
+from etude.report.facts import Figures
+from etude.report.page import render
+
+
+class Page(HTMLParser):
+    """Ids, text and everything that would be fetched from elsewhere."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "hr", "input", "use", "path", "image", "rect", "ellipse", "line"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.ids, self.open, self.outside, self.words = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag in ("script", "iframe", "link"):
+            self.outside.append(tag)
+        for name in ("src", "href", "xlink:href"):
+            value = attributes.get(name, "")
+            if value and not value.startswith(("#", "data:")):
+                self.outside.append(value)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+            self.open.pop()
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def html():
+    return render(fabricated.facts())
+
+
+def test_it_needs_nothing_from_elsewhere(html):
+    page = Page(html)
+    assert page.outside == []
+    assert page.open == []
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_every_link_of_the_contents_leads_somewhere(html):
+    targets = set(re.findall(r'href="#([\w-]+)"', html.partition("<main>")[0]))
+    assert targets
+    assert targets <= set(Page(html).ids)
+
+
+def test_it_shows_what_was_refused_and_says_the_corpus_is_synthetic_beside_each_group_of_figures(html):
+    text = Page(html).text
+    for reason in ("duplicate", "bad_timestamp", "too_short", "undecodable"):
+        assert reason in text
+    assert text.count("The corpus is synthetic") == 6
+
+
+def test_figures_of_a_colour_that_the_page_does_not_set_are_a_mistake(html):
+    used = set(re.findall(r"var\((--[\w-]+)\)", html))
+    assert used <= set(re.findall(r"^\s*(?:.*;\s*)?(--[\w-]+):", html, re.MULTILINE)) | set(
+        re.findall(r"(--[\w-]+):", html.partition("</style>")[0])
+    )
+    assert "#0b00" not in html
+
+
+def test_titles_are_text_and_not_markup(html):
+    assert "<op. 3>" not in html
+    assert "Étude &lt;op. 3&gt;" in html
+    assert "<op. 3>" in Page(html).text
+
+
+def test_missing_parts_are_named():
+    page = Page(render(fabricated.bare()))
+    assert page.open == []
+    for what in (
+        "no loss of the factorisation",
+        "no mel spectrograms",
+        "no training curves",
+        "no errors of predicted factors",
+        "no ranking was scored",
+        "no production lists",
+    ):
+        assert what in page.text
+    assert "synthetic" not in page.text
+
+
+def test_a_lake_with_an_evaluation_but_no_lists_has_a_page():
+    facts = replace(fabricated.facts(), production={}, production_figures=Figures((), "none"), lists=None, samples=())
+    text = Page(render(facts)).text
+    assert "no production lists" in text
+    assert "Production" not in text.partition("What came in")[0]
+
+
+def test_the_same_facts_give_the_same_page(html):
+    assert render(fabricated.facts()) == html
+
+
+def test_a_settings_value_that_differs_is_shown_beside_its_default(html):
+    assert re.search(r"<code>wmf.alpha</code></th><td>5.0</td><td>5.0</td><td class=\"default\">1.0</td>", html)
+    assert "<code>wmf.seed</code>" not in html

@@ -1,0 +1,186 @@
+"""A small lake with every table, two finished chains of runs and a failed one; written without Spark, in a second."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from deltalake import write_deltalake
+
+from etude.config import Settings, redacted_json
+from etude.lake.tables import TABLES
+
+DAY = date(2026, 1, 31)
+START = datetime(2026, 1, 31, 3, 0, tzinfo=timezone.utc)
+USERS = ("ann", "bob", "cyd", "dee", "eli", "fay")
+TRACKS = 12
+COLD = (10, 11)
+N_MELS, N_FRAMES = 16, 12
+_SECONDS = {"ingest": 20, "wmf": 30, "mel": 45, "train": 90, "topn": 15}
+_READ = {
+    "ingest": {},
+    "wmf": {"interactions": 0},
+    "mel": {"tracks": 0},
+    "train": {"tracks": 0, "track_factors": 0, "splits": 0, "mel": 0},
+    "topn": {"user_factors": 0, "track_factors": 0, "predicted_factors": 0, "interactions": 0},
+}
+_WROTE = {
+    "ingest": ("plays", "rejects", "tracks", "users", "interactions"),
+    "wmf": ("splits", "user_factors", "track_factors", "metrics"),
+    "mel": ("mel", "rejects"),
+    "train": ("predicted_factors", "metrics"),
+    "topn": ("recommendations", "metrics"),
+}
+
+
+def build(root: Path) -> Path:
+    """Write the lake below `root` and return it."""
+    for name, rows in tables().items():
+        spec = TABLES[name]
+        schema = pa.schema([pa.field(c.name, arrow_type(c.type), c.nullable) for c in spec.columns])
+        data = pa.Table.from_pylist([dict(zip(spec.column_names, row, strict=True)) for row in rows], schema)
+        write_deltalake(str(root / name), data, partition_by=list(spec.partition_by))
+    return root
+
+
+_ARROW = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+
+
+def arrow_type(ddl: str) -> pa.DataType:
+    """The Arrow type of a column's Spark SQL type."""
+    if ddl.startswith("array<"):
+        return pa.list_(arrow_type(ddl[6:-1]))
+    if ddl.startswith("map<string,"):
+        return pa.map_(pa.string(), arrow_type(ddl[11:-1]))
+    return _ARROW[ddl]
+
+
+def tables() -> dict[str, list[tuple]]:
+    """Rows of each table, in the order of its columns."""
+    heard = [
+        (user, track) for user in range(len(USERS)) for track in range(10) if (user * 7 + track * 3) % 5 < user % 4 + 1
+    ]
+    return {
+        "users": [(name, index) for index, name in enumerate(USERS)],
+        "tracks": [_track(index) for index in range(TRACKS)],
+        "plays": [
+            (f"e{u}-{t}", USERS[u], f"T{t:02d}", START - timedelta(days=t), 1 + t, "small", DAY, DAY, "log.csv", u)
+            for u, t in heard
+        ],
+        "interactions": [(u, t, 1 + t, START - timedelta(days=t), START - timedelta(days=t)) for u, t in heard],
+        "rejects": [
+            ("ingest", "small", "log.csv#1", "x,y", "bad_timestamp", "not a time: y", DAY),
+            ("ingest", "small", "log.csv#2", "x", "duplicate", None, DAY),
+            ("ingest", "small", "log.csv#3", "x", "duplicate", None, DAY),
+            ("mel", "tracks", "T03#0", "a/t3.ogg", "too_short", "2.1 s", DAY),
+        ],
+        "splits": [("eval", "track", t, -1, "test" if t in COLD else "train") for t in range(TRACKS)],
+        "user_factors": [(r, u, _factors(u), "fit") for r in ("eval", "prod") for u in range(len(USERS) - 1)],
+        "track_factors": [(r, t, _factors(t), "fit") for r in ("eval", "prod") for t in range(10)],
+        "predicted_factors": [(r, t, _factors(t), r) for r in ("eval", "prod") for t in range(TRACKS)],
+        "mel": [_mel(t) for t in (0, 3, 10)],
+        "recommendations": [_place(r, u, p) for r in ("eval", "prod") for u in range(len(USERS)) for p in range(1, 5)],
+        "metrics": _metrics(),
+        "current": [
+            ("predicted_factors", "prod", START),
+            ("recommendations", "prod", START),
+            ("track_factors", "prod", START),
+            ("user_factors", "prod", START),
+        ],
+        "runs": [*_runs("eval", "strict", 0), *_runs("prod", "none", 1), _failed()],
+    }
+
+
+def _track(index: int) -> tuple:
+    known = index != 7
+    return (
+        f"T{index:02d}",
+        f"Study no. {index}" if known else None,
+        f"A{index % 3}" if known else None,
+        ("Ada", "Bea", "Cleo")[index % 3] if known else None,
+        1990 + index if index % 2 else None,
+        ["piano"] if index % 2 else [],
+        [1.0] if index % 2 else [],
+        f"file:///audio/t{index}.ogg" if index % 3 == 0 else None,
+        index,
+        {"title": "small", "artist_id": "small", "artist_name": "small"} if known else {},
+    )
+
+
+def _factors(index: int) -> list[float]:
+    return [float(np.sin(index + d)) for d in range(4)]
+
+
+def _place(run: str, user: int, position: int) -> tuple:
+    if user == len(USERS) - 1:
+        return (run, user, position, f"T{position:02d}", 0.1 / position, "popularity")
+    track = COLD[0] if position == 2 else (user + position) % 10
+    return (run, user, position, f"T{track:02d}", 1.0 / position, "cold" if track in COLD else "warm")
+
+
+def _mel(index: int) -> tuple:
+    db = [-60.0 + 40 * float(np.sin(i / 7 + index)) for i in range(N_MELS * N_FRAMES)]
+    uri = f"file:///audio/t{index}.ogg"
+    return (f"T{index:02d}", 0, "s1", db, N_MELS, N_FRAMES, 8000, 1.5, 30.0, uri, 1000, START, "c")
+
+
+def _metrics() -> list[tuple]:
+    rows = []
+    for run, protocol in (("eval", "strict"), ("prod", "none")):
+        rows += [(run, "wmf", "blocked", protocol, "train", "loss", 0, i, 1, 100.0 / i + 50) for i in range(1, 6)]
+        for slice_ in ("train", "validation"):
+            rows += [
+                (run, "train", "fusion", protocol, slice_, "loss", 0, e, 1, 1.0 / e + 0.1 * (e > 3))
+                for e in range(1, 6)
+            ]
+    for name, value in (("mse", 0.02), ("rmse", 0.14), ("mae", 0.1), ("msle", 0.01), ("msle_left_out", 0.004)):
+        rows.append(("eval", "train", "fusion", "strict", "test", name, 0, 0, 1, value))
+    for model, scale in (("random", 0.01), ("popularity", 0.05), ("fusion", 0.2), ("true_factors", 0.3)):
+        for slice_ in ("all", "warm", "cold"):
+            for k in (5, 20):
+                rows.append(("eval", "topn", model, "strict", slice_, "recall", k, 0, 0, scale * k / 20))
+            rows.append(("eval", "topn", model, "strict", slice_, "auc", 0, 0, 0, 0.5 + scale))
+    return rows
+
+
+def _settings(protocol: str) -> str:
+    raw: dict[str, Any] = Settings().model_dump()
+    raw["evaluation"]["protocol"] = protocol
+    raw["wmf"]["rank"] = 4
+    raw["listening"]["path"] = "landing/log.csv"
+    return redacted_json(Settings.model_validate(raw))
+
+
+def _runs(run: str, protocol: str, hour: int) -> list[tuple]:
+    rows = []
+    started = START + timedelta(hours=hour)
+    for job, seconds in _SECONDS.items():
+        upstream = {"train": {"wmf": run}, "topn": {"wmf": run, "train": run}}.get(job, {})
+        ended = started + timedelta(seconds=seconds)
+        rows.append(
+            (
+                run, job, DAY, protocol, _settings(protocol), _READ[job], dict.fromkeys(_WROTE[job], 0), upstream,
+                {"rows_in": 100, "rows_out": 90}, started, ended, "succeeded", None, 1, [], "0.1.0",
+            )
+        )  # fmt: skip
+        started = ended
+    return rows
+
+
+def _failed() -> tuple:
+    started = START + timedelta(hours=2)
+    return (
+        "night-2", "ingest", DAY + timedelta(days=1), "none", _settings("none"), {}, {}, {}, {}, started,
+        started + timedelta(seconds=9), "failed", "landing/log.csv: no such file", 2, ["died without a word"], "0.1.0",
+    )  # fmt: skip
