@@ -1,0 +1,175 @@
+"""Interactions cut into blocks of rows, once by user and once by track: what the blocked engine sweeps over.
+
+The rows of a side are its users (or tracks) that have interactions, numbered by rising index: an `Axis`. They are cut
+into contiguous blocks of about equal cost, from the counts alone, so that the cut depends neither on the number of
+tasks nor on their order. A block's interactions travel once: packed by the tasks that read them, shuffled to the
+block's partition, sorted into compressed rows there, and cached (spilling to disk). A lost executor's blocks are made
+again by Spark from their lineage.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark import RDD, Broadcast, StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+_BLOCK_COST = 250_000  # interactions (or what costs as much): a few MB, a few ms of kernel
+_FLUSH_ROWS = 2_000_000  # interactions a reading task holds before it packs them
+
+_PACKED = np.dtype([("row", "<i4"), ("column", "<i4"), ("weight", "<f4")])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The rows of one side: `idx` (n,) int32 rising, and each one's number of interactions `counts` (n,) int64."""
+
+    idx: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, interactions: DataFrame, column: str) -> Axis:
+        """Users (column user_idx) or tracks (track_idx) that have interactions."""
+        found = interactions.groupBy(F.col(column).alias("idx")).count().toArrow()
+        idx = found["idx"].to_numpy()
+        order = np.argsort(idx)
+        return cls(idx[order].astype(np.int32), found["count"].to_numpy()[order])
+
+    def __len__(self) -> int:
+        return len(self.idx)
+
+    def positions(self) -> np.ndarray:
+        """Row number of each index, -1 where it has none: (largest index + 1,) int32."""
+        places = np.full(int(self.idx[-1]) + 1 if len(self) else 0, -1, dtype=np.int32)
+        places[self.idx] = np.arange(len(self), dtype=np.int32)
+        return places
+
+
+@dataclass(frozen=True)
+class Block:
+    """Contiguous rows of one side in compressed form.
+
+    Attributes:
+        number: its place among the blocks.
+        start: row number (on its axis) of its first row.
+        indptr: (rows + 1,) int64.
+        columns: row numbers on the other axis, rising within each row: int32.
+        weights: extra confidence c - 1 of each interaction: float32.
+    """
+
+    number: int
+    start: int
+    indptr: np.ndarray
+    columns: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def rows(self) -> slice:
+        """Its rows on its axis."""
+        return slice(self.start, self.start + len(self))
+
+
+def cut(counts: np.ndarray, rank: int, block_cost: int = _BLOCK_COST) -> np.ndarray:
+    """First rows of the blocks, and the end: (blocks + 1,) int64.
+
+    A row costs its interactions and as much as rank / 2 of them for the Gram matrix (2 rank^2 against 4 rank operations
+    a step). A row dearer than a block is a block of its own.
+    """
+    ends = np.cumsum(counts + rank // 2 + 1)
+    first_of_block = np.flatnonzero(np.diff(ends // block_cost, prepend=-1) > 0)
+    heavy = np.flatnonzero(counts > block_cost)
+    return np.unique(np.concatenate([[0], first_of_block, heavy, heavy + 1, [len(counts)]])).astype(np.int64)
+
+
+def build_blocks(
+    interactions: DataFrame,
+    row_column: str,
+    rows: Axis,
+    columns: Axis,
+    weigh: Callable[[np.ndarray], np.ndarray],
+    rank: int,
+    partitions: int | None,
+) -> RDD[Block]:
+    """The blocks of one side, cached when first used.
+
+    Args:
+        interactions: user_idx, track_idx, play_count; one row a pair.
+        row_column: user_idx or track_idx, the side that is cut.
+        rows: axis of that side; interactions of indices outside the axes are left out.
+        columns: axis of the other side.
+        weigh: play counts (n,) int64 -> extra confidence (n,) float32.
+        rank: length of the factors, for the cost of a row.
+        partitions: most tasks a sweep over the blocks has; None for three a task slot.
+    """
+    context = interactions.sparkSession.sparkContext
+    starts = cut(rows.counts, rank)
+    tasks = max(1, min(len(starts) - 1, partitions or 3 * context.defaultParallelism))
+    packer = _Packer(context.broadcast(rows.positions()), context.broadcast(columns.positions()), starts, weigh)
+    other = "track_idx" if row_column == "user_idx" else "user_idx"
+    packed = interactions.select(row_column, other, "play_count").mapInArrow(packer, "block int, data binary")
+    return (
+        packed.rdd.map(lambda row: (row["block"], row["data"]))
+        .partitionBy(tasks, lambda block: block % tasks)
+        .mapPartitions(lambda chunks: _assemble(chunks, starts), preservesPartitioning=True)
+        .persist(StorageLevel.MEMORY_AND_DISK)
+    )
+
+
+@dataclass(frozen=True)
+class _Packer:
+    """Turns batches of interactions into packed rows, one chunk a block."""
+
+    row_positions: Broadcast[np.ndarray]
+    column_positions: Broadcast[np.ndarray]
+    starts: np.ndarray
+    weigh: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        held: list[np.ndarray] = []
+        for batch in batches:
+            held.append(self._pack(batch))
+            if sum(map(len, held)) >= _FLUSH_ROWS:
+                yield self._by_block(np.concatenate(held))
+                held = []
+        if held:
+            yield self._by_block(np.concatenate(held))
+
+    def _pack(self, batch: pa.RecordBatch) -> np.ndarray:
+        packed = np.empty(batch.num_rows, dtype=_PACKED)
+        packed["row"] = _look_up(self.row_positions.value, batch.column(0).to_numpy())
+        packed["column"] = _look_up(self.column_positions.value, batch.column(1).to_numpy())
+        packed["weight"] = self.weigh(batch.column(2).to_numpy())
+        return packed[(packed["row"] >= 0) & (packed["column"] >= 0)]
+
+    def _by_block(self, packed: np.ndarray) -> pa.RecordBatch:
+        block = np.searchsorted(self.starts, packed["row"], side="right") - 1
+        order = np.argsort(block, kind="stable")
+        numbers, first = np.unique(block[order], return_index=True)
+        data = [chunk.tobytes() for chunk in np.split(packed[order], first[1:])] if len(numbers) else []
+        return pa.record_batch([pa.array(numbers, pa.int32()), pa.array(data, pa.binary())], names=["block", "data"])
+
+
+def _look_up(positions: np.ndarray, idx: np.ndarray) -> np.ndarray:
+    inside = idx < len(positions)
+    return np.where(inside, positions[np.where(inside, idx, 0)], -1)
+
+
+def _assemble(chunks: Iterable[tuple[int, bytes]], starts: np.ndarray) -> Iterator[Block]:
+    """Blocks of one partition from their chunks, whatever order those come in."""
+    by_block: dict[int, list[bytes]] = defaultdict(list)
+    for number, data in chunks:
+        by_block[number].append(data)
+    for number in sorted(by_block):
+        packed = np.concatenate([np.frombuffer(data, _PACKED) for data in by_block.pop(number)])
+        packed = packed[np.lexsort((packed["column"], packed["row"]))]
+        start, end = starts[number], starts[number + 1]
+        indptr = np.searchsorted(packed["row"], np.arange(start, end + 1)).astype(np.int64)
+        yield Block(number, int(start), indptr, packed["column"].copy(), packed["weight"].copy())

@@ -1,0 +1,26 @@
+"""The engines by name, and how `auto` chooses."""
+
+from __future__ import annotations
+
+from etude.config.wmf import WmfSettings
+from etude.factors import blocked, mllib
+from etude.factors.fit import Engine, Size
+from etude.factors.matrix import check_size, megabytes
+
+ENGINES: dict[str, Engine] = {"blocked": blocked.fit, "mllib": mllib.fit}
+
+
+def choose(size: Size, settings: WmfSettings) -> tuple[str, str]:
+    """Name of the engine for so much data, and why.
+
+    Raises:
+        DataCheckError: `blocked` is asked for, and its factors don't fit wmf.max_broadcast_mb.
+    """
+    if settings.engine == "blocked":
+        check_size({"user_idx": size.users, "track_idx": size.tracks}, settings)
+    if settings.engine != "auto":
+        return settings.engine, "asked for"
+    needed, limit = megabytes(size.users + size.tracks, settings.rank), settings.max_broadcast_mb
+    if needed <= limit:
+        return "blocked", f"{needed:,.1f} MB of factors fit wmf.max_broadcast_mb={limit}"
+    return "mllib", f"{needed:,.1f} MB of factors exceed wmf.max_broadcast_mb={limit}"

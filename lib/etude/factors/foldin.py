@@ -1,0 +1,67 @@
+"""Folding in: factors for users or tracks with plays, on the other side's factors as they are, without a refit.
+
+A row's factors are the exact solution of its own equations (see kernels.py), so folding in a track on the user factors
+that it was last solved with gives its fitted factors (wmf.solver=cholesky; conjugate gradient comes near).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from pyspark.sql import DataFrame
+
+from etude.config.wmf import WmfSettings
+from etude.factors.blocks import Axis, Block, build_blocks
+from etude.factors.matrix import Factors, check_size
+from etude.factors.objective import extra_confidence, gram
+from etude.factors.solve import solve
+from etude.factors.sweep import HalfSweep, run
+
+_OTHER = {"user_idx": "track_idx", "track_idx": "user_idx"}
+
+
+def fold_in_row(neighbours: np.ndarray, play_count: np.ndarray, fixed: np.ndarray, settings: WmfSettings) -> np.ndarray:
+    """Factors (rank,) float32 of one user or track.
+
+    Args:
+        neighbours: rows of `fixed` it was played with, (n,).
+        play_count: plays of each, (n,).
+        fixed: factors of the other side, (m, rank) float32.
+        settings: confidence and regularization.
+    """
+    ends = np.array([0, len(neighbours)], dtype=np.int64)
+    block = Block(0, 0, ends, neighbours.astype(np.int32), extra_confidence(play_count, settings))
+    return solve(block, fixed, gram(fixed), settings)[0]
+
+
+def fold_in(interactions: DataFrame, column: str, fixed: Factors, settings: WmfSettings) -> Factors:
+    """Factors of all rows of a side that have interactions with rows of the other side that have factors.
+
+    Args:
+        interactions: user_idx, track_idx, play_count of the rows to fold in.
+        column: user_idx or track_idx, the side to fold in.
+        fixed: factors of the other side.
+        settings: confidence and regularization.
+
+    Raises:
+        DataCheckError: a factor is not finite, or the factors exceed wmf.max_broadcast_mb.
+    """
+    spark = interactions.sparkSession
+    other = _OTHER[column]
+    usable = interactions.select("user_idx", "track_idx", "play_count").join(
+        fixed.idx_frame(spark, other), other, "left_semi"
+    )
+    rows, columns = Axis.of(usable, column), Axis(fixed.idx, np.zeros(len(fixed.idx), np.int64))
+    if not len(rows):
+        return Factors(rows.idx, np.empty((0, settings.rank), np.float32))
+    check_size({column: len(rows), other: len(columns)}, settings)
+    weigh = partial(extra_confidence, settings=settings)
+    blocks = build_blocks(usable, column, rows, columns, weigh, settings.rank, settings.partitions)
+    shipped = spark.sparkContext.broadcast(fixed.values)
+    try:
+        half = HalfSweep(shipped, gram(fixed.values), settings)
+        return Factors(rows.idx, run(half, blocks, rows, f"folding in by {column}").values)
+    finally:
+        blocks.unpersist()
+        shipped.destroy()

@@ -1,0 +1,188 @@
+"""The compiled loops: one row's equations are solved with its neighbours' factors at hand.
+
+A row (a user or a track) with neighbours' factors z_j, extra confidences w_j = c_j - 1, the Gram matrix G of all
+factors of the other side and regularization l asks for the x that solves
+
+    (G + sum_j w_j z_j z_j' + l I) x = sum_j (1 + w_j) z_j
+
+This file imports nothing of Etude's, because `compiled.py` also loads it by path from a folder where numba can keep the
+machine code. Loops are over numbers, not rows of a table: numba turns them into machine code.
+"""
+
+import numpy as np
+from numba import njit
+
+# Sums may be reordered (SIMD), but NaN and infinity keep their meaning: the fit is checked for them.
+_FAST = {"reassoc", "contract", "arcp", "nsz"}
+_BATCH_ROWS = 64
+_BUFFER_BYTES = 1 << 20  # gathered factors of a batch: about half of a common L2 cache
+
+
+def _jit(function):  # type: ignore[no-untyped-def]
+    try:
+        return njit(cache=True, nogil=True, fastmath=_FAST)(function)
+    except RuntimeError:  # no place where the machine code can be kept
+        return njit(nogil=True, fastmath=_FAST)(function)
+
+
+@_jit
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0.0)
+    for f in range(a.shape[0]):
+        total += a[f] * b[f]
+    return total
+
+
+@_jit
+def _add_scaled(out, scale, vector):  # type: ignore[no-untyped-def]
+    for f in range(out.shape[0]):
+        out[f] += scale * vector[f]
+
+
+@_jit
+def _add_residual(out, factors, at, weights, x):  # type: ignore[no-untyped-def]
+    """Add sum_j (1 + w_j - w_j z_j.x) z_j: the right-hand side less the played cells' part of A x."""
+    for j in range(at.shape[0]):
+        z = factors[at[j]]
+        _add_scaled(out, np.float32(1.0) + weights[j] - weights[j] * _dot(z, x), z)
+
+
+@_jit
+def _add_product(out, factors, at, weights, p):  # type: ignore[no-untyped-def]
+    """Add sum_j w_j (z_j.p) z_j."""
+    for j in range(at.shape[0]):
+        z = factors[at[j]]
+        _add_scaled(out, weights[j] * _dot(z, p), z)
+
+
+@_jit
+def solve_cg(indptr, columns, weights, fixed, gram, regularization, x, steps):  # type: ignore[no-untyped-def]
+    """Improve x (n, rank) in place by conjugate-gradient steps from what it holds.
+
+    Rows go in batches: their neighbours' factors are gathered into a buffer once, and (Y'Y) p of the batch is one
+    matrix product. A row longer than the buffer is a batch of its own and reads `fixed` where it lies.
+
+    Args:
+        indptr: where the neighbours of each row begin in `columns`, and the end: (n + 1,) int64.
+        columns: rows of `fixed`, int32.
+        weights: w of each of them, float32.
+        fixed: factors of the other side, (m, rank) float32.
+        gram: their Gram matrix, float32.
+        regularization: l of each row, float32.
+        x: start values, float32; holds the solution afterwards.
+        steps: conjugate-gradient steps.
+    """
+    n, rank = x.shape
+    capacity = max(1, _BUFFER_BYTES // (4 * rank))
+    buffer = np.empty((capacity, rank), np.float32)
+    in_buffer = np.arange(capacity).astype(np.int32)
+    r = np.empty((_BATCH_ROWS, rank), np.float32)
+    p = np.empty((_BATCH_ROWS, rank), np.float32)
+    ap = np.empty((_BATCH_ROWS, rank), np.float32)
+    rr = np.empty(_BATCH_ROWS, np.float32)
+    first = 0
+    while first < n:
+        begin = indptr[first]
+        last = first + 1
+        while last < n and last - first < _BATCH_ROWS and indptr[last + 1] - begin <= capacity:
+            last += 1
+        size = last - first
+        gathered = indptr[last] - begin <= capacity
+        if gathered:
+            for j in range(indptr[last] - begin):
+                buffer[j] = fixed[columns[begin + j]]
+        near = buffer if gathered else fixed
+        np.dot(x[first:last], gram, r[:size])
+        for i in range(size):
+            row, low, high = first + i, indptr[first + i], indptr[first + i + 1]
+            at = in_buffer[low - begin : high - begin] if gathered else columns[low:high]
+            for f in range(rank):
+                r[i, f] = -r[i, f] - regularization[row] * x[row, f]
+            _add_residual(r[i], near, at, weights[low:high], x[row])
+            p[i] = r[i]
+            rr[i] = _dot(r[i], r[i])
+        for _ in range(steps):
+            np.dot(p[:size], gram, ap[:size])
+            for i in range(size):
+                if rr[i] < 1e-20:  # solved to the last bit
+                    continue
+                row, low, high = first + i, indptr[first + i], indptr[first + i + 1]
+                at = in_buffer[low - begin : high - begin] if gathered else columns[low:high]
+                _add_scaled(ap[i], regularization[row], p[i])
+                _add_product(ap[i], near, at, weights[low:high], p[i])
+                step = rr[i] / _dot(p[i], ap[i])
+                _add_scaled(x[row], step, p[i])
+                _add_scaled(r[i], -step, ap[i])
+                new = _dot(r[i], r[i])
+                turn = new / rr[i]
+                for f in range(rank):
+                    p[i, f] = r[i, f] + turn * p[i, f]
+                rr[i] = new
+        first = last
+
+
+@_jit
+def solve_exactly(indptr, columns, weights, fixed, gram, regularization, x):  # type: ignore[no-untyped-def]
+    """Solve every row's normal equations in float64 by Cholesky's decomposition; arguments as in `solve_cg`.
+
+    gram and regularization are float64. Equations without a unique solution leave NaN.
+    """
+    n, rank = x.shape
+    capacity = max(1, _BUFFER_BYTES // (8 * rank))
+    near = np.empty((capacity, rank), np.float64)
+    scaled = np.empty((capacity, rank), np.float64)
+    for row in range(n):
+        a = gram.copy()
+        b = np.zeros(rank, np.float64)
+        for f in range(rank):
+            a[f, f] += regularization[row]
+        low = indptr[row]
+        while low < indptr[row + 1]:
+            size = min(capacity, indptr[row + 1] - low)
+            for j in range(size):
+                w = np.float64(weights[low + j])
+                for f in range(rank):
+                    near[j, f] = fixed[columns[low + j], f]
+                    scaled[j, f] = w * near[j, f]
+                    b[f] += (1.0 + w) * near[j, f]
+            a += np.dot(near[:size].T, scaled[:size])
+            low += size
+        _solve_positive(a, b)
+        x[row] = b.astype(np.float32)
+
+
+@_jit
+def _solve_positive(a, b):  # type: ignore[no-untyped-def]
+    """Replace b by the solution of a x = b, a symmetric and positive definite (its lower half is overwritten)."""
+    k = b.shape[0]
+    for j in range(k):
+        pivot = a[j, j]
+        for f in range(j):
+            pivot -= a[j, f] * a[j, f]
+        pivot = np.sqrt(pivot) if pivot > 0.0 else np.nan
+        a[j, j] = pivot
+        for i in range(j + 1, k):
+            total = a[i, j]
+            for f in range(j):
+                total -= a[i, f] * a[j, f]
+            a[i, j] = total / pivot
+    for i in range(k):
+        for f in range(i):
+            b[i] -= a[i, f] * b[f]
+        b[i] /= a[i, i]
+    for back in range(k):
+        i = k - 1 - back
+        for f in range(i + 1, k):
+            b[i] -= a[f, i] * b[f]
+        b[i] /= a[i, i]
+
+
+@_jit
+def played_cells(indptr, columns, weights, fixed, x):  # type: ignore[no-untyped-def]
+    """Sum of c (1 - s)^2 - s^2 over the played cells of rows x, s = x . y: float64."""
+    total = 0.0
+    for row in range(x.shape[0]):
+        for j in range(indptr[row], indptr[row + 1]):
+            s = np.float64(_dot(fixed[columns[j]], x[row]))
+            total += (1.0 + weights[j]) * (1.0 - s) * (1.0 - s) - s * s
+    return total

@@ -1,0 +1,78 @@
+"""The engine `mllib`: pyspark.ml's ALS with implicit preferences, for factors that no single process holds.
+
+What differs from our objective, and what is done about it:
+- MLlib multiplies lambda by each row's number of interactions. With `wmf.regularization_scaling=frequency` that is
+  our objective at the same lambda. The unscaled one has no equal: MLlib gets lambda (U + I) / (2 nnz), which makes the
+  rows' lambdas sum to the same over both sides together, and one compares recommendations, not losses.
+- Its confidence is 1 + alpha r. With log confidence it gets log(1 + r / epsilon) as r.
+- Its initial factors are its own (seeded, but they depend on its partitions), it solves every row exactly, and it shows
+  no iteration but the last: the loss (by our own function, of our objective) has one step.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from pyspark.ml.recommendation import ALS
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude.config.wmf import WmfSettings
+from etude.errors import DataCheckError
+from etude.factors.fit import Fit, Progress, unwatched
+from etude.factors.loss import loss
+from etude.factors.matrix import Factors, megabytes
+from etude.factors.objective import rating
+
+log = logging.getLogger("etude.wmf")
+
+
+def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unwatched) -> Fit:  # noqa: ARG001
+    """Fit factors (see `Engine`)."""
+    rated = interactions.select("user_idx", "track_idx", rating(F.col("play_count"), settings).alias("rating"))
+    als = ALS(
+        rank=settings.rank,
+        maxIter=settings.iterations,
+        regParam=regularization(interactions, settings),
+        alpha=settings.alpha,
+        implicitPrefs=True,
+        seed=settings.seed,
+        userCol="user_idx",
+        itemCol="track_idx",
+        ratingCol="rating",
+    )
+    model = als.fit(rated)
+    users = model.userFactors.select(F.col("id").alias("user_idx"), F.col("features").alias("factors"))
+    tracks = model.itemFactors.select(F.col("id").alias("track_idx"), F.col("features").alias("factors"))
+    for side, frame in (("users", users), ("tracks", tracks)):
+        finite = F.forall("factors", lambda x: ~F.isnan(x) & (F.abs(x) < F.lit(float("inf"))))
+        bad = frame.where(~finite).count()
+        if bad:
+            raise DataCheckError(f"mllib: factors of {bad:,} {side} are not finite; raise wmf.regularization")
+    return Fit(users, tracks, _losses(interactions, users, tracks, settings))
+
+
+def regularization(interactions: DataFrame, settings: WmfSettings) -> float:
+    """MLlib's regParam for our lambda: the same if frequency-scaled, else lambda (U + I) / (2 nnz)."""
+    if settings.regularization_scaling == "frequency":
+        return settings.regularization
+    found = interactions.agg(
+        F.count_distinct("user_idx").alias("users"),
+        F.count_distinct("track_idx").alias("tracks"),
+        F.count(F.lit(1)).alias("interactions"),
+    ).first()
+    assert found is not None
+    scaled = settings.regularization * (found["users"] + found["tracks"]) / (2 * found["interactions"])
+    log.info("engine=mllib regParam=%.6g for wmf.regularization=%g", scaled, settings.regularization)
+    return float(scaled)
+
+
+def _losses(
+    interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: WmfSettings
+) -> list[tuple[int, float]]:
+    size = megabytes(users.count() + tracks.count(), settings.rank)
+    if size > settings.max_broadcast_mb:
+        log.warning("engine=mllib loss=unknown reason='%.0f MB of factors exceed wmf.max_broadcast_mb'", size)
+        return []
+    collected = Factors.from_frame(users, "user_idx", settings), Factors.from_frame(tracks, "track_idx", settings)
+    return [(settings.iterations, loss(interactions, *collected, settings))]

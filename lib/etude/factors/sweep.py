@@ -1,0 +1,93 @@
+"""Half sweeps on Spark: ship one side's factors, solve the other side's rows where their blocks lie, collect them.
+
+Only factors and Gram matrices travel. Gram matrices are summed in the order of the blocks, so a fit doesn't depend on
+which task was first, nor on the number of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from pyspark import RDD, Broadcast
+from threadpoolctl import threadpool_limits
+
+from etude.config.wmf import WmfSettings
+from etude.errors import DataCheckError
+from etude.factors.blocks import Axis, Block
+from etude.factors.objective import gram
+from etude.factors.solve import improve, played_cells, solve
+
+
+class Solved(NamedTuple):
+    """One block's outcome: first row, factors (rows, rank) float32, Gram matrix, played cells' part of the loss."""
+
+    start: int
+    values: np.ndarray
+    gram: np.ndarray
+    played_cells: float
+
+
+@dataclass(frozen=True)
+class HalfSweep:
+    """What a task does with its blocks; without `last` rows are solved exactly, else improved from there."""
+
+    fixed: Broadcast[np.ndarray]
+    gram: np.ndarray
+    settings: WmfSettings
+    last: Broadcast[np.ndarray] | None = None
+    measure: bool = False
+
+    def __call__(self, blocks: Iterable[Block]) -> Iterator[Solved]:
+        """Solve the blocks of one partition with one thread."""
+        fixed = self.fixed.value
+        with threadpool_limits(limits=1):
+            for block in blocks:
+                if self.last is None:
+                    values = solve(block, fixed, self.gram, self.settings)
+                else:
+                    values = improve(block, fixed, self.gram, self.last.value[block.rows], self.settings)
+                loss = played_cells(block, fixed, values) if self.measure else 0.0
+                yield Solved(block.start, values, gram(values), loss)
+
+
+class Swept(NamedTuple):
+    """A whole side after a half sweep: factors (n, rank) float32, Gram matrix, played cells' part of the loss."""
+
+    values: np.ndarray
+    gram: np.ndarray
+    played_cells: float
+
+
+def run(half: HalfSweep, blocks: RDD[Block], axis: Axis, what: str) -> Swept:
+    """Solve all rows of a side.
+
+    Args:
+        half: what to do with a block.
+        blocks: the side's blocks.
+        axis: the side's rows.
+        what: for error messages, such as "iteration 3, users".
+
+    Raises:
+        DataCheckError: a factor is not finite, or blocks are missing.
+    """
+    values = np.empty((len(axis), half.settings.rank), dtype=np.float32)
+    total_gram = np.zeros((half.settings.rank, half.settings.rank))
+    played, rows = 0.0, 0
+    for solved in sorted(blocks.mapPartitions(half).collect(), key=lambda block: block[0]):
+        piece = Solved(*solved)
+        values[piece.start : piece.start + len(piece.values)] = piece.values
+        total_gram += piece.gram
+        played += piece.played_cells
+        rows += len(piece.values)
+    if rows != len(axis):
+        raise DataCheckError(f"{what}: {rows:,} of {len(axis):,} rows came back; has the input changed meanwhile?")
+    if not np.isfinite(total_gram).all():
+        bad = int((~np.isfinite(values).all(axis=1)).sum())
+        raise DataCheckError(
+            f"{what}: factors of {bad:,} of {len(axis):,} rows are not finite; "
+            "raise wmf.regularization or lower wmf.alpha"
+        )
+    return Swept(values, total_gram, played)

@@ -1,0 +1,202 @@
+"""What every engine must give, and what only `blocked` promises."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from dense import dense_loss, small_interactions, sorted_pandas
+
+from etude.config.wmf import WmfSettings
+from etude.errors import DataCheckError
+from etude.factors import blocked, mllib
+from etude.factors.blocks import Axis, build_blocks, cut
+from etude.factors.engines import ENGINES, choose
+from etude.factors.fit import Fit, Size
+from etude.factors.foldin import fold_in
+from etude.factors.matrix import Factors, start
+
+WMF = WmfSettings(rank=6, iterations=2, confidence="linear", alpha=5, regularization=2, solver="cholesky")
+SCALED = WMF.model_copy(update={"regularization_scaling": "frequency", "regularization": 0.2, "iterations": 6})
+PLAYED = small_interactions()
+
+
+@pytest.fixture(scope="module")
+def plays(frame_of):
+    return frame_of(PLAYED, 2).cache()
+
+
+@pytest.fixture(scope="module")
+def fits(plays) -> dict[str, Fit]:
+    return {name: engine(plays, SCALED) for name, engine in ENGINES.items()}
+
+
+@pytest.fixture(params=ENGINES)
+def fit(request, fits) -> Fit:
+    return fits[request.param]
+
+
+def test_every_user_and_track_gets_finite_factors_of_the_rank(fit):
+    assert fit.users.dtypes == [("user_idx", "int"), ("factors", "array<float>")]
+    assert fit.tracks.dtypes == [("track_idx", "int"), ("factors", "array<float>")]
+    for frame, column in ((fit.users, "user_idx"), (fit.tracks, "track_idx")):
+        found = sorted_pandas(frame)
+        assert list(found[column]) == sorted(PLAYED[column].unique())
+        factors = np.stack(found.factors.to_numpy())
+        assert factors.shape[1] == SCALED.rank
+        assert np.isfinite(factors).all()
+
+
+def test_the_reported_loss_is_that_of_all_cells(fit):
+    iteration, loss = fit.losses[-1]
+    assert iteration == SCALED.iterations
+    assert loss == pytest.approx(dense_loss(PLAYED, sorted_pandas(fit.users), sorted_pandas(fit.tracks), SCALED), 1e-6)
+
+
+def test_scaled_alike_the_engines_minimise_the_same_objective(fits):
+    """From MLlib's starts or ours: the same loss within what the starts differ by, far below that of no factors."""
+    losses = {name: fit.losses[-1][1] for name, fit in fits.items()}
+    assert losses["mllib"] == pytest.approx(losses["blocked"], rel=0.02)
+    assert losses["mllib"] < 0.8 * dense_loss_of_nothing()
+
+
+def dense_loss_of_nothing() -> float:
+    zero = [np.zeros(SCALED.rank)]
+    users = pd.DataFrame({"user_idx": np.sort(PLAYED.user_idx.unique())}).assign(factors=lambda f: zero * len(f))
+    tracks = pd.DataFrame({"track_idx": np.sort(PLAYED.track_idx.unique())}).assign(factors=lambda f: zero * len(f))
+    return dense_loss(PLAYED, users, tracks, SCALED)
+
+
+def test_mllib_solves_our_frequency_scaled_equations(plays, fits):
+    """MLlib's user factors are the closed form on its track factors: folded in by us, they come out the same."""
+    fit = fits["mllib"]
+    tracks = Factors.from_frame(fit.tracks, "track_idx", SCALED)
+    ours = fold_in(plays, "user_idx", tracks, SCALED)
+    assert ours.values == pytest.approx(np.stack(sorted_pandas(fit.users).factors.to_numpy()), rel=1e-3, abs=1e-4)
+
+
+def test_mllib_gets_lambda_times_rows_over_interactions(plays):
+    rows = PLAYED.user_idx.nunique() + PLAYED.track_idx.nunique()
+    assert mllib.regularization(plays, WMF) == pytest.approx(2 * rows / (2 * len(PLAYED)))
+    assert mllib.regularization(plays, SCALED) == 0.2
+
+
+@pytest.fixture(scope="module")
+def once(plays):
+    return blocked.fit(plays, WMF)
+
+
+def test_the_loss_of_blocked_falls_every_iteration(fits):
+    steps, losses = zip(*fits["blocked"].losses, strict=True)
+    assert steps == (1, 2, 3, 4, 5, 6)
+    assert list(losses) == sorted(losses, reverse=True)
+
+
+def test_blocked_gives_the_same_whatever_the_partitions(once, frame_of, monkeypatch):
+    """Many small blocks, in 1 or 5 tasks, from interactions in another order."""
+    monkeypatch.setattr(cut, "__defaults__", (40,))
+    found = [
+        blocked.fit(frame_of(PLAYED.sample(frac=1, random_state=n), n), WMF.model_copy(update={"partitions": n}))
+        for n in (1, 5)
+    ]
+    users = [np.stack(sorted_pandas(fit.users).factors.to_numpy()) for fit in (*found, once)]
+    assert (users[0] == users[1]).all()
+    assert users[0] == pytest.approx(users[2], abs=1e-5 * np.linalg.norm(users[2], axis=1).min())
+
+
+def test_conjugate_gradient_with_many_steps_is_cholesky(once, plays):
+    by_steps = blocked.fit(plays, WMF.model_copy(update={"solver": "cg", "cg_steps": 50}))
+    assert by_steps.losses[-1][1] == pytest.approx(once.losses[-1][1], 1e-4)
+
+
+def test_folding_in_a_training_track_gives_its_fitted_factors(once, plays):
+    users = Factors.from_frame(once.users, "user_idx", WMF)
+    folded = fold_in(plays, "track_idx", users, WMF)
+    assert list(folded.idx) == sorted(PLAYED.track_idx.unique())
+    fitted = np.stack(sorted_pandas(once.tracks).factors.to_numpy())
+    assert folded.values == pytest.approx(fitted, rel=1e-4, abs=1e-6)
+
+
+def test_folding_in_leaves_out_rows_that_know_nobody(once, spark):
+    users = Factors.from_frame(once.users, "user_idx", WMF)
+    rows = [(int(users.idx[0]), 1000, 3), (10**6, 1000, 1), (10**6, 1001, 1)]
+    folded = fold_in(
+        spark.createDataFrame(rows, "user_idx int, track_idx int, play_count bigint"), "track_idx", users, WMF
+    )
+    assert list(folded.idx) == [1000]
+    nobody = spark.createDataFrame(rows[1:], "user_idx int, track_idx int, play_count bigint")
+    assert fold_in(nobody, "track_idx", users, WMF).values.shape == (0, WMF.rank)
+
+
+def test_factors_that_are_not_finite_stop_the_fit(plays):
+    with pytest.raises(DataCheckError, match=r"iteration 1, users: .* not finite"):
+        blocked.fit(plays, WMF.model_copy(update={"alpha": 1e38, "solver": "cg"}))
+
+
+def test_what_does_not_fit_is_refused_before_the_work_and_auto_takes_mllib():
+    small, large = Size(10, 10, 100), Size(4_000_000, 2_000_000, 10**9)
+    settings = WmfSettings(rank=100, max_broadcast_mb=2048)
+    assert choose(small, settings)[0] == "blocked"
+    assert choose(large, settings) == ("mllib", "2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048")
+    asked = settings.model_copy(update={"engine": "blocked"})
+    with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB .*max_broadcast_mb=2048"):
+        choose(large, asked)
+    assert choose(small, asked) == ("blocked", "asked for")
+
+
+def test_mllib_says_that_it_cannot_measure_what_does_not_fit(plays, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("etude"), "propagate", True)
+    monkeypatch.setattr(mllib, "megabytes", lambda rows, rank: 3000.0)
+    with caplog.at_level(logging.WARNING, "etude.wmf"):
+        assert mllib.fit(plays, WMF.model_copy(update={"iterations": 1})).losses == []
+    assert "3000 MB" in caplog.text
+
+
+def test_start_values_are_a_function_of_seed_side_and_index():
+    idx = np.array([3, 70_000, 9], dtype=np.int32)
+    some = start(idx, "user", WMF)
+    assert (start(idx[::-1], "user", WMF) == some[::-1]).all()
+    assert not (start(idx, "track", WMF) == some).any()
+    assert not (start(idx, "user", WMF.model_copy(update={"seed": 2})) == some).any()
+    assert ((some >= 0) & (some < 0.01)).all()
+    many = start(np.arange(70_000), "user", WMF)  # more than one piece
+    assert (many[9] == some[2]).all()
+    assert (many[66_000] == start(np.array([66_000]), "user", WMF)[0]).all()
+
+
+def test_blocks_are_cut_by_cost():
+    counts = np.array([1, 1, 1, 500, 1, 1, 1, 90, 90, 90])
+    starts = cut(counts, rank=2, block_cost=100)
+    assert starts[0] == 0
+    assert starts[-1] == len(counts)
+    assert {3, 4} <= set(starts)  # the long row stands alone
+    per_block = np.add.reduceat(counts + 2, starts[:-1])
+    assert per_block[np.arange(len(per_block)) != list(starts).index(3)].max() <= 200
+    assert list(cut(np.array([5]), 100)) == [0, 1]
+
+
+def test_blocks_hold_every_interaction_once_in_order(frame_of):
+    frame = frame_of(PLAYED, 4)
+    users, tracks = Axis.of(frame, "user_idx"), Axis.of(frame, "track_idx")
+    blocks = build_blocks(frame, "user_idx", users, tracks, lambda r: r.astype(np.float32), 6, None)
+    found = []
+    for block in blocks.collect():
+        rows = np.repeat(np.arange(block.start, block.start + len(block)), np.diff(block.indptr))
+        found += zip(users.idx[rows], tracks.idx[block.columns], block.weights, strict=True)
+        for row in range(len(block)):
+            assert (np.diff(block.columns[block.indptr[row] : block.indptr[row + 1]]) > 0).all()
+    assert sorted(found) == sorted(PLAYED.itertuples(index=False, name=None))
+    blocks.unpersist()
+
+
+def test_factors_survive_the_way_through_a_frame(spark):
+    values = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    factors = Factors(np.array([1, 4, 5, 9, 20], dtype=np.int32), values)
+    frame = factors.to_frame(spark, "user_idx").orderBy("user_idx", ascending=False)
+    back = Factors.from_frame(frame, "user_idx", WMF)
+    assert (back.idx == factors.idx).all()
+    assert (back.values == values).all()
+    with pytest.raises(DataCheckError, match="expected 7 numbers a row"):
+        Factors.from_frame(frame, "user_idx", WMF.model_copy(update={"rank": 7}))
