@@ -41,9 +41,33 @@ def build(root: Path) -> Path:
     for name, rows in tables().items():
         spec = TABLES[name]
         schema = pa.schema([pa.field(c.name, arrow_type(c.type), c.nullable) for c in spec.columns])
-        data = pa.Table.from_pylist([dict(zip(spec.column_names, row, strict=True)) for row in rows], schema)
+        names = COLUMNS[name].split() if name in COLUMNS else spec.column_names
+        data = pa.Table.from_pylist([_whole(schema, dict(zip(names, row, strict=True))) for row in rows], schema)
         write_deltalake(str(root / name), data, partition_by=list(spec.partition_by))
     return root
+
+
+COLUMNS = {
+    "plays": "event_id user_id track_id played_at play_count source batch_date counted_on file record",
+    "tracks": "track_id title artist_id artist_name release_year tags tag_weights audio_uri track_idx origins",
+    "rejects": "job source locator raw reason detail batch_date",
+    "runs": "run_id job batch_date protocol settings inputs outputs upstream row_counts started_at ended_at status "
+    "error attempt earlier_errors package_version",
+}
+"""Columns that the rows below give, where they leave some out."""
+
+
+def _whole(schema: pa.Schema, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with null or an empty value for each column that it leaves out."""
+    return {field.name: row[field.name] if field.name in row else _empty(field) for field in schema}
+
+
+def _empty(field: pa.Field) -> Any:
+    if field.nullable:
+        return None
+    if pa.types.is_nested(field.type):
+        return []
+    return {pa.string(): "", pa.date32(): DAY, pa.timestamp("us", "UTC"): START}.get(field.type, 0)
 
 
 _ARROW = {
