@@ -68,7 +68,7 @@ class TrainSettings(Section):
     """What reads the examples."""
     shard_mb: int = Field(32, ge=1, le=512)
     """Most MB of a file of examples, which is one Parquet row group."""
-    seed: int = 1
+    seed: int = Field(1, ge=0)
     """Seed of weights, row order and dropout."""
 
     @field_validator("channels", "mlp")

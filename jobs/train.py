@@ -1,0 +1,188 @@
+"""Teaches a network to predict tracks' factors from their sound, artist, year and tags, and predicts them for all.
+
+Reads track_factors and splits of the wmf run it builds on, tracks, and the mel rows made with the present mel
+settings; writes examples (what the ranks read), predicted_factors and metrics. Each epoch leaves a checkpoint under
+_checkpoints/train/<run_id> in the lake; --resume goes on from the last one, to the result that an unbroken run gives.
+With evaluation.protocol=strict, held-out tracks are kept from everything the network learns from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude import storage
+from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.fusion import checkpoint as checkpoints
+from etude.fusion.accuracy import factor_errors
+from etude.fusion.checkpoint import Checkpoint, Origin
+from etude.fusion.examples import build_examples, deal, targets
+from etude.fusion.features import chosen_mel, features, known_tracks
+from etude.fusion.loop import Plan, best_epoch
+from etude.fusion.moments import column_moments
+from etude.fusion.predict import predict
+from etude.fusion.shape import MelShape, example_shape
+from etude.fusion.shards import live_shards
+from etude.fusion.training import curves, rank_count, resumable, train_network
+from etude.fusion.vocabulary import build_vocabulary
+from etude.job import JobRun, main
+
+SECTIONS = ("lake", "spark", "inputs", "mel", "train", "evaluation")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is known of the tracks."""
+
+    tracks: DataFrame
+    """Rows of `tracks` with anything that the model can read."""
+    mel: DataFrame
+    mel_shape: MelShape
+
+
+def run(job: JobRun) -> None:
+    """Examples, training, prediction, errors."""
+    content = known_content(job)
+    folder = storage.join(job.lake.root, "_checkpoints", "train", job.run_id)
+    earlier = resumable(folder, job.settings.train) if job.resume else None
+    plan = continued(job, earlier, folder) if earlier else prepared(job, content, folder)
+
+    history = train_network(job.spark, plan, job.log)
+    job.metrics(curves(history, job.settings.train))
+    job.note("epochs", len(history))
+    job.note("best_epoch", best_epoch(history))
+    job.note("checkpoint", checkpoints.best_uri(folder))
+
+    write_predictions(job, content, plan)
+    measure(job, plan)
+
+
+def known_content(job: JobRun) -> Content:
+    """The tracks that the model can read anything of."""
+    train = job.settings.train
+    mel, mel_shape = chosen_mel(job.read("mel", settings_sha256=job.settings.mel.settings_sha256), train)
+    if mel_shape == MelShape() and train.model == "fusion":
+        job.log.warning("no mel rows of the present mel settings: the network reads metadata alone")
+    return Content(known_tracks(job.read("tracks"), mel, train), mel, mel_shape)
+
+
+def prepared(job: JobRun, content: Content, folder: str) -> Plan:
+    """Write `examples` and plan a training from its start.
+
+    Raises:
+        InputMissingError: no training track has both factors and features.
+    """
+    train, wmf = job.settings.train, job.upstream("wmf")
+    goals = targets(job.read("track_factors", run_id=wmf), job.read("splits", run_id=wmf), job.record.protocol)
+    examples = content.tracks.join(goals, on="track_idx")
+    learned = examples.where(F.col("split") == "train")
+    vocabulary = build_vocabulary(learned, train)
+    shape = example_shape(train, vocabulary, content.mel_shape, length_of(goals))
+    dealt = deal(examples.select("track_idx", "split"), train, shape, rank_count(train))
+    for split in ("train", "validation", "test"):
+        job.count(f"examples_{split}", dealt.sizes.get(split, 0))
+    if not dealt.sizes.get("train"):
+        raise InputMissingError(f"no training track has anything that train.model={train.model} reads")
+    if not dealt.sizes.get("validation"):
+        job.log.warning("no validation tracks: the last epoch counts as the best, and train.patience is ignored")
+    known = features(content.tracks, content.mel, vocabulary, shape)
+    job.replace("examples", build_examples(goals, known, dealt, job.run_id))
+
+    storage.delete(checkpoints.last_uri(folder))
+    version = job.record.outputs["examples"]
+    written = job.read("examples", version=version, run_id=job.run_id)
+    rows = written.where(F.col("split") == "train")
+    moments = {"target": column_moments(rows, "target", shape.rank)}
+    if shape.mel_size:
+        heard = rows.where(F.col("has_mel") == 1)
+        moments["mel"] = column_moments(heard, "mel", shape.n_mels, shape.n_frames)
+    return Plan(
+        settings=train,
+        shape=shape,
+        vocabulary=vocabulary,
+        origin=Origin(job.run_id, wmf, job.record.protocol, version, job.settings.mel.settings_sha256),
+        moments=moments,
+        training=live_shards(written, "train"),
+        validation=live_shards(written, "validation"),
+        folder=folder,
+    )
+
+
+def length_of(goals: DataFrame) -> int:
+    """The one length of all targets.
+
+    Raises:
+        DataCheckError: there are several.
+    """
+    lengths = [row[0] for row in goals.select(F.size("target")).distinct().limit(2).collect()]
+    if len(lengths) != 1:
+        raise DataCheckError(f"track_factors: factors of different lengths {sorted(lengths)}")
+    return int(lengths[0])
+
+
+def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Plan:
+    """The plan of a training that stopped, over the very version of `examples` it was reading.
+
+    Raises:
+        SettingsError: it was trained on other inputs than this run would read.
+    """
+    origin = earlier.origin
+    now = (job.upstream("wmf"), job.record.protocol, job.settings.mel.settings_sha256)
+    if (origin.wmf_run_id, origin.protocol, origin.mel_settings_sha256) != now:
+        raise SettingsError(
+            f"--resume: trained on wmf run {origin.wmf_run_id}, protocol {origin.protocol}, mel settings "
+            f"{origin.mel_settings_sha256}; this run would read {', '.join(now)}"
+        )
+    job.log.info("resume=%s epoch=%d", folder, earlier.epoch)
+    written = job.read("examples", version=origin.examples_version, run_id=job.run_id)
+    return Plan(
+        settings=job.settings.train,
+        shape=earlier.shape,
+        vocabulary=earlier.vocabulary,
+        origin=origin,
+        moments={},
+        training=live_shards(written, "train"),
+        validation=live_shards(written, "validation"),
+        folder=folder,
+    )
+
+
+def write_predictions(job: JobRun, content: Content, plan: Plan) -> None:
+    """Factors of every track with features, by the best epoch's network."""
+    network = storage.read_bytes(checkpoints.best_uri(plan.folder))
+    known = features(content.tracks, content.mel, plan.vocabulary, plan.shape)
+    found = predict(known, content.tracks.count(), network, plan.shape)
+    job.replace(
+        "predicted_factors",
+        found.select(
+            F.lit(job.run_id).alias("run_id"),
+            "track_idx",
+            "factors",
+            F.lit(plan.origin.wmf_run_id).alias("wmf_run_id"),
+        ),
+    )
+
+
+def measure(job: JobRun, plan: Plan) -> None:
+    """Errors of the predicted factors, by split."""
+    predicted = job.lake.read("predicted_factors", job.record.outputs["predicted_factors"], run_id=job.run_id)
+    job.count("predicted_factors", predicted.count())
+    examples = job.lake.read("examples", plan.origin.examples_version, run_id=job.run_id)
+    errors = factor_errors(predicted, examples.select("track_idx", "split", "target"))
+    job.metrics_frame(
+        errors.select(
+            F.lit(plan.settings.model).alias("model"),
+            F.col("split").alias("slice"),
+            "metric",
+            "value",
+            F.lit(0).alias("k"),
+            F.lit(0).alias("step"),
+            F.lit(plan.settings.seed).alias("seed"),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main("train", run, SECTIONS, __doc__)

@@ -1,0 +1,87 @@
+"""Ranks as processes that horovod.spark.run starts beside Spark tasks, joined over gloo."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import horovod.spark
+import horovod.torch as hvd
+from pyspark.sql import SparkSession
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from etude.fusion.distribution import Work
+from etude.session import package_archive
+
+
+class HorovodRanks:
+    """A rank of Horovod; hvd.init() has been called."""
+
+    def __init__(self) -> None:
+        self.rank = hvd.rank()
+        self.size = hvd.size()
+        self.local_size = hvd.local_size()
+
+    def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+        """Rank 0's weights everywhere, and an optimizer that averages gradients before each step."""
+        hvd.broadcast_parameters(network.state_dict(), root_rank=0)
+        return network, hvd.DistributedOptimizer(optimizer, named_parameters=network.named_parameters())
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum by Horovod."""
+        return hvd.allreduce(values, op=hvd.Sum)
+
+
+def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
+    """See Distribution. What ranks print goes to this program's standard error.
+
+    Horovod's processes don't inherit the Python path of the task that starts them, so the package travels with the
+    call, and the function that unpacks it is pickled by value, not by the name of a module that isn't there yet.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        archive = package_archive(Path(folder)).read_bytes()
+    this_module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(this_module)
+    try:
+        results = horovod.spark.run(
+            _unpack_and_work,
+            args=(archive, pickle.dumps((work, plan))),
+            num_proc=ranks,
+            use_gloo=True,
+            stdout=sys.stderr,
+            stderr=sys.stderr,
+            verbose=0,
+            # The Python that executors have, which needn't lie where the driver's does.
+            executable=spark.sparkContext.pythonExec,
+        )
+    finally:
+        cloudpickle.unregister_pickle_by_value(this_module)
+    return list(results)
+
+
+def _unpack_and_work(archive: bytes, call: bytes) -> Any:
+    """Runs in a process that doesn't know this package yet, so that its imports have to wait."""
+    import pickle
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "etude.zip"
+        package.write_bytes(archive)
+        sys.path.insert(0, str(package))
+        import horovod.torch as hvd
+
+        from etude.fusion.distribution.horovod_ranks import HorovodRanks
+
+        hvd.init()
+        try:
+            work, plan = pickle.loads(call)
+            return work(plan, HorovodRanks())
+        finally:
+            hvd.shutdown()

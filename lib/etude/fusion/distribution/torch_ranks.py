@@ -1,0 +1,65 @@
+"""Ranks as tasks of one Spark barrier stage, joined by torch.distributed over gloo."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+from pyspark import BarrierTaskContext
+from pyspark.sql import SparkSession
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from etude.fusion.distribution import Work
+
+_PATIENCE = timedelta(minutes=30)
+
+
+class GlooRanks:
+    """A rank of torch.distributed's default group."""
+
+    def __init__(self, local_size: int):
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+        self.local_size = local_size
+
+    def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+        """The network wrapped, which takes rank 0's weights and averages gradients as they come."""
+        return DistributedDataParallel(network), optimizer
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum by gloo."""
+        values = values.clone()
+        dist.all_reduce(values)
+        return values
+
+
+def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
+    """See Distribution."""
+
+    def rank_task(_: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        context = BarrierTaskContext.get()
+        rank = context.partitionId()
+        hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
+        addresses = context.allGather(_free_address(hosts[0]) if rank == 0 else "")
+        dist.init_process_group(
+            "gloo", init_method=f"tcp://{addresses[0]}", rank=rank, world_size=ranks, timeout=_PATIENCE
+        )
+        try:
+            yield rank, work(plan, GlooRanks(hosts.count(hosts[rank])))
+        finally:
+            dist.destroy_process_group()
+
+    found = spark.sparkContext.parallelize(range(ranks), ranks).barrier().mapPartitions(rank_task).collect()
+    return [result for _, result in sorted(found, key=lambda pair: pair[0])]
+
+
+def _free_address(host: str) -> str:
+    """host:port with a port that was free a moment ago, on the first rank's machine."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return f"{host}:{probe.getsockname()[1]}"

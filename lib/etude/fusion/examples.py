@@ -1,0 +1,85 @@
+"""One row a track that has a target, cut into equal shards: what the batch readers read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.window import Window
+
+from etude.config.train import TrainSettings
+from etude.errors import DataCheckError, InputMissingError
+from etude.fusion.features import FEATURE_COLUMNS
+from etude.fusion.shape import ExampleShape
+from etude.fusion.shards import shard_count
+
+# Rows are numbered within this many buckets a split, so that no window runs over one partition.
+_BUCKETS = 256
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Which example lies in which shard."""
+
+    rows: DataFrame
+    """track_idx, split, shard."""
+    sizes: dict[str, int]
+    """Rows a split."""
+
+
+def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
+    """track_idx, split, target of every track whose split and factors are known.
+
+    Training tracks have the factors that were fitted. With protocol `strict` the others have those folded in from
+    their withheld plays; with `none` and `paper` they were fitted with the rest.
+
+    Raises:
+        InputMissingError: no training track has factors.
+        DataCheckError: a track has factors that its split doesn't allow, such as held-out ones that were fitted.
+    """
+    held_out = "held_out" if protocol == "strict" else "fit"
+    tracks = splits.where(F.col("kind") == "track").select("track_idx", "split")
+    joined = track_factors.where(F.col("origin") != "fold_in").join(tracks, on="track_idx")
+    allowed = F.when(F.col("split") == "train", F.lit("fit")).otherwise(F.lit(held_out))
+    counts = joined.agg(
+        F.count_if(F.col("split") == "train").alias("train"), F.count_if(F.col("origin") != allowed).alias("wrong")
+    ).first()
+    if counts is None or counts["train"] == 0:
+        raise InputMissingError("track_factors: no training track has factors of this wmf run")
+    if counts["wrong"]:
+        raise DataCheckError(f"track_factors: {counts['wrong']} tracks have factors that protocol {protocol} withholds")
+    return joined.select("track_idx", "split", F.col("factors").alias("target"))
+
+
+def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks: int) -> Deal:
+    """Cut each split of `tracks` (track_idx, split) into shards of equal size (they differ by one row at most).
+
+    The order is that of a hash of (`train.seed`, track_idx): the same tracks give the same shards on any cluster.
+    """
+    hashed = tracks.select("track_idx", "split", F.xxhash64(F.lit(settings.seed), "track_idx").alias("hash"))
+    numbered = hashed.withColumn("bucket", F.pmod("hash", F.lit(_BUCKETS)))
+    counts = numbered.groupBy("split", "bucket").agg(F.count("*")).orderBy("split", "bucket").collect()
+    sizes: dict[str, int] = {}
+    starts = []
+    for split, bucket, n in counts:
+        starts.append((split, bucket, sizes.get(split, 0)))
+        sizes[split] = sizes.get(split, 0) + n
+    limit = settings.shard_mb * 2**20
+    shards = {split: shard_count(rows, shape.row_bytes, ranks, limit) for split, rows in sizes.items()}
+    rows = numbered.join(
+        F.broadcast(tracks.sparkSession.createDataFrame(starts, "split string, bucket long, start long")),
+        on=["split", "bucket"],
+    )
+    within = Window.partitionBy("split", "bucket").orderBy("hash", "track_idx")
+    place = F.col("start") + F.row_number().over(within) - 1
+    shard = F.coalesce(*(F.when(F.col("split") == split, place * n / sizes[split]) for split, n in shards.items()))
+    return Deal(rows.select("track_idx", "split", F.floor(shard).cast("int").alias("shard")), sizes)
+
+
+def build_examples(targets: DataFrame, features: DataFrame, dealt: Deal, run_id: str) -> DataFrame:
+    """Rows of the table `examples`, laid out so that each shard is written by one task as one file."""
+    rows = targets.drop("split").join(dealt.rows, on="track_idx").join(features, on="track_idx")
+    return rows.select(
+        F.lit(run_id).alias("run_id"), "split", "shard", "track_idx", *FEATURE_COLUMNS, "target"
+    ).repartition("split", "shard")

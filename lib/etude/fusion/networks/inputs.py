@@ -1,0 +1,58 @@
+"""From the rows that a reader gives to what a network takes: tensors, the choice of a crop, hidden values."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from etude.fusion.networks.network import FactorNetwork
+from etude.fusion.shape import ExampleShape
+
+_HIDDEN_TO_ZERO = (("has_mel",), ("artist_index",), ("year_index",), ("tag_indices", "tag_weights"))
+
+
+def to_tensors(rows: dict[str, np.ndarray], shape: ExampleShape) -> dict[str, Tensor]:
+    """Arrays of a reader as tensors: indices int64, the rest float32; mel as (rows, crops, n_mels, n_frames)."""
+    tensors = {
+        name: torch.from_numpy(values).long() if name.endswith(("_index", "_indices")) else torch.from_numpy(values)
+        for name, values in rows.items()
+        if name != "track_idx"
+    }
+    if "mel" in tensors:
+        tensors["mel"] = tensors["mel"].view(-1, shape.crops, shape.n_mels, shape.n_frames)
+    return tensors
+
+
+def one_crop(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch with one crop of each row, drawn by torch's generator."""
+    mel = batch.get("mel")
+    if mel is None:
+        return batch
+    if mel.shape[1] == 1:
+        return {**batch, "mel": mel[:, 0]}
+    chosen = torch.randint(mel.shape[1], (mel.shape[0],))
+    return {**batch, "mel": mel[torch.arange(mel.shape[0]), chosen]}
+
+
+def hide_known(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """A batch in which each value of each field became unknown with probability `share`, field by field."""
+    hidden = dict(batch)
+    for columns in _HIDDEN_TO_ZERO:
+        present = [name for name in columns if name in batch]
+        if not present:
+            continue
+        keep = torch.rand(len(batch[present[0]])) >= share
+        for name in present:
+            values = batch[name]
+            hidden[name] = values * keep.view(-1, *[1] * (values.dim() - 1)).to(values.dtype)
+    return hidden
+
+
+def all_crops(network: FactorNetwork, batch: dict[str, Tensor]) -> Tensor:
+    """The network's standardised factors, the mean over the crops of each row."""
+    mel = batch.get("mel")
+    if mel is None:
+        return network(batch)
+    outputs = [network({**batch, "mel": mel[:, crop]}) for crop in range(mel.shape[1])]
+    return torch.stack(outputs).mean(dim=0)

@@ -1,0 +1,103 @@
+"""The networks that predict factors: which towers each model has, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from etude.config.train import TrainSettings
+from etude.errors import SettingsError
+from etude.fusion.moments import Moments
+from etude.fusion.networks.audio import AudioTower
+from etude.fusion.networks.metadata import Batch, MetadataTower
+from etude.fusion.shape import ExampleShape
+
+
+class FactorNetwork(nn.Module):
+    """An audio tower, a metadata tower or both, concatenated, and one dense layer to the factors.
+
+    Batches are dictionaries of tensors: `mel` (rows, n_mels, n_frames) dB and `has_mel` (rows,) where there is an
+    audio tower; `artist_index`, `year_index` (rows,), `tag_indices`, `tag_weights` (rows, tags) where there is a
+    metadata tower. Inputs are normalised and outputs brought back to factors here, with the statistics of the
+    training rows, which therefore travel with the weights.
+    """
+
+    mel_mean: Tensor
+    mel_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self,
+        audio: AudioTower | None,
+        metadata: MetadataTower | None,
+        settings: TrainSettings,
+        shape: ExampleShape,
+    ):
+        super().__init__()
+        if audio is None and metadata is None:
+            raise SettingsError(f"train.model={settings.model}: nothing to learn from (no audio, no train.fields)")
+        self.audio, self.metadata = audio, metadata
+        self.literal_relu = settings.output_activation == "relu"
+        self.register_buffer("mel_mean", torch.zeros(shape.n_mels))
+        self.register_buffer("mel_std", torch.ones(shape.n_mels))
+        self.register_buffer("target_mean", torch.zeros(shape.rank))
+        self.register_buffer("target_std", torch.ones(shape.rank))
+        if audio is not None:
+            # What stands in for the sound of a track that has none.
+            self.no_audio = nn.Parameter(torch.zeros(settings.audio_size))
+        wide = (settings.audio_size if audio else 0) + (settings.mlp[1] if metadata else 0)
+        self.output = nn.Linear(wide, shape.rank)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns of the examples that the network reads."""
+        return (("mel", "has_mel") if self.audio else ()) + (self.metadata.inputs if self.metadata else ())
+
+    def set_moments(self, moments: Mapping[str, Moments]) -> None:
+        """Take over the statistics of the training rows: `target`, and `mel` where there is audio."""
+        for name, values in moments.items():
+            getattr(self, f"{name}_mean").copy_(torch.from_numpy(values.mean))
+            getattr(self, f"{name}_std").copy_(torch.from_numpy(values.std))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Standardised factors, (rows, rank)."""
+        parts = []
+        if self.audio is not None:
+            mel = (batch["mel"] - self.mel_mean[:, None]) / self.mel_std[:, None]
+            heard = batch["has_mel"][:, None].to(mel.dtype)
+            parts.append(heard * self.audio(mel) + (1 - heard) * self.no_audio)
+        if self.metadata is not None:
+            parts.append(self.metadata(batch))
+        standardised = self.output(torch.cat(parts, dim=1))
+        if self.literal_relu:
+            return self.standardise(torch.relu(self.factors(standardised)))
+        return standardised
+
+    def standardise(self, factors: Tensor) -> Tensor:
+        """Factors on their original scale -> mean 0 and deviation 1 over the training rows."""
+        return (factors - self.target_mean) / self.target_std
+
+    def factors(self, standardised: Tensor) -> Tensor:
+        """Back to the original scale of the factors."""
+        return standardised * self.target_std + self.target_mean
+
+
+def build_network(settings: TrainSettings, shape: ExampleShape) -> FactorNetwork:
+    """The network that `train.model` names, with fresh weights from torch's generator.
+
+    Raises:
+        SettingsError: the model reads audio alone and there is none, or nothing is left for it to read.
+    """
+    hears = settings.model != "embeddings" and shape.mel_size > 0
+    reads = settings.model in ("fusion", "embeddings") and bool(settings.fields)
+    if settings.model in ("cnn", "cnn_lstm") and not hears:
+        raise SettingsError(f"train.model={settings.model} reads audio alone, and there are no mel rows")
+    return FactorNetwork(
+        AudioTower(settings, shape.n_mels, recurrent=settings.model != "cnn") if hears else None,
+        MetadataTower(settings, shape) if reads else None,
+        settings,
+        shape,
+    )

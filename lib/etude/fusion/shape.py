@@ -1,0 +1,62 @@
+"""How large an example is: what networks, readers and tables must agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from etude.config.train import TrainSettings
+from etude.fusion.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class MelShape:
+    """Size of the mel rows that a run reads; 0 x 0 where it reads none."""
+
+    n_mels: int = 0
+    n_frames: int = 0
+
+
+@dataclass(frozen=True)
+class ExampleShape:
+    """Sizes of an example's arrays and of the vocabularies behind its indices (row 0, unknown, included)."""
+
+    n_mels: int
+    """Mel filters; 0 where there is no audio."""
+    n_frames: int
+    """Frames; 0 where there is no audio."""
+    crops: int
+    """Windows of audio a track."""
+    artists: int
+    """Rows of the artist embedding."""
+    years: int
+    """Rows of the year embedding."""
+    tags: int
+    """Rows of the tag embedding."""
+    tags_per_track: int
+    """Length of tag_indices and tag_weights."""
+    rank: int
+    """Length of the target factors."""
+
+    @property
+    def mel_size(self) -> int:
+        """Length of the mel array of an example."""
+        return self.crops * self.n_mels * self.n_frames
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of an example's arrays."""
+        return 4 * (self.mel_size + 2 * self.tags_per_track + self.rank + 4)
+
+
+def example_shape(settings: TrainSettings, vocabulary: Vocabulary, mel: MelShape, rank: int) -> ExampleShape:
+    """The shape that follows from settings, vocabulary, mel rows and the length of the factors."""
+    return ExampleShape(
+        n_mels=mel.n_mels,
+        n_frames=mel.n_frames,
+        crops=settings.crops,
+        artists=len(vocabulary.artists) + 1,
+        years=len(vocabulary.years) + 1,
+        tags=len(vocabulary.tags) + 1,
+        tags_per_track=settings.tags_per_track,
+        rank=rank,
+    )

@@ -1,0 +1,88 @@
+"""The driver's side of a training: start the ranks, and turn what they gave into figures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from pyspark.sql import SparkSession
+
+from etude import storage
+from etude.config.train import TrainSettings
+from etude.errors import DataCheckError, EtudeError, SettingsError
+from etude.fusion import checkpoint as checkpoints
+from etude.fusion.checkpoint import Checkpoint, EpochFigures
+from etude.fusion.distribution import chosen_name, distribution
+from etude.fusion.distribution.slots import require_slots
+from etude.fusion.loop import Plan, best_epoch, reason_uri, work
+from etude.lake.metrics import Metric
+
+# What may differ between a training and its resumption without changing what comes out.
+_FREE_TO_CHANGE = frozenset({"epochs", "patience", "distribution", "reader", "slots_timeout_s", "threads"})
+
+
+def rank_count(settings: TrainSettings) -> int:
+    """How many ranks train."""
+    return 1 if settings.distribution == "single" else settings.workers
+
+
+def train_network(spark: SparkSession, plan: Plan, log: logging.Logger) -> list[EpochFigures]:
+    """Run the ranks of `plan`; the checkpoints of its folder hold the result. Returns the figures of all epochs.
+
+    Raises:
+        SettingsError: there are fewer free task slots than ranks.
+        DataCheckError: the loss wasn't finite, or the files of the examples don't hold the table's rows.
+    """
+    name, ranks = chosen_name(plan.settings.distribution), rank_count(plan.settings)
+    log.info("distribution=%s ranks=%d reader=%s model=%s", name, ranks, plan.settings.reader, plan.settings.model)
+    if name != "single":
+        require_slots(spark, ranks, plan.settings.slots_timeout_s)
+    reasons = [reason_uri(plan.folder, rank) for rank in range(ranks)]
+    for reason in reasons:
+        storage.delete(reason)
+    try:
+        results = distribution(name)(spark, work, plan, ranks)
+    except EtudeError:
+        raise
+    except Exception as error:
+        told = [storage.read_bytes(reason).decode() for reason in reasons if storage.exists(reason)]
+        if told:
+            raise DataCheckError(told[0]) from error
+        raise
+    return [EpochFigures(**figures) for figures in results[0]]
+
+
+def resumable(folder: str, settings: TrainSettings) -> Checkpoint | None:
+    """The last checkpoint of `folder`, or None where there is none.
+
+    Raises:
+        SettingsError: it was made with other settings, so that going on would give a mixture of the two.
+    """
+    last = checkpoints.last_uri(folder)
+    if not storage.exists(last):
+        return None
+    found = checkpoints.read(last)
+    changed = [
+        f"train.{name} was {getattr(found.settings, name)!r}, is {getattr(settings, name)!r}"
+        for name in TrainSettings.model_fields
+        if name not in _FREE_TO_CHANGE and getattr(found.settings, name) != getattr(settings, name)
+    ]
+    if changed:
+        raise SettingsError("--resume: " + "; ".join(changed))
+    return found
+
+
+def curves(history: Sequence[EpochFigures], settings: TrainSettings) -> Iterator[Metric]:
+    """Losses, speed and waiting of each epoch (step = epoch), and which epoch was best."""
+    for figures in history:
+        values = {
+            ("train", "loss"): figures.train_loss,
+            ("validation", "loss"): figures.validation_loss,
+            ("train", "rows_per_s"): figures.rows_per_s,
+            ("train", "input_wait_share"): figures.input_wait_share,
+            ("train", "dropped_rows"): figures.dropped_rows,
+        }
+        for (part, metric), value in values.items():
+            if value is not None:
+                yield Metric(settings.model, part, metric, value, step=figures.epoch, seed=settings.seed)
+    yield Metric(settings.model, "validation", "best_epoch", best_epoch(list(history)), seed=settings.seed)

@@ -1,0 +1,58 @@
+"""Which artists, years and tags have an embedding of their own: those of training tracks, the most common first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from etude.config.train import TrainSettings
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Values in the order of their indices; the first has index 1, for 0 means unknown."""
+
+    artists: tuple[str, ...] = ()
+    years: tuple[int, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, list[Any]]:
+        """Lists of plain values, as the checkpoint keeps them."""
+        return {name: list(values) for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, list[Any]]) -> Vocabulary:
+        """The reverse of `as_dict`."""
+        return cls(**{name: tuple(items) for name, items in values.items()})
+
+
+def build_vocabulary(training_tracks: DataFrame, settings: TrainSettings) -> Vocabulary:
+    """Number the artists, years and tags of the training tracks (rows of `tracks`), capped by `train.max_*`.
+
+    Fields that `train.fields` leaves out stay empty. What is collected here is at most as long as the caps.
+    """
+    columns = {
+        "artist": (F.col("artist_id"), settings.max_artists),
+        "year": (F.col("release_year"), settings.max_years),
+        "tags": (F.explode("tags"), settings.max_tags),
+    }
+    found = {
+        field: _most_common(training_tracks.select(column.alias("value")), most)
+        for field, (column, most) in columns.items()
+        if field in settings.fields
+    }
+    return Vocabulary(found.get("artist", ()), found.get("year", ()), found.get("tags", ()))
+
+
+def _most_common(values: DataFrame, most: int) -> tuple[Any, ...]:
+    counted = values.where(F.col("value").isNotNull()).groupBy("value").agg(F.count("*").alias("n"))
+    return tuple(row["value"] for row in counted.orderBy(F.desc("n"), "value").limit(most).collect())
+
+
+def as_frame(spark: SparkSession, values: tuple[Any, ...], value: str, index: str, kind: str) -> DataFrame:
+    """A field's values (column `value`, SQL type `kind`) and their indices from 1 (column `index`)."""
+    rows = [(one, place) for place, one in enumerate(values, start=1)]
+    return spark.createDataFrame(rows, f"{value} {kind}, {index} int")
