@@ -1,5 +1,5 @@
 # The door: `make demo` (everything, on made-up data), `make test`. All of it is explained in README.md.
-# PYTHON=python3.12 make setup: with that Python. The environment is .venv; what is made lies in build/.
+# PYTHON=/path/to/python3.11 make setup: with that Python. The environment is .venv; what is made lies in build/.
 
 SHELL := /bin/sh
 PYTHON ?=
@@ -19,12 +19,12 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 setup: ## the environment in .venv: packages, Java where there is none, Delta's jars, Horovod
-	@for python in $(or $(PYTHON),$$(sed -n 's/^executable = //p' .venv/pyvenv.cfg 2>/dev/null) python3.11 python3.12 python3); do \
-	  if "$$python" -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then \
+	@for python in $(or $(PYTHON),$$(sed -n 's/^executable = //p' .venv/pyvenv.cfg 2>/dev/null) python3.11 python3); do \
+	  if "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
 	    exec env PYTHONPATH=lib "$$python" -m etude.environment; fi; \
 	done; \
-	echo "Etude needs Python 3.11 or 3.12 with venv (Debian: apt-get install python3-venv; Fedora: dnf install python3.11;" \
-	  "macOS: brew install python@3.11), or its name: make setup PYTHON=/path/to/python3.11" >&2; exit 1
+	echo "Etude needs Python 3.11 with venv (Debian: apt-get install python3.11-venv; Fedora: dnf install python3.11;" \
+	  "macOS: brew install python@3.11); where it isn't in PATH: make setup PYTHON=/path/to/python3.11" >&2; exit 1
 
 demo: setup ## the whole pipeline on a synthetic conservatoire: lake and report in build/demo
 	$(call needs,jobs/pipeline.py)

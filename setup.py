@@ -20,7 +20,7 @@ setup(
     name="etude",
     version=VERSION[1] if VERSION else "",
     description="Every user's top-N tracks from listening logs and audio, on Apache Spark",
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11,<3.12",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
     install_requires=requirements("core"),

@@ -37,7 +37,7 @@ class Finding:
 def check_python(version: tuple[int, ...], prefix: Path, root: Path = pins.ROOT) -> Finding:
     """The Python that runs this very command."""
     text = f"{'.'.join(str(part) for part in version[:3])} in {prefix}"
-    if not (3, 11) <= tuple(version[:2]) < (3, 13):
+    if tuple(version[:2]) != (3, 11):
         return Finding("Python", "fault", text, "Etude runs on Python 3.11: make setup PYTHON=/path/to/python3.11")
     if (root / "Makefile").exists() and prefix.resolve() != (root / ".venv").resolve():
         remedy = f"put {root / '.venv' / 'bin'} first in PATH"
