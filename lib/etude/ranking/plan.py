@@ -8,6 +8,7 @@ the slices' lists are merged from the parts'.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ class Plan:
         """Length to which parts are searched."""
         return max((self.n, *self.cuts))
 
+    @cached_property
     def sizes(self) -> dict[str, int]:
         """How many candidates each slice has."""
         of_part = np.bincount(self.part_of, minlength=NO_PART + 1)

@@ -70,7 +70,7 @@ class SliceSums:
         if self.slice == "all":
             self._add_cold(tracks, hits, mine)
         if self.slice == "cold":
-            values = metrics.auc(wins(relevant)[some], counts, self.plan.sizes()["cold"])
+            values = metrics.auc(wins(relevant)[some], counts, self.plan.sizes["cold"])
             self._put("auc", float(np.nansum(values)))
             self._put("users_with_auc", np.isfinite(values).sum())
 
@@ -122,7 +122,7 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
     users = total("users")
     yield row("users", users)
     yield row("users_left_out", total("users_left_out"))
-    yield row("candidates", plan.sizes()[slice_])
+    yield row("candidates", plan.sizes[slice_])
     if not users:
         return
     if slice_ == "cold" and total("users_with_auc"):
@@ -130,7 +130,7 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
     for number, k in enumerate(plan.cuts):
         for name in (*metrics.LIST_METRICS, "novelty"):
             yield row(name, total(name, k) / users, k)
-        yield row("coverage", float(seen[number]) / plan.sizes()[slice_], k)
+        yield row("coverage", float(seen[number]) / plan.sizes[slice_], k)
         if slice_ == "all":
             yield row("cold_share", total("cold_share", k) / users, k)
             if total("users_with_cold"):

@@ -129,7 +129,7 @@ class Task:
 
     def _wins(self, model: Model, users: Users, pairs: Pairs) -> npt.NDArray[np.float64]:
         cold = model.parts["cold"]
-        return wins(_rows(model, users), cold, self.plan.sizes()["cold"] - len(cold), pairs)
+        return wins(_rows(model, users), cold, self.plan.sizes["cold"] - len(cold), pairs)
 
     def _check(self, users: Users, known: Longs, others: Longs, tracks: Ints, scores: Floats) -> None:
         """Count what a list must fulfil; a breach is for the driver to report."""

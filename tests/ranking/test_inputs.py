@@ -1,0 +1,82 @@
+"""Which plays train, which are to be found again, and what reaches the driver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etude.errors import DataCheckError
+from etude.ranking import inputs
+
+PLAYS = [(u, t, 1 + u + t) for u in range(3) for t in range(5)]
+
+
+@pytest.fixture(scope="module")
+def tables(spark):
+    interactions = spark.createDataFrame(PLAYS, "user_idx int, track_idx int, play_count bigint")
+    rows = [("track", t, -1, split) for t, split in enumerate(("train", "train", "train", "validation", "test"))]
+    rows += [("play", 0, 0, "test"), ("play", 1, 0, "validation"), ("play", 2, 1, "test")]
+    return interactions, spark.createDataFrame(rows, "kind string, track_idx int, user_idx int, split string")
+
+
+def pairs(frame):
+    return sorted((row["user_idx"], row["track_idx"]) for row in frame.collect())
+
+
+def test_training_plays(tables):
+    everything = [(u, t) for u, t, _ in PLAYS]
+    assert pairs(inputs.training_plays(*tables, "none")) == everything
+    assert pairs(inputs.training_plays(*tables, "paper")) == everything
+    held = {(0, 0), (0, 1), (1, 2)}
+    expected = [(u, t) for u, t in everything if t < 3 and (u, t) not in held]
+    assert pairs(inputs.training_plays(*tables, "strict")) == expected
+
+
+def test_relevant_plays_are_test_plays_and_plays_of_test_tracks(tables):
+    assert pairs(inputs.relevant_plays(*tables)) == [(0, 0), (0, 4), (1, 2), (1, 4), (2, 4)]
+
+
+def test_facts_of_tracks(spark, tables):
+    tracks = spark.createDataFrame(
+        [(4, "a"), (0, "b"), (1, "a"), (2, None), (3, None), (5, "a")], "track_idx int, artist_id string"
+    )
+    facts = inputs.track_facts(tracks, inputs.training_plays(*tables, "strict"), tables[1])
+    assert facts.plays.tolist() == [2 + 3, 3 + 4, 3 + 5, 0, 0, 0]
+    assert [inputs.SPLITS[s] for s in facts.split] == ["train", "train", "train", "validation", "test", ""]
+    assert facts.artist[1] == facts.artist[4] == facts.artist[5] != 0
+    assert facts.artist[0] not in (0, facts.artist[1])
+    assert facts.artist[[2, 3]].tolist() == [0, 0]
+    assert facts.of_split("test").tolist() == [4]
+
+
+def frame(spark, rows):
+    return spark.createDataFrame(rows, "track_idx int, factors array<float>").repartition(3)
+
+
+def test_factors_as_arrays(spark):
+    found = inputs.collect_factors(frame(spark, [(t, [float(t), 0.5]) for t in (7, 2, 5)]), 2)
+    assert found.tracks.tolist() == [2, 5, 7]
+    assert found.rows.tolist() == [[2.0, 0.5], [5.0, 0.5], [7.0, 0.5]]
+    none = inputs.collect_factors(frame(spark, [(1, [1.0])]).where("track_idx = 0"), 3)
+    assert (none.tracks.shape, none.rows.shape) == ((0,), (0, 3))
+    assert found.among(np.array([7, 9])).tracks.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(1, [1.0, 2.0]), (2, [1.0])], "other lengths"),
+        ([(1, [1.0, 2.0, 3.0]), (2, [1.0])], "other lengths"),
+        ([(1, [1.0, float("nan")])], "finite"),
+        ([(1, [1.0, 2.0]), (1, [1.0, 2.0])], "two rows"),
+    ],
+)
+def test_factors_that_contradict_themselves_are_refused(spark, rows, message):
+    with pytest.raises(DataCheckError, match=message):
+        inputs.collect_factors(frame(spark, rows), 2)
+
+
+def test_candidates_that_are_too_many_are_refused_before_they_are_collected():
+    inputs.check_size(1024, 256, limit_mb=1)
+    with pytest.raises(DataCheckError, match=r"topn\.broadcast_mb=1"):
+        inputs.check_size(1100, 256, limit_mb=1)

@@ -1,0 +1,86 @@
+"""The same lists and figures from Spark tasks as from one task in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import small
+
+from etude.config.evaluation import EvaluationSettings
+from etude.config.topn import TopnSettings
+from etude.ranking import spread
+from etude.ranking.models import make_plan
+from etude.ranking.sums import figures, seen_within
+from etude.ranking.task import SOURCES, Task
+
+
+@pytest.fixture(scope="module")
+def world():
+    return small.world()
+
+
+@pytest.fixture(scope="module")
+def plan(world):
+    return make_plan(world.known, TopnSettings(n=8), EvaluationSettings(protocol="strict", k=(2, 5, 12)))[0]
+
+
+def pair_frame(spark, sets):
+    pairs = [(user, track) for user, tracks in enumerate(sets) for track in tracks]
+    return spark.createDataFrame(pairs, "user_idx int, track_idx int")
+
+
+def frames(spark, world):
+    factors = [(u, row.tolist()) for u, row in enumerate(world.user_factors) if row.any()]
+    return spread.user_rows(
+        spark.range(small.N_USERS).selectExpr("cast(id as int) as user_idx"),
+        spark.createDataFrame(factors, "user_idx int, factors array<float>"),
+        pair_frame(spark, world.heard),
+        pair_frame(spark, world.relevant),
+    )
+
+
+@pytest.fixture(scope="module")
+def done(spark, world, plan):
+    frame = spread.ranked(frames(spark, world), plan, small.RANK, tasks=3)
+    yield frame
+    frame.unpersist()
+
+
+def test_figures_equal_those_of_one_task(done, world, plan):
+    alone = Task(plan)
+    alone.rank(small.batch(world))
+    expected = []
+    for model in plan.models:
+        for name in model.slices:
+            sums = alone.sums[model.name, name]
+            expected += figures(plan, model, name, sums.sums, seen_within(sums.seen, plan.cuts))
+    found = spread.measured(done, plan)
+    assert [row._replace(value=0) for row in found] == [row._replace(value=0) for row in expected]
+    np.testing.assert_allclose([row.value for row in found], [row.value for row in expected], rtol=1e-12)
+    assert spread.checks(done) == alone.checks
+
+
+def test_lists_are_those_of_one_task(spark, done, world, plan):
+    tracks, scores, sources = Task(plan).rank(small.batch(world))
+    ids = spark.createDataFrame([(t, f"T{t}") for t in range(small.N_TRACKS)], "track_idx int, track_id string")
+    found = sorted(map(tuple, spread.list_rows(done, ids).collect()))
+    expected = [
+        (user, place + 1, f"T{track}", float(score), SOURCES[source])
+        for user in range(small.N_USERS)
+        for place, (track, score, source) in enumerate(zip(tracks[user], scores[user], sources[user], strict=True))
+        if track >= 0
+    ]
+    assert found == expected
+
+
+def test_bad_factors_of_users_are_counted_and_not_ranked(spark, world, plan):
+    bad = world.user_factors.copy()
+    bad[4] = np.inf
+    found = spread.ranked(frames(spark, replace(world, user_factors=bad)), plan, small.RANK, tasks=2)
+    assert spread.checks(found).bad_factors == 1
+    found.unpersist()
+    longer = spread.ranked(frames(spark, world), plan, small.RANK + 1, tasks=1)
+    assert spread.checks(longer).bad_factors == small.N_USERS
+    longer.unpersist()
