@@ -46,9 +46,9 @@ class DemoSettings(Section):
 
     taste: float = Field(4.0, ge=0)
     """How strongly taste decides what learners play of what they meet; 0: not at all."""
-    popularity: float = Field(0.7, ge=0)
+    popularity: float = Field(0.9, ge=0)
     """Standard deviation of the log of a track's exposure, half of its variance shared by the artist's tracks."""
-    exposure: float = Field(12.0, ge=1)
+    exposure: float = Field(16.0, ge=1)
     """Tracks that learners meet for each one that they play, drawn by popularity."""
     whims: float = Field(0.1, ge=0, le=1)
     """Share of played tracks that are picked without regard to taste."""

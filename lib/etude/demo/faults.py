@@ -34,14 +34,15 @@ FAULTS = {
     "unknown_track": Fault("track_id", tuple(f"x{n:06d}".encode() for n in range(UNKNOWN_TRACKS)), weight=3),
     "bad_timestamp": Fault("played_at", (b"yesterday", b"31.02. at noon"), 2, "bad_timestamp", in_parquet=False),
     "impossible_date": Fault("played_at", (b"2025-13-41T25:61:00Z",), 1, "bad_timestamp", in_parquet=False),
-    "future_date": Fault("played_at", (b"2999-12-31T23:59:59Z",), 2, "future_date"),
+    "future_date": Fault("played_at", (b"2999-12-31T23:59:59Z",), 2, "future_timestamp"),
     "negative_count": Fault("play_count", (b"-1", b"-2", b"-40"), 2, "negative_count"),
     "zero_count": Fault("play_count", (b"0",), 1, "zero_count"),
     "bad_count": Fault("play_count", (b"many", b"1x"), 1, "bad_count", in_parquet=False),
+    "absurd_count": Fault("play_count", (b"987654321",), 1, "absurd_count"),
     "empty_user": Fault("user_id", (b"",), 1, "empty_user"),
     "empty_track": Fault("track_id", (b"",), 1, "empty_track"),
-    "bad_encoding": Fault("user_id", (b"u\xff\xfe", b"\xc3\x28user"), 1, "bad_encoding", in_parquet=False),
-    "extra_field": Fault("play_count", (b"1{sep}left over",), 1, "extra_field", in_parquet=False),
+    "bad_encoding": Fault("user_id", (b"u\xff\xfe", b"\xc3\x28user"), 1, "encoding", in_parquet=False),
+    "extra_field": Fault("play_count", (b"1{sep}left over",), 1, "wrong_columns", in_parquet=False),
 }
 """What can be wrong with a row. An unknown track is no fault of the row: it is kept."""
 

@@ -25,10 +25,10 @@ from etude.config.demo import DemoSettings
 
 STYLE = ("register", "tempo", "density", "brightness", "resonance", "sustain", "noise", "mode")
 """Style variables, each standard normal over the tracks; mode is minor below 0 and major above."""
-STYLE_TASTE = np.array([1.5, 0.4, 0.6, 1.4, 1.3, 1.3, 1.5, 0.0])
+STYLE_TASTE = np.array([1.5, 0.6, 0.3, 1.4, 1.2, 1.5, 1.5, 0.0])
 """How much of the audible part each style variable carries (mean 1): what a 3 s window hardly shows, little or none."""
 PARTS = ("audible", "artist", "tags", "year", "hidden")
-OWN_DIMENSIONS = 4
+OWN_DIMENSIONS = 3
 """Dimensions of the artist, tags and hidden parts."""
 TAG_COUNT = 40
 TAGS_PER_TRACK = 4

@@ -7,7 +7,7 @@ window (which notes, which chord) is chance. The variables and what a mel spectr
 - tempo: 50 to 180 beats a minute, a bass note on each
 - density: how many half-beats hold a melody note
 - brightness: how slowly the harmonics fall off
-- resonance: where the instrument's body amplifies, 300 Hz to 2.4 kHz, by up to 18 dB
+- resonance: where the instrument's body amplifies, 300 Hz to 2.4 kHz, by up to 24 dB
 - sustain: how long notes ring, 40 ms to 0.6 s, and how softly they start
 - noise: breath, bow and room, -50 to -14 dB against the tones
 - mode: minor below 0, major above
@@ -70,25 +70,25 @@ def _score(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Start (s), MIDI note and gain of every note: a chord each bar, a bass on the beats, a melody on half-beats."""
     beat = 60 / (50 * (180 / 50) ** part["tempo"])
-    lowest = 36 + 36 * part["register"]
-    tonic = lowest + (key - lowest) % 12
+    lowest = round(36 + 36 * part["register"])
     scale = np.array(SCALES[mode])
 
-    def pitch(degree: NDArray) -> NDArray:
-        return np.rint(tonic + 12 * (degree // 7) + scale[degree % 7])
+    def pitch(degree: NDArray, octave: int) -> NDArray:
+        """Folded into one octave from `lowest`, so that the key moves no note out of the register."""
+        return lowest + 12 * octave + (key + scale[degree % 7] - lowest) % 12
 
     bars = int(np.ceil(seconds / (4 * beat)))
     first_chord = int(rng.integers(len(PROGRESSION)))
     roots = np.array(PROGRESSION)[(first_chord + np.arange(bars)) % len(PROGRESSION)]
     chord_starts = np.repeat(np.arange(bars) * 4 * beat, 3) + np.tile([0.0, 0.01, 0.02], bars)
-    chord_notes = pitch((roots[:, None] + np.array([0, 2, 4])).ravel())
-    bass = pitch(roots[np.arange(4 * bars) // 4] - 7)
+    chord_notes = pitch((roots[:, None] + np.array([0, 2, 4])).ravel(), 0)
+    bass = pitch(roots[np.arange(4 * bars) // 4], -1)
     steps = np.arange(bars * 8)
     sounding = rng.random(len(steps)) < 0.05 + 0.9 * part["density"]
     wander = np.cumsum(rng.choice([-2, -1, -1, 0, 1, 1, 2], len(steps)))
-    melody = pitch(roots[steps // 8] + 7 + np.abs((wander % 14) - 7))[sounding]
+    melody = pitch(roots[steps // 8] + wander, 1)[sounding]
     starts = np.concatenate([chord_starts, np.arange(4 * bars) * beat, steps[sounding] * beat / 2])
-    gains = np.concatenate([np.full(3 * bars, 0.4), np.full(4 * bars, 0.4), rng.uniform(0.7, 1.0, len(melody))])
+    gains = np.concatenate([np.full(3 * bars, 0.2), np.full(4 * bars, 0.25), rng.uniform(0.7, 1.0, len(melody))])
     within = starts < seconds
     return starts[within], np.concatenate([chord_notes, bass, melody])[within], gains[within]
 
@@ -107,7 +107,7 @@ def _wave_table(part: dict[str, float], hertz: float, rate: int) -> NDArray[np.f
     count = max(1, min(40, int(0.45 * rate / hertz)))
     harmonic = np.arange(1, count + 1)
     octaves_off = np.log2(harmonic * hertz / (300 * 8 ** part["resonance"]))
-    amplitude = harmonic ** -(2.6 - 2.2 * part["brightness"]) * 10 ** (18 / 20 * np.exp(-((octaves_off / 0.6) ** 2)))
+    amplitude = harmonic ** -(2.8 - 2.6 * part["brightness"]) * 10 ** (24 / 20 * np.exp(-((octaves_off / 0.5) ** 2)))
     spectrum = np.zeros(TABLE // 2 + 1, dtype=complex)
     spectrum[1 : count + 1] = amplitude * np.exp(1j * np.pi * harmonic**2 / count)  # spread phases: a low crest
     wave = np.fft.irfft(spectrum, TABLE)
