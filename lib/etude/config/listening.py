@@ -60,6 +60,8 @@ class FileSettings(Section):
     """Quote character, doubled inside quoted fields; empty: none; null: `"`, but none where the separator is a tab."""
     multi_line: bool = False
     """Whether quoted fields may hold line breaks (such files are read by one task each)."""
+    ragged: bool = False
+    """Whether rows may leave out their last columns; otherwise such rows are rejected as wrong_columns."""
     encoding: Literal["utf-8", "iso-8859-1"] = "utf-8"
     """Character set; bytes that aren't valid in it make the row a reject."""
 

@@ -1,0 +1,145 @@
+"""Takes in a listening log and catalogues: cleaned plays, stable indices of users and tracks, interactions.
+
+Of the log (listening.*), files that earlier batches took are left alone; they are known by content. Rows that can't
+be used go to `rejects` with the reason, and rows in = plays kept + rows rejected. Running a batch again, or batches
+in another order, leaves the tables the same. With ETUDE_USER_KEY in the environment, user ids are replaced by their
+HMAC-SHA256.
+
+Catalogues (catalogue.sources) fill `tracks`; later ones fill what earlier ones lack. `interactions` always holds
+the newest state: all plays, summed by user and track, after the k-core and samples that listening.* asks for. It is
+made anew each time, since a k-core is a property of the whole matrix, and wmf reads all of it next anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude import storage
+from etude.job import JobRun, main
+from etude.lake.ledger import utc_now
+from etude.listening.batch import Batch, check_balance, file_rows, read_batch
+from etude.listening.catalogue import Catalogue, all_rejects, coverage, read_catalogue
+from etude.listening.columns import Wanted
+from etude.listening.identity import user_key
+from etude.listening.indices import continue_indices
+from etude.listening.interactions import filtered, sum_plays
+from etude.listening.settle import settle
+from etude.listening.staging import Staging
+from etude.listening.tracks import changed_tracks, merge_tracks
+
+SECTIONS = ("lake", "spark", "listening", "catalogue")
+
+
+def run(job: JobRun) -> None:
+    """Work everything out before the first table is written, so that a run that fails leaves the lake as it was."""
+    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints")) as staging:
+        ingest(job, staging)
+
+
+def ingest(job: JobRun, staging: Staging) -> None:
+    """What `run` does, with a place for intermediate results."""
+    key, now, listening = user_key(), utc_now(), job.settings.listening
+    plays, rejects = job.read("plays"), job.read("rejects", job=job.name)
+    of_log = F.col("source") == listening.source
+
+    known_files = job.read("ingested_files", source=listening.source)
+    batch = read_batch(staging, listening, known_files, job.batch_date, now, key)
+    tell_columns(job, batch.columns)
+    before = plays.where(of_log), rejects.where(of_log)
+    settled = settle(batch.numbered, *before, batch.taken, job.batch_date, batch.log, staging)
+    count_rows(job, batch, settled.outcomes)
+    catalogues = [
+        read_catalogue(job.spark, source, job.batch_date, now, job.settings.catalogue.max_tags)
+        for source in job.settings.catalogue.sources
+    ]
+    clean = batch.numbered.where(F.col("reason").isNull())
+    users, new_users = number_users(job, clean, staging)
+    tracks, new_tracks = number_tracks(job, clean, catalogues, staging)
+    changing = of_log & F.col("batch_date").isin(list(settled.batches))
+    all_plays = plays.where(~changing).unionByName(settled.plays)
+    summed = staging.keep(sum_plays(all_plays, users, tracks))
+    interactions, rounds = filtered(summed, users, tracks, listening, staging)
+
+    # Ids before plays: a run that dies in between leaves no play without an index.
+    merge(job, "users", new_users)
+    merge(job, "tracks", new_tracks)
+    if batch.taken.read:
+        where = {"source": listening.source, "batch_date": list(settled.batches)}
+        job.replace("plays", settled.plays, **where)
+        job.replace("rejects", settled.rejects.withColumn("job", F.lit(job.name)), **where)
+    for catalogue in catalogues:
+        replace_rejects(job, catalogue, rejects)
+    job.replace("interactions", interactions)
+    # Files last: only now do they count as taken.
+    merge(job, "ingested_files", file_rows(job.spark, listening.source, batch.taken, key))
+    job.note("k_core_rounds", rounds)
+    job.note("catalogues", coverage(catalogues, summed.join(tracks, "track_idx")))
+    for table in ("users", "tracks", "interactions"):
+        job.count(table, job.lake.read(table).count())
+
+
+def tell_columns(job: JobRun, wanted: Wanted) -> None:
+    """Say which column was taken for what, where nobody had said it."""
+    if wanted.guessed:
+        found = " ".join(f"{role}={column!r}" for role, column in wanted.columns.items())
+        job.log.info("%s=guessed %s", wanted.section, found)
+
+
+def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
+    """Count what became of the batch's records, and check that none is missing."""
+    counts = {row["reason"]: row["count"] for row in outcomes.groupBy("reason").count().collect()}
+    kept = counts.pop(None, 0)
+    taken = batch.taken
+    job.count("files_read", len(taken.read))
+    job.count("files_skipped", taken.skipped)
+    job.count("rows_in", batch.rows_in)
+    job.count("plays_kept", kept)
+    job.count("rejects", sum(counts.values()))
+    job.note("rejected", dict(sorted(counts.items())))
+    if taken.skipped:
+        job.log.info("files_skipped=%d reason='content known from other files or earlier batches'", taken.skipped)
+    listening = job.settings.listening
+    check_balance(batch.rows_in, kept, counts, listening.max_reject_share, str(listening.path))
+
+
+def number_users(job: JobRun, clean: DataFrame, staging: Staging) -> tuple[DataFrame, DataFrame]:
+    """All users with their indices, and the new ones among them."""
+    known = job.read("users")
+    new = continue_indices(clean, known, "user_id", "user_idx", staging)
+    return known.unionByName(new), new
+
+
+def number_tracks(
+    job: JobRun, clean: DataFrame, catalogues: Sequence[Catalogue], staging: Staging
+) -> tuple[DataFrame, DataFrame]:
+    """track_id, track_idx of all tracks, and the rows of `tracks` that are new or have changed."""
+    known = job.read("tracks")
+    merged = merge_tracks(known, catalogues, clean, job.settings.catalogue.only_played)
+    changed = staging.keep(changed_tracks(merged, known))
+    for catalogue in catalogues:
+        tell_columns(job, catalogue.columns)
+    new = continue_indices(changed.where(F.col("track_idx").isNull()), known, "track_id", "track_idx", staging)
+    indexed = changed.withColumnRenamed("track_idx", "known_idx").join(new, "track_id", "left")
+    rows = indexed.withColumn("track_idx", F.coalesce("known_idx", "track_idx")).drop("known_idx")
+    return known.select("track_id", "track_idx").unionByName(new), rows
+
+
+def replace_rejects(job: JobRun, catalogue: Catalogue, known: DataFrame) -> None:
+    """Put a catalogue's rejects in the place of those of earlier runs, if there are any of either."""
+    source = catalogue.source
+    rows = all_rejects(catalogue, known.where(F.col("source") == source))
+    if not (rows.isEmpty() and known.where(F.col("source") == source).isEmpty()):
+        job.replace("rejects", rows.withColumn("job", F.lit(job.name)), source=source)
+
+
+def merge(job: JobRun, table: str, rows: DataFrame) -> None:
+    """Merge rows into a table; where there are none, the table's version stays as it is."""
+    if not rows.isEmpty():
+        job.merge(table, rows)
+
+
+if __name__ == "__main__":
+    main("ingest", run, SECTIONS, __doc__)

@@ -1,0 +1,128 @@
+"""One batch of a log: its files, and every record of them with a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from etude.config.listening import ListeningSettings
+from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.lake.tables import INGESTED_FILES
+from etude.listening.cleaning import clean
+from etude.listening.columns import LOG_ROLES, Wanted, resolve, wanted_columns
+from etude.listening.dedup import number_records, reject_bots
+from etude.listening.files import InputFile, Taken, first_layout, take_files
+from etude.listening.formats import log_format
+from etude.listening.identity import Pads, key_id
+from etude.listening.records import count_records, read_records
+from etude.listening.settle import Log
+from etude.listening.staging import Staging
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as read: the log's nature, its files, and their records."""
+
+    log: Log
+    taken: Taken
+    columns: Wanted
+    rows_in: int
+    """Records in the files, counted apart from the parsing."""
+    numbered: DataFrame
+    """What `number_records` gives, staged."""
+
+
+def read_batch(
+    staging: Staging,
+    settings: ListeningSettings,
+    known: DataFrame,
+    batch: date,
+    now: datetime,
+    key: bytes | None,
+) -> Batch:
+    """Read what is new of the log, or what this batch read before, and judge every record.
+
+    Args:
+        staging: keeps the records.
+        settings: where the log is, its form, the caps.
+        known: rows of `ingested_files` of this source.
+        batch: the batch date.
+        now: the time of the run, with its zone.
+        key: user key, or None.
+
+    Raises:
+        SettingsError: there is no path, or a column that is asked for isn't there.
+        InputMissingError: there is no file.
+        DataCheckError: files changed their columns, or the lake holds user ids under another key.
+    """
+    if settings.path is None:
+        raise SettingsError("listening.path: not set; the file, folder or URI of the listening log")
+    spark = staging.spark
+    seen_before = not known.isEmpty()
+    if seen_before:
+        _check_key(known, key)
+    form, given = log_format(settings)
+    lenient = form.kind == "json"
+    first = first_layout(spark, settings.path, form, batch)
+    wanted = wanted_columns("listening.columns", "log", given, first, lenient, seen_before)
+    snapshot = "played_at" not in wanted.columns
+    log = Log(settings.source, snapshot, settings.dedup_days, "event" in wanted.columns)
+    taken = take_files(spark, settings.path, form, known, batch, now, key, snapshot)
+    places = resolve(wanted, {file.name: file.layout for file in taken.read})
+    if not taken.read:
+        return Batch(log, taken, wanted, 0, spark.createDataFrame([], _NOTHING))
+    pads = None if key is None else Pads.of(key)
+    records = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
+    judged = clean(records, settings, frozenset(wanted.columns), keyed=key is not None)
+    numbered = reject_bots(number_records(judged, snapshot), settings)
+    return Batch(log, taken, wanted, count_records(spark, taken.read, form), staging.keep(numbered))
+
+
+_NOTHING = (
+    "file string, first_batch date, last_batch date, record bigint, reason string, raw string, event_id string, "
+    "user_id string, track_id string, played_at timestamp, play_count bigint, title string, artist string, "
+    "artist_id string, ordinal int"
+)
+
+
+def _check_key(known: DataFrame, key: bytes | None) -> None:
+    """One lake has one way of naming users: a forgotten key would bring raw ids in and count everybody anew."""
+    other = known.where(~F.col("key_id").eqNullSafe(F.lit(key_id(key)))).select("key_id").first()
+    if other is None:
+        return
+    there = "no ETUDE_USER_KEY" if other[0] is None else "another ETUDE_USER_KEY"
+    here = "none is set now" if key is None else "one is set now"
+    raise DataCheckError(f"this log's earlier batches were taken with {there}, and {here}: user ids would not match")
+
+
+def check_balance(rows_in: int, kept: int, rejected: dict[str, int], most_rejected: float, path: str) -> None:
+    """Every record is a kept play or a reject, and not too many are rejects.
+
+    Raises:
+        DataCheckError: records got lost or doubled, or more than `most_rejected` of them (repeats aside) are rejects.
+        InputMissingError: there were records, and none is left.
+    """
+    refused = sum(rejected.values())
+    if rows_in != kept + refused:
+        raise DataCheckError(f"{rows_in} rows in, but {kept} plays kept and {refused} rejected")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
+    wrong = refused - rejected.get("duplicate", 0)
+    if rows_in and wrong == rows_in:
+        raise InputMissingError(f"{path}: all {rows_in} rows were rejected: {reasons}")
+    if wrong > most_rejected * rows_in:
+        raise DataCheckError(f"{path}: {wrong} of {rows_in} rows rejected, above max_reject_share: {reasons}")
+
+
+def file_rows(spark: SparkSession, source: str, taken: Taken, key: bytes | None) -> DataFrame:
+    """Rows of `ingested_files` for the files that a batch read or recognised."""
+
+    def row(file: InputFile) -> tuple[object, ...]:
+        return (
+            source, file.path, file.content, file.name, file.size, file.modified_at,
+            file.first_batch, file.last_batch, file.taken_at, key_id(key),
+        )  # fmt: skip
+
+    return spark.createDataFrame([row(file) for file in (*taken.read, *taken.copies)], INGESTED_FILES.schema)

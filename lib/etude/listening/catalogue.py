@@ -1,0 +1,223 @@
+"""Catalogues: each source to one row a track, with the rows that it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import reduce
+from pathlib import PurePosixPath
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from etude.config.listening import CatalogueSource
+from etude.errors import SettingsError
+from etude.lake.tables import INGESTED_FILES
+from etude.listening.cleaning import detail, parse_count, text_of
+from etude.listening.columns import CATALOGUE_ROLES, Wanted, resolve, wanted_columns
+from etude.listening.files import take_files
+from etude.listening.formats import catalogue_format
+from etude.listening.identity import locator, name_id, normal_name
+from etude.listening.records import HEADER, read_records
+
+_FIRST_YEAR, _LAST_YEAR = 1000, 2999
+_LONGEST = 1024  # characters kept of a title, a name or a tag
+_CELL_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """One source, read."""
+
+    name: str
+    source: str
+    """Its name in `rejects`."""
+    tracks: DataFrame
+    """track_id (unique), title, artist_id, artist_name, release_year, audio_uri, tags (array of structs tag, weight;
+    heaviest first), ambiguous (whether its rows name different songs)."""
+    rejects: DataFrame
+    """source, locator, raw, reason, detail, batch_date of the rows it refuses."""
+    columns: Wanted
+    """What was taken for what."""
+
+
+def source_name(source: CatalogueSource) -> str:
+    """The name a source goes by: its own, or its file's without the suffixes."""
+    return source.name or PurePosixPath(source.path.rstrip("/")).name.split(".")[0]
+
+
+def read_catalogue(
+    spark: SparkSession, source: CatalogueSource, batch: date, now: datetime, max_tags: int
+) -> Catalogue:
+    """Read one source.
+
+    Raises:
+        InputMissingError: there is no file.
+        SettingsError: a column that is asked for isn't there.
+        DataCheckError: some of its files have other columns than the others.
+    """
+    form, columns = catalogue_format(source)
+    name = source_name(source)
+    section = f"catalogue.sources[{name}].columns"
+    _check_weights(source, section)
+    nothing_known = spark.createDataFrame([], INGESTED_FILES.schema)
+    taken = take_files(spark, source.path, form, nothing_known, batch, now)
+    layouts = {file.name: file.layout for file in taken.read}
+    wanted = wanted_columns(section, "catalogue", columns, taken.read[0].layout, lenient=form.kind == "json")
+    places = resolve(wanted, layouts)
+    asked = sorted({role for place in places.values() for role in place} | set(CATALOGUE_ROLES))
+    records = read_records(spark, taken.read, places, form, asked)
+    artist, title = text_of("artist_name"), text_of("title")
+    unnamed = text_of("track").isNull()
+    track = text_of("track")
+    if any({"artist_name", "title"} <= set(place) for place in places.values()):
+        by_name = name_id(normal_name(F.when(unnamed, artist)), normal_name(F.when(unnamed, title)))
+        track = F.coalesce(track, by_name)
+    reason = F.when(F.col("fault").isNotNull(), F.col("fault")).when(F.col("track_id").isNull(), "empty_track")
+    judged = records.withColumn("track_id", track).withColumn("reason", reason)
+    tags = sorted(int(role.split(".")[1]) for role in asked if role.startswith("tags."))
+    clean = judged.where(F.col("reason").isNull()).select(
+        "track_id",
+        F.left(title, F.lit(_LONGEST)).alias("title"),
+        text_of("artist_id").alias("artist_id"),
+        F.left(artist, F.lit(_LONGEST)).alias("artist_name"),
+        parse_year(F.col("release_year")).alias("release_year"),
+        _audio_uri(text_of("audio"), F.col("uri")).alias("audio_uri"),
+        _tags_of_row([(f"tags.{n}", f"tag_weights.{n}") for n in tags], asked, source.tag_delimiter).alias("tags"),
+    )
+    origin = f"catalogue:{name}"
+    return Catalogue(name, origin, one_row_a_track(clean, max_tags), _rejects(judged, origin, batch), wanted)
+
+
+def _check_weights(source: CatalogueSource, section: str) -> None:
+    tags, weights = source.columns.tags, source.columns.tag_weights
+    if weights and len(weights) != len(tags):
+        raise SettingsError(f"{section}.tag_weights: {len(weights)} columns for {len(tags)} columns of tags")
+
+
+def parse_year(text: Column) -> Column:
+    """A year as int; null where it is unknown (0), absurd or unreadable."""
+    year = parse_count(text)
+    return F.when(year.between(_FIRST_YEAR, _LAST_YEAR), year.cast("int"))
+
+
+def _audio_uri(path: Column, file: Column) -> Column:
+    """A path relative to the catalogue file, as a URI; absolute ones and URIs as they are."""
+    absolute = path.rlike("^([A-Za-z][A-Za-z0-9+.-]*:|/)")
+    # Spark writes file:/a/b where others write file:///a/b.
+    folder = F.regexp_replace(F.regexp_replace(file, "[^/]*$", ""), "^file:/+", "file:///")
+    relative = F.replace(F.replace(path, F.lit("%"), F.lit("%25")), F.lit(" "), F.lit("%20"))
+    return F.when(absolute, path).otherwise(F.concat(folder, relative))
+
+
+def _tags_of_row(pairs: list[tuple[str, str]], asked: list[str], delimiter: str | None) -> Column:
+    """The tags in a row's cells: array of structs tag, weight (float). A tag of weight 0 or below is none."""
+    arrays = []
+    for tags, weights in pairs:
+        texts = _cell(F.col(f"`{tags}`"), delimiter)
+        numbers = _cell(F.col(f"`{weights}`"), delimiter) if weights in asked else F.lit(None).cast("array<string>")
+        entries = F.arrays_zip(texts.alias("tag"), F.coalesce(numbers, F.array()).alias("weight"))
+        arrays.append(F.when(texts.isNotNull(), F.transform(entries, _tag)))
+    empty = F.lit(None).cast("array<struct<tag:string,weight:double>>")
+    joined = reduce(F.concat, (F.coalesce(each, F.array()) for each in arrays)) if arrays else empty
+    return F.filter(joined, lambda tag: (F.length(tag["tag"]) > 0) & (tag["weight"] > 0))
+
+
+def _tag(entry: Column) -> Column:
+    """A tag and its weight; 1 where it has none."""
+    weight = F.coalesce(entry["weight"].try_cast("double"), F.when(entry["weight"].isNull(), 1.0), F.lit(0.0))
+    return F.struct(F.left(F.trim(entry["tag"]), F.lit(_LONGEST)).alias("tag"), weight.alias("weight"))
+
+
+def _cell(cell: Column, delimiter: str | None) -> Column:
+    """The parts of a cell, null for an empty one; a JSON list, as array columns come, needs no delimiter."""
+    listed = F.when(cell.startswith("["), F.from_json(cell, "array<string>"))
+    parts = F.array(cell) if delimiter is None else F.split(cell, re.escape(delimiter))
+    return F.when(F.length(F.trim(cell)) > 0, F.coalesce(listed, parts))
+
+
+def one_row_a_track(rows: DataFrame, max_tags: int) -> DataFrame:
+    """A source's rows as one row a track.
+
+    Where a track has several rows, the most complete one names it, of equals the first in text order; rows that name
+    different songs are marked `ambiguous`. Tags are gathered from all of its rows and their weights summed, so that a
+    source may have a row a tag.
+    """
+    fields = ("title", "artist_name", "artist_id", "release_year", "audio_uri")
+    lacking = reduce(Column.__add__, (F.col(field).isNull().cast("int") for field in fields))
+    names = F.struct("title", "artist_name")
+    named = F.col("title").isNotNull() | F.col("artist_name").isNotNull()
+    best = rows.groupBy("track_id").agg(
+        F.min(F.struct(lacking.alias("lacking"), *fields)).alias("best"),
+        F.coalesce(F.min(F.when(named, names)) != F.max(F.when(named, names)), F.lit(False)).alias("ambiguous"),
+    )
+    tags = (
+        rows.select("track_id", F.explode("tags").alias("entry"))
+        .groupBy("track_id", F.col("entry.tag").alias("tag"))
+        .agg(F.sum("entry.weight").alias("weight"))
+    )
+    heaviest_first = Window.partitionBy("track_id").orderBy(F.desc("weight"), "tag")
+    tags = (
+        tags.withColumn("place", F.row_number().over(heaviest_first))
+        .where(F.col("place") <= max_tags)
+        .groupBy("track_id")
+        .agg(F.array_sort(F.collect_list(F.struct("place", "tag", "weight"))).alias("tags"))
+        .select("track_id", F.transform("tags", lambda t: F.struct(t["tag"], t["weight"])).alias("tags"))
+    )
+    return best.join(tags, "track_id", "left").select(
+        "track_id", *(F.col(f"best.{field}").alias(field) for field in fields), "tags", "ambiguous"
+    )
+
+
+def _rejects(judged: DataFrame, source: str, batch: date) -> DataFrame:
+    refused = judged.where(F.col("reason").isNotNull())
+    equals = Window.partitionBy("file", "record").orderBy(F.lit(0))
+    numbered = refused.withColumn("ordinal", F.row_number().over(equals) - 1)
+    is_header = F.col("reason") == HEADER
+    reason = F.when(is_header, "repeated_header").otherwise(F.col("reason"))
+    return numbered.where(~is_header | (F.col("ordinal") > 0)).select(
+        F.lit(source).alias("source"),
+        locator(F.col("file"), F.col("record"), F.col("ordinal")).alias("locator"),
+        F.col("shown").alias("raw"),
+        reason.alias("reason"),
+        detail(reason).alias("detail"),
+        F.lit(batch).alias("batch_date"),
+    )
+
+
+def all_rejects(catalogue: Catalogue, known: DataFrame) -> DataFrame:
+    """A catalogue's rejects with the earliest batch date that saw them, whatever the order of the batches.
+
+    Args:
+        catalogue: as just read.
+        known: rejects of ingest that are in the lake.
+    """
+    before = known.select("locator", F.col("batch_date").alias("before"))
+    joined = catalogue.rejects.join(before, "locator", "left")
+    return joined.withColumn("batch_date", F.least("batch_date", "before")).drop("before")
+
+
+def coverage(catalogues: Sequence[Catalogue], played: DataFrame) -> dict[str, dict[str, int]]:
+    """For each catalogue: its tracks, how many of them somebody has played, and how many name different songs.
+
+    Args:
+        catalogues: as read.
+        played: track_id, repeats allowed.
+    """
+    if not catalogues:
+        return {}
+    listed = [c.tracks.select(F.lit(c.name).alias("name"), "track_id", "ambiguous") for c in catalogues]
+    heard = played.select("track_id").distinct().withColumn("heard", F.lit(1))
+    counted = (
+        reduce(DataFrame.unionByName, listed)
+        .join(heard, "track_id", "left")
+        .groupBy("name")
+        .agg(
+            F.count(F.lit(1)).alias("tracks"),
+            F.count("heard").alias("played"),
+            F.count_if("ambiguous").alias("ambiguous"),
+        )
+    )
+    return {row["name"]: {k: row[k] for k in ("tracks", "played", "ambiguous")} for row in counted.collect()}

@@ -1,0 +1,69 @@
+"""Within a batch: repeats, bots, and the number of each record among its equals."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from etude.config.listening import ListeningSettings
+from etude.listening.records import HEADER
+
+
+def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
+    """Find repeats and number equal records, in one shuffle.
+
+    Of an event that stands in several records of the batch, the first by file name and record hash is kept; of a
+    snapshot's pair of user and track, the largest count (it only grows). The others become `duplicate`.
+
+    Args:
+        judged: what `clean` gives.
+        snapshot: whether rows are counts so far.
+
+    Returns:
+        The same columns and `ordinal` (int, from 0, among equal records of a file), without the headers of files.
+    """
+    # Clean records meet under their event id; refused ones have none and meet only their equals.
+    slot = F.coalesce(F.col("event_id"), F.concat_ws("#", F.col("file"), F.col("record").cast("string")))
+    rows = judged.withColumn("slot", slot)
+    best_first = [F.col("play_count").desc()] if snapshot else []
+    of_slot = Window.partitionBy("slot").orderBy(*best_first, "file", "record")
+    of_equals = Window.partitionBy("slot", "file", "record").orderBy(F.lit(0))
+    place, ordinal = F.row_number().over(of_slot), F.row_number().over(of_equals) - 1
+    numbered = rows.withColumns({"place": place, "ordinal": ordinal})
+    is_header = F.col("reason") == HEADER
+    reason = (
+        F.when(is_header, "repeated_header")
+        .when(F.col("reason").isNull() & (F.col("place") > 1), "duplicate")
+        .otherwise(F.col("reason"))
+    )
+    # Each file's first such line is its header; `<=>` keeps rows whose reason is null.
+    kept = numbered.where(~(F.col("reason").eqNullSafe(HEADER) & (F.col("ordinal") == 0)))
+    return kept.withColumn("reason", reason).drop("slot", "place")
+
+
+def reject_bots(numbered: DataFrame, settings: ListeningSettings) -> DataFrame:
+    """Refuse, as `bot`, plays of users with more of them than the settings allow, in the batch or on one day."""
+    caps = (
+        (settings.max_plays_per_user, {"user_id": F.col("user_id")}),
+        (settings.max_plays_per_user_day, {"user_id": F.col("user_id"), "day": F.to_date("played_at")}),
+    )
+    clean = numbered.where(F.col("reason").isNull())
+    for cap, keys in caps:
+        if cap is not None:
+            heavy = clean.groupBy(*(key.alias(name) for name, key in keys.items())).agg(
+                F.sum("play_count").alias("plays")
+            )
+            heavy = heavy.where(F.col("plays") > cap).drop("plays").withColumn("heavy", F.lit(True))
+            numbered = _mark(numbered.withColumns(keys), heavy, list(keys)).drop("day")
+    return numbered
+
+
+def _mark(rows: DataFrame, heavy: DataFrame, keys: list[str]) -> DataFrame:
+    found = F.col("reason").isNull() & F.col("heavy")
+    marked = rows.join(heavy, keys, "left")
+    return marked.withColumn("reason", F.when(found, "bot").otherwise(F.col("reason"))).drop("heavy")
+
+
+def play_as_raw() -> Column:
+    """What `rejects` shows of a repeat: its cleaned fields, the same whether it comes from a file or from `plays`."""
+    return F.to_json(F.struct("track_id", "played_at", "play_count"))

@@ -1,0 +1,228 @@
+"""Which files a batch reads: listed by Spark, known files left out by content, the rest looked at by executors.
+
+A file belongs to the earliest batch that saw it. An event log's file is read again only by that batch (a rerun) or
+by an earlier one (a backfill, which takes it over). A snapshot's counts stand for the latest batch that saw them,
+so its files are also read again by later batches; in between nothing could change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from urllib.parse import unquote, urlsplit
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from etude.errors import DataCheckError, InputMissingError
+from etude.listening.formats import FileFormat
+from etude.listening.layout import READ_ERRORS, Layout, Look, find_layout, look_at
+from etude.storage import to_uri
+
+_MOST_SLICES = 1000
+_NO_FILE = ("PATH_NOT_FOUND", "UNABLE_TO_INFER_SCHEMA")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file to read."""
+
+    uri: str
+    """As Spark names it in `_metadata.file_path`: escaped."""
+    path: str
+    """As Spark's readers take it."""
+    name: str
+    """Path below the input's folder, @, first 16 digits of the content hash: `2026-01-31/log.tsv@9f86d081884c7d65`."""
+    content: str
+    size: int
+    modified_at: datetime
+    layout: Layout
+    first_batch: date
+    last_batch: date
+    known_first: date | None
+    """First batch before this run; None where the content is new."""
+    taken_at: datetime
+    """When a batch first took this content: what lies after it (and a tolerance) lies in the future."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The files of a batch."""
+
+    read: tuple[InputFile, ...]
+    copies: tuple[InputFile, ...]
+    """Files whose content other files brought already; noted, so that they needn't be opened again."""
+    skipped: int
+    """How many files were listed and not read, copies included."""
+    touched_batches: frozenset[date]
+    """Batch dates whose rows the files change: this batch, and those that files are taken over from."""
+
+
+def take_files(
+    spark: SparkSession,
+    path: str,
+    form: FileFormat,
+    known: DataFrame,
+    batch: date,
+    now: datetime,
+    key: bytes | None = None,
+    snapshot: bool = False,
+) -> Taken:
+    """Find the files of a batch.
+
+    Args:
+        spark: the session.
+        path: file, folder, glob or URI; may hold {batch_date}.
+        form: their format.
+        known: rows of `ingested_files` of this source.
+        batch: the batch date.
+        now: the time of the run, with its zone.
+        key: user key; content hashes are then HMACs.
+        snapshot: whether counts of later batches replace those of earlier ones.
+
+    Raises:
+        InputMissingError: there is no file, or all are empty.
+        DataCheckError: a file isn't what it claims to be.
+    """
+    listed = list_files(spark, path.replace("{batch_date}", batch.isoformat()))
+    unchanged = known.select(
+        "path", F.col("size").alias("length"), F.col("modified_at").alias("modified"), "first_batch_date"
+    )
+    # An event log's file that is as an earlier batch left it isn't even opened.
+    earlier = unchanged.where(F.lit(not snapshot) & (F.col("first_batch_date") < F.lit(batch)))
+    rows = listed.files.join(earlier.drop("first_batch_date"), ["path", "length", "modified"], "left_anti").collect()
+    looks = look_at_all(spark, [row["uri"] for row in rows], form, key)
+    history = _history(spark, known, [look.content for look in looks.values()])
+    root = name_root(path)
+    if form.kind == "delimited" and looks and not any(look.layout.width for look in looks.values()):
+        raise InputMissingError(f"{path}: nothing but blank lines there")
+    read: dict[str, InputFile] = {}
+    copies: list[InputFile] = []
+    for row in sorted(rows, key=lambda row: row["uri"]):
+        look = looks[row["uri"]]
+        first, last, taken_at = history.get(look.content, (batch, batch, now))
+        known_first = first if look.content in history else None
+        name = f"{relative_name(look.uri, root)}@{look.content[:16]}"
+        file = InputFile(
+            look.uri, row["path"], name, look.content, row["length"], row["modified"], look.layout,
+            min(batch, first), max(batch, last), known_first, taken_at,
+        )  # fmt: skip
+        if form.kind == "delimited" and not look.layout.width:
+            continue  # nothing but blank lines
+        settled = first < batch and (not snapshot or batch < last)
+        if settled or look.content in read:
+            copies.append(file)
+        else:
+            read[look.content] = file
+    touched = {batch} | {file.known_first for file in read.values() if file.known_first}
+    return Taken(tuple(read.values()), tuple(copies), listed.count - len(read), frozenset(touched))
+
+
+def first_layout(spark: SparkSession, path: str, form: FileFormat, batch: date) -> Layout:
+    """The layout of the first file, in the order of their names; reads its beginning only.
+
+    Raises:
+        InputMissingError: there is no file.
+        DataCheckError: it isn't what it claims to be.
+    """
+    first = list_files(spark, path.replace("{batch_date}", batch.isoformat())).first
+    try:
+        return find_layout(first, form)
+    except READ_ERRORS as error:
+        raise DataCheckError(f"{unquote(first)}: {str(error).splitlines()[0]}") from error
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The non-empty files that a path names, hidden ones left out."""
+
+    files: DataFrame
+    """uri, path, length (bytes), modified."""
+    count: int
+    first: str
+    """The least uri."""
+
+
+def list_files(spark: SparkSession, path: str) -> Listing:
+    """List the files of a path.
+
+    Raises:
+        InputMissingError: there are none.
+    """
+    try:
+        found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+    except AnalysisException as error:
+        if error.getCondition() in _NO_FILE:
+            raise InputMissingError(f"{path}: no such file or folder") from error
+        raise
+    # Without `content` among the columns, only the listing is read.
+    files = found.select(
+        F.col("_metadata.file_path").alias("uri"), "path", "length", F.col("modificationTime").alias("modified")
+    )
+    filled = F.col("length") > 0
+    total, full, first = files.agg(
+        F.count(F.lit(1)), F.count_if(filled), F.min(F.when(filled, F.col("uri")))
+    ).collect()[0]
+    if not full:
+        raise InputMissingError(f"{path}: {'all files there are empty' if total else 'no files there'}")
+    return Listing(files.where(filled), int(full), str(first))
+
+
+def look_at_all(
+    spark: SparkSession, uris: Sequence[str], form: FileFormat, key: bytes | None = None
+) -> dict[str, Look]:
+    """Look at files on executors; one `Look` a file comes back.
+
+    Raises:
+        DataCheckError: some can't be read as what they are said to be; names the first.
+    """
+    if not uris:
+        return {}
+    slices = spark.sparkContext.parallelize(uris, min(len(uris), _MOST_SLICES))
+    looks = slices.map(lambda uri: look_at(uri, form, key)).collect()
+    broken = sorted((look for look in looks if look.problem), key=lambda look: look.uri)
+    if broken:
+        more = f" (and {len(broken) - 1} more files)" if len(broken) > 1 else ""
+        raise DataCheckError(f"{unquote(broken[0].uri)}{more}: {broken[0].problem}")
+    return {look.uri: look for look in looks}
+
+
+def _history(spark: SparkSession, known: DataFrame, contents: Iterable[str]) -> dict[str, tuple[date, date, datetime]]:
+    """For contents that batches took before: first and last batch, and when."""
+    asked = spark.createDataFrame([(content,) for content in set(contents)], "content string")
+    rows = (
+        known.join(F.broadcast(asked), known["content_sha256"] == asked["content"], "left_semi")
+        .groupBy("content_sha256")
+        .agg(F.min("first_batch_date"), F.max("last_batch_date"), F.min("taken_at"))
+        .collect()
+    )
+    return {content: (first, last, taken_at) for content, first, last, taken_at in rows}
+
+
+def name_root(path: str) -> str:
+    """The folder that file names are told from: the one above the first part of `path` that varies, or its last part.
+
+    >>> name_root("s3a://logs/in/{batch_date}/*.tsv"), name_root("/data/log.tsv")
+    ('s3a://logs/in', 'file:///data')
+    """
+    fixed = re.split(r"[{*?\[]", path.rstrip("/"), maxsplit=1)[0]
+    folder = fixed.rpartition("/")[0]
+    return to_uri(folder or ("/" if fixed.startswith("/") else "."))
+
+
+def relative_name(uri: str, root: str) -> str:
+    """Path of a file below `root`, or its last part where it lies elsewhere (behind a link)."""
+    path, folder = unquote(urlsplit(uri).path), unquote(urlsplit(root).path).rstrip("/") + "/"
+    return path[len(folder) :] if path.startswith(folder) else path.rpartition("/")[2]
+
+
+def spark_path(path: str) -> str:
+    r"""A path that Spark's readers take literally: characters of globs escaped.
+
+    >>> spark_path("/logs/a[1].tsv")
+    '/logs/a\\[1\\].tsv'
+    """
+    return re.sub(r"([\\{}\[\]*?])", r"\\\1", path)

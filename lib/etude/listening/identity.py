@@ -1,0 +1,136 @@
+"""What stands for a user, an event, a record and a name: hashes and normal forms, computed by Spark's own functions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from etude.errors import SettingsError
+from etude.pseudonym import KEY_VARIABLE, pseudonym
+
+_BLOCK = 64  # bytes of a SHA-256 block
+_HASH_DIGITS = 32  # 128 bits
+NAME_PREFIX = "name:"
+
+
+@dataclass(frozen=True, repr=False)
+class Pads:
+    """The two blocks that HMAC-SHA256 mixes with a message; as secret as the key they come from."""
+
+    inner: bytes
+    outer: bytes
+
+    @classmethod
+    def of(cls, key: bytes) -> Pads:
+        """The pads of RFC 2104."""
+        block = (sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+        return cls(bytes(b ^ 0x36 for b in block), bytes(b ^ 0x5C for b in block))
+
+
+def user_key() -> bytes | None:
+    """The key from the environment, or None where user ids stay as they are.
+
+    Raises:
+        SettingsError: the variable is set and empty, which can't be meant.
+    """
+    key = os.environ.get(KEY_VARIABLE)
+    if key is None:
+        return None
+    if not key:
+        raise SettingsError(f"{KEY_VARIABLE} is set but empty: unset it, or give it a key")
+    return key.encode("utf-8")
+
+
+def key_id(key: bytes | None) -> str | None:
+    """What tells keys apart without telling the key: 16 hex digits."""
+    return None if key is None else pseudonym("etude key id", key)[:16]
+
+
+def with_pads(rows: DataFrame, pads: Pads) -> DataFrame:
+    """`rows` with the columns inner_pad and outer_pad, which `hmac_sha256` needs.
+
+    They come as the one row of a frame and not as literals, because literals are printed with the query plan: in
+    EXPLAIN, in the web UI and in the event log.
+    """
+    row = [(bytearray(pads.inner), bytearray(pads.outer))]
+    frame = rows.sparkSession.createDataFrame(row, "inner_pad binary, outer_pad binary")
+    return rows.crossJoin(F.broadcast(frame))
+
+
+def hmac_sha256(text: Column) -> Column:
+    """HMAC-SHA256 of a text's UTF-8 bytes in hex, over rows that `with_pads` made; null stays null."""
+    inner = F.sha2(F.concat(F.col("inner_pad"), text.cast("binary")), 256)
+    return F.sha2(F.concat(F.col("outer_pad"), F.unhex(inner)), 256)
+
+
+def record_hash(raw: Column, keyed: bool = False) -> Column:
+    """The first 64 bits of SHA-256 (keyed: HMAC-SHA256) of a record's text, as a signed bigint."""
+    digits = F.substring(hmac_sha256(raw) if keyed else F.sha2(raw, 256), 1, 16)
+    return F.conv(digits, 16, -10).cast("bigint")
+
+
+def locator(file: Column, record: Column, ordinal: Column) -> Column:
+    """`path/of.tsv@<content>#<hash of the raw record>.<ordinal among equal records>`."""
+    digits = F.lpad(F.lower(F.hex(record)), 16, "0")
+    return F.concat(file, F.lit("#"), digits, F.lit("."), ordinal.cast("string"))
+
+
+def content_of(file_or_locator: Column) -> Column:
+    """The first 16 digits of the content hash inside a file's name or a locator."""
+    return F.regexp_extract(file_or_locator, r"@([0-9a-f]{16})(?:#[0-9a-f]{16}\.[0-9]+)?$", 1)
+
+
+def hash_of(*fields: Column) -> Column:
+    """128 bits of SHA-256 over fields, in hex; lengths keep neighbouring fields apart. Null where a field is null."""
+    parts = [F.concat(F.length(field).cast("string"), F.lit(":"), field) for field in fields]
+    return F.substring(F.sha2(F.concat(*parts), 256), 1, _HASH_DIGITS)
+
+
+def event_id(source: str, snapshot: bool, own: Column) -> Column:
+    """Id of a play over the columns user_id, track_id, played_at, play_count.
+
+    Args:
+        source: name of the log.
+        snapshot: counts so far: the id is of source, user and track. Otherwise played_at and play_count belong to it.
+        own: the log's own event id, or null.
+    """
+    user, track, name = F.col("user_id"), F.col("track_id"), F.lit(source)
+    if snapshot:
+        return hash_of(name, user, track)
+    moment = F.unix_micros("played_at").cast("string")
+    of_fields = hash_of(name, user, track, moment, F.col("play_count").cast("string"))
+    return F.coalesce(hash_of(name, own), of_fields)
+
+
+def _nfkc(text: pd.Series) -> pd.Series:
+    """Unicode's compatibility composition, which Spark has no function for; a batch at a time, in Arrow."""
+    normal = pc.utf8_normalize(pa.array(text, pa.string(), from_pandas=True), form="NFKC")
+    return normal.to_pandas()
+
+
+def _nfkc_of(name: Column) -> Column:
+    normalised: Column = F.pandas_udf(_nfkc, T.StringType())(name)  # type: ignore[call-overload]
+    return normalised
+
+
+def normal_name(name: Column) -> Column:
+    """A name for matching: NFKC, lower case, words of letters and digits one space apart; null where nothing is left.
+
+    A name without letters and digits (`!!!`) keeps its signs.
+    """
+    folded = F.trim(F.regexp_replace(F.lower(_nfkc_of(name)), r"\s+", " "))
+    words = F.trim(F.regexp_replace(folded, r"[^\p{L}\p{M}\p{N}]+", " "))
+    return F.nullif(F.when(words == "", folded).otherwise(words), F.lit(""))
+
+
+def name_id(*names: Column) -> Column:
+    """`name:` and the hash of normal names, for tracks and artists without an id; null where a name is null."""
+    return F.concat(F.lit(NAME_PREFIX), hash_of(*names))

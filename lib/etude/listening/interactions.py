@@ -1,0 +1,158 @@
+"""Plays summed by user and track, the k-core of that matrix, and seeded samples of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude.config.listening import ListeningSettings
+from etude.errors import InputMissingError
+from etude.hashing import id_key, uniform
+from etude.listening.staging import Staging
+
+_BROADCAST_BELOW = 5_000_000  # ids of 4 bytes that every executor holds without noticing
+
+
+@dataclass(frozen=True)
+class Core:
+    """A k-core: the users and tracks that remain."""
+
+    users: DataFrame
+    """user_idx."""
+    tracks: DataFrame
+    """track_idx."""
+    n_users: int
+    n_tracks: int
+    rounds: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing remains."""
+        return self.n_users == 0 or self.n_tracks == 0
+
+
+def sum_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
+    """user_idx, track_idx, play_count, first_played_at, last_played_at: one row a user and track.
+
+    Args:
+        plays: user_id, track_id, play_count, played_at.
+        users: user_id, user_idx.
+        tracks: track_id, track_idx.
+    """
+    indexed = plays.select("user_id", "track_id", "play_count", "played_at").join(users, "user_id", "inner")
+    indexed = indexed.join(tracks.select("track_id", "track_idx"), "track_id", "inner")
+    return indexed.groupBy("user_idx", "track_idx").agg(
+        F.sum("play_count").alias("play_count"),
+        F.min("played_at").alias("first_played_at"),
+        F.max("played_at").alias("last_played_at"),
+    )
+
+
+def k_core(pairs: DataFrame, per_user: int, per_track: int, staging: Staging) -> Core:
+    """The largest set of users and tracks in which all have enough of the others.
+
+    The pairs stay as they are, staged by the caller, and are read anew in each round; only the ids that remain travel.
+
+    Args:
+        pairs: user_idx, track_idx, each pair once.
+        per_user: least number of distinct tracks of a user.
+        per_track: least number of distinct users of a track.
+        staging: keeps each round's ids.
+    """
+    inside, users, tracks = pairs, None, None
+    n_users = n_tracks = -1
+    rounds = 0
+    while True:
+        rounds += 1
+        before = n_users
+        users, n_users = _enough(inside, "user_idx", per_user, staging)
+        inside = _within(pairs, users, n_users, "user_idx")
+        if tracks is not None:
+            inside = _within(inside, tracks, n_tracks, "track_idx")
+            if n_users == before:
+                break  # the tracks were counted over these very users
+        before = n_tracks
+        tracks, n_tracks = _enough(inside, "track_idx", per_track, staging)
+        inside = _within(inside, tracks, n_tracks, "track_idx")
+        if n_tracks == before:
+            break
+    return Core(users, tracks, n_users, n_tracks, rounds)
+
+
+def _enough(pairs: DataFrame, column: str, least: int, staging: Staging) -> tuple[DataFrame, int]:
+    """Ids with at least `least` pairs, and their number."""
+    ids = staging.keep(pairs.groupBy(column).count().where(F.col("count") >= least).select(column))
+    return ids, ids.count()
+
+
+def _within(pairs: DataFrame, ids: DataFrame, n_ids: int, column: str) -> DataFrame:
+    return pairs.join(F.broadcast(ids) if n_ids < _BROADCAST_BELOW else ids, column, "left_semi")
+
+
+def filtered(
+    interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: ListeningSettings, staging: Staging
+) -> tuple[DataFrame, dict[str, int]]:
+    """Interactions after k-core, samples and, where something was sampled, the k-core again.
+
+    Args:
+        interactions: user_idx, track_idx and more, staged.
+        users: user_id, user_idx: samples are drawn by id, so that the numbering doesn't matter.
+        tracks: track_id, track_idx.
+        settings: min_plays_per_user, min_plays_per_track, sample_users, max_tracks, seed.
+        staging: for what is read several times.
+
+    Returns:
+        The rows that remain, and counts for the log: k_core_rounds.
+
+    Raises:
+        InputMissingError: nothing remains; says which filter took the last rows.
+    """
+    least = (settings.min_plays_per_user, settings.min_plays_per_track)
+    if interactions.isEmpty():
+        raise InputMissingError("no plays: nothing to make interactions of")
+    if least == (1, 1) and settings.sample_users is None and settings.max_tracks is None:
+        return interactions, {"k_core_rounds": 0}
+    text = f"listening.min_plays_per_user={least[0]}, listening.min_plays_per_track={least[1]}"
+    rows, rounds = _cored(interactions, least, f"the k-core ({text}) leaves no interactions", staging)
+    samples = (
+        ("user", settings.sample_users, "listening.sample_users", users),
+        ("track", settings.max_tracks, "listening.max_tracks", tracks),
+    )
+    sampled = ""
+    for kind, size, name, ids in samples:
+        if size is not None:
+            rows = staging.keep(sample(rows, ids, kind, size, settings.seed))
+            sampled += f"{name}={size} and "
+    if sampled:
+        rows, again = _cored(rows, least, f"{sampled}the k-core after it ({text}) leave no interactions", staging)
+        rounds += again
+    return rows, {"k_core_rounds": rounds}
+
+
+def _cored(rows: DataFrame, least: tuple[int, int], complaint: str, staging: Staging) -> tuple[DataFrame, int]:
+    if least == (1, 1):
+        return rows, 0
+    core = k_core(rows.select("user_idx", "track_idx"), *least, staging)
+    if core.empty:
+        raise InputMissingError(complaint)
+    inside = _within(_within(rows, core.users, core.n_users, "user_idx"), core.tracks, core.n_tracks, "track_idx")
+    return inside, core.rounds
+
+
+def sample(rows: DataFrame, ids: DataFrame, kind: str, size: int, seed: int) -> DataFrame:
+    """The rows of `size` users or tracks, those with the smallest draws from (seed, id) among the ids that occur.
+
+    Args:
+        rows: with the column user_idx or track_idx.
+        ids: user_id, user_idx or track_id, track_idx.
+        kind: user or track.
+        size: how many to keep.
+        seed: seed of the draw.
+    """
+    index, name = f"{kind}_idx", f"{kind}_id"
+    there = ids.select(name, index).join(rows.select(index).distinct(), index, "left_semi")
+    draw = uniform(seed, f"sample of {kind}s", id_key(F.col(name)))
+    drawn = there.orderBy(draw, name).limit(size).select(index)
+    return _within(rows, drawn, size, index)

@@ -1,0 +1,238 @@
+"""Records of files of any format in one shape, each with what is wrong with its form, and none lost.
+
+Lines are read as text and parsed one by one, because Spark's CSV and JSON readers hide what a quarantine needs: the
+bytes that aren't UTF-8, the record as it stood in the file, the number of its columns.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from etude.errors import DataCheckError
+from etude.listening.files import InputFile, spark_path
+from etude.listening.formats import FileFormat
+from etude.listening.identity import Pads, record_hash, with_pads
+from etude.listening.layout import Layout
+
+Places = Mapping[str, int | str]
+
+HEADER = "header"
+"""Form fault of a line that repeats its file's line of column names; the first of each file is no record."""
+
+_MALFORMED, _ENCODING, _WIDTH = "malformed", "encoding", "wrong_columns"
+_URI = "_metadata.file_path"
+_REPLACED = "\ufffd"
+_TEXT = (T.StringType, T.BinaryType, T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
+_NUMBER = (*_TEXT, T.FloatType, T.DoubleType)
+_TIME = (T.TimestampType, T.TimestampNTZType, T.DateType)
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """One layout's records: the frame, and columns over it."""
+
+    rows: DataFrame
+    raw: Column
+    """The record as one text; equal records have equal texts."""
+    fault: Column
+    shown: Column
+    """The record for `rejects`, without the user's field; null where the fields can't be told apart."""
+    fields: dict[str, Column]
+
+
+def read_records(
+    spark: SparkSession,
+    files: Iterable[InputFile],
+    places: Mapping[str, Places],
+    form: FileFormat,
+    roles: Sequence[str],
+    pads: Pads | None = None,
+) -> DataFrame:
+    """Every record of the files, unparsable ones included.
+
+    Args:
+        spark: the session.
+        files: what to read; all of one format, layouts may differ.
+        places: file name -> role -> position or key.
+        form: the format.
+        roles: roles to give columns to; those without a place are null.
+        pads: the user key's pads; record hashes are then keyed.
+
+    Returns:
+        uri; file (name); first_batch and last_batch (dates); taken_at; record (bigint, hash of the raw record);
+        fault (null where the form is right); shown; a text column for every role, and the timestamp `played_at_typed`
+        where the files hold times as such.
+    """
+    groups: dict[tuple[Layout, tuple[tuple[str, int | str], ...]], list[InputFile]] = defaultdict(list)
+    for file in files:
+        groups[file.layout, tuple(sorted(places[file.name].items()))].append(file)
+    frames = []
+    for (layout, place), members in groups.items():
+        parsed = _parse(spark, members, layout, dict(place), form)
+        rows = parsed.rows if pads is None else with_pads(parsed.rows, pads)
+        typed = parsed.fields.pop("played_at_typed", F.lit(None).cast("timestamp"))
+        frames.append(
+            rows.select(
+                F.col("uri"),
+                record_hash(parsed.raw, keyed=pads is not None).alias("record"),
+                parsed.fault.alias("fault"),
+                parsed.shown.alias("shown"),
+                *(parsed.fields.get(role, F.lit(None)).cast("string").alias(role) for role in roles),
+                typed.alias("played_at_typed"),
+            )
+        )
+    attributes = spark.createDataFrame(
+        [(f.uri, f.name, f.first_batch, f.last_batch, f.taken_at) for group in groups.values() for f in group],
+        "uri string, file string, first_batch date, last_batch date, taken_at timestamp",
+    )
+    return reduce(DataFrame.unionAll, frames).join(F.broadcast(attributes), "uri", "inner")
+
+
+def count_records(spark: SparkSession, files: Iterable[InputFile], form: FileFormat) -> int:
+    """How many records the files hold, counted without parsing them where the format allows."""
+    groups: dict[Layout, list[InputFile]] = defaultdict(list)
+    for file in files:
+        groups[file.layout].append(file)
+    total = 0
+    for layout, members in groups.items():
+        if form.kind == "parquet":
+            total += spark.read.parquet(*_paths(members)).count()
+        elif form.multi_line:
+            total += _multi_line(spark, members, layout, form).count()
+        else:
+            headers = len(members) if layout.header is not None else 0
+            total += _lines(spark, members, form).count() - headers
+    return total
+
+
+def _parse(
+    spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places, form: FileFormat
+) -> _Parsed:
+    if form.kind == "parquet":
+        return _parquet(spark, files, layout, places)
+    if form.kind == "json":
+        return _json(_lines(spark, files, form), places)
+    if form.multi_line:
+        return _delimited_multi_line(_multi_line(spark, files, layout, form), layout, places)
+    return _delimited(_lines(spark, files, form), layout, places)
+
+
+def _paths(files: Sequence[InputFile]) -> list[str]:
+    return [spark_path(file.path) for file in files]
+
+
+def _lines(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> DataFrame:
+    """uri, value (the line, valid text), broken (whether its bytes weren't); blank lines left out."""
+    lines = spark.read.text(_paths(files)).select(F.col(_URI).alias("uri"), "value").where(F.length("value") > 0)
+    if form.encoding == "iso-8859-1":
+        value = F.decode(F.col("value").cast("binary"), "ISO-8859-1")
+        return lines.select("uri", value.alias("value"), value.contains("\x00").alias("broken"))
+    # UTF-16 without its mark shows as bytes 0 between the letters: valid UTF-8, and yet not text.
+    broken = ~F.is_valid_utf8("value") | F.col("value").contains("\x00")
+    return lines.select("uri", F.make_valid_utf8("value").alias("value"), broken.alias("broken"))
+
+
+def _options(layout: Layout) -> dict[str, str]:
+    return {
+        "sep": layout.delimiter,
+        "quote": layout.quote or "\x00",
+        # Spark's default escape, a backslash, would silently change fields that end in one.
+        "escape": layout.quote or "\x00",
+        "mode": "PERMISSIVE",
+        "columnNameOfCorruptRecord": "fault",
+    }
+
+
+def _schema(layout: Layout) -> str:
+    return ", ".join([*(f"c{n} string" for n in range(layout.width)), "fault string"])
+
+
+def _odd(layout: Layout, fault: Column, field: Mapping[int, Column]) -> Column:
+    """Whether a record has a wrong number of columns; in ragged files it may be short, which leaves its last empty."""
+    return fault.isNotNull() & field[layout.width - 1].isNotNull() if layout.ragged else fault.isNotNull()
+
+
+def _without_user(layout: Layout, places: Places, field: Mapping[int, Column]) -> Column:
+    kept = [field[n] for n in range(layout.width) if n != places.get("user")]
+    if not kept:
+        return F.lit("")
+    options = {"sep": layout.delimiter, "quote": layout.quote or "\x00", "escape": layout.quote or "\x00"}
+    return F.to_csv(F.struct(*kept), options)
+
+
+def _delimited(lines: DataFrame, layout: Layout, places: Places) -> _Parsed:
+    rows = lines.withColumn("parsed", F.from_csv("value", _schema(layout), _options(layout)))
+    field = {n: F.col(f"parsed.c{n}") for n in range(layout.width)}
+    odd = _odd(layout, F.col("parsed.fault"), field)
+    header = F.lit(False) if layout.header is None else F.col("value") == F.lit(layout.header)
+    fault = F.when(header, HEADER).when(F.col("broken"), _ENCODING).when(odd, _WIDTH)
+    shown = F.when(~odd, _without_user(layout, places, field))
+    return _Parsed(rows, F.col("value"), fault, shown, {role: field[int(n)] for role, n in places.items()})
+
+
+def _multi_line(spark: SparkSession, files: Sequence[InputFile], layout: Layout, form: FileFormat) -> DataFrame:
+    reader = spark.read.schema(_schema(layout)).options(
+        **_options(layout), multiLine=True, header=layout.header is not None, encoding=form.encoding
+    )
+    return reader.csv(_paths(files)).select(F.col(_URI).alias("uri"), *(f"c{n}" for n in range(layout.width)), "fault")
+
+
+def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places) -> _Parsed:
+    """A record's own text isn't to be had here, so it is written anew from its fields."""
+    field = {n: F.col(f"c{n}") for n in range(layout.width)}
+    odd = _odd(layout, F.col("fault"), field)
+    rewritten = F.to_csv(F.struct(*field.values()), {"sep": layout.delimiter})
+    raw = F.coalesce(F.col("fault"), rewritten)  # `fault` holds the text of a record of another width
+    broken = raw.contains(_REPLACED) | raw.contains("\x00")
+    fault = F.when(broken, _ENCODING).when(odd, _WIDTH)
+    shown = F.when(~odd, _without_user(layout, places, field))
+    return _Parsed(rows, raw, fault, shown, {role: field[int(n)] for role, n in places.items()})
+
+
+def _json(lines: DataFrame, places: Places) -> _Parsed:
+    # In brackets, a second value on the line is a second element instead of being dropped in silence.
+    in_brackets = F.concat(F.lit("["), F.col("value"), F.lit("]"))
+    rows = lines.withColumn("parsed", F.from_json(in_brackets, "array<map<string,string>>"))
+    rows = rows.withColumn("parsed", F.when(F.size("parsed") == 1, F.col("parsed")[0]))
+    malformed = F.col("parsed").isNull()
+    fault = F.when(F.col("broken"), _ENCODING).when(malformed, _MALFORMED)
+    shown = F.to_json(F.map_filter("parsed", lambda key, _: key != F.lit(str(places.get("user", "")))))
+    fields = {role: F.try_element_at("parsed", F.lit(str(key))) for role, key in places.items()}
+    return _Parsed(rows, F.col("value"), fault, shown, fields)
+
+
+def _parquet(spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places) -> _Parsed:
+    # pandas writes nanoseconds, which Spark reads as numbers or not at all; numbers do (Unix times may be in ns).
+    spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
+    rows = spark.read.parquet(*_paths(files))
+    name = {role: layout.names[int(n)] for role, n in places.items()}
+    kinds = {role: rows.schema[column].dataType for role, column in name.items()}
+    for role, kind in kinds.items():
+        allowed = {"played_at": (*_NUMBER, *_TIME), "user": _TEXT, "track": _TEXT}.get(role, (*_NUMBER, T.ArrayType))
+        if not isinstance(kind, allowed):
+            raise DataCheckError(f"{files[0].name}: column {name[role]} is {kind.simpleString()}: no use as {role}")
+    typed = {role: F.col(f"`{column}`") for role, column in name.items()}
+    rows = rows.select(F.col(_URI).alias("uri"), *(F.col(f"`{column}`") for column in dict.fromkeys(name.values())))
+    text = {role: _as_text(typed[role], kind) for role, kind in kinds.items()}
+    broken = [~F.is_valid_utf8(text[role]) for role, kind in kinds.items() if isinstance(kind, T.StringType)]
+    fault = F.when(reduce(Column.__or__, broken, F.lit(False)), _ENCODING)
+    valid = {role: F.make_valid_utf8(column) for role, column in text.items()}
+    raw = F.to_json(F.struct(*(valid[role].alias(role) for role in sorted(valid))))
+    shown = F.to_json(F.struct(*(valid[role].alias(name[role]) for role in sorted(valid) if role != "user")))
+    fields = dict(valid)
+    if isinstance(kinds.get("played_at"), _TIME):
+        fields["played_at_typed"] = typed["played_at"].cast("timestamp")
+    return _Parsed(rows, raw, fault, shown, fields)
+
+
+def _as_text(column: Column, kind: T.DataType) -> Column:
+    if isinstance(kind, T.ArrayType):
+        return F.to_json(column)
+    return column.cast("string")

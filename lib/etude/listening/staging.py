@@ -1,0 +1,40 @@
+"""Intermediate results on storage: computed once, read often.
+
+Parquet files instead of cached blocks: what is read again is columns, not rows; a lost executor costs nothing; nothing
+has to fit into memory; and the plans of what follows start at a file and stay small, where a cached frame would drag
+its whole history through every analysis (the k-core's rounds would double it each time).
+"""
+
+from __future__ import annotations
+
+import uuid
+from types import TracebackType
+
+from pyspark.sql import DataFrame, SparkSession
+
+from etude import storage
+
+
+class Staging:
+    """A folder of intermediate results that goes away with the `with` block."""
+
+    def __init__(self, spark: SparkSession, folder: str):
+        """`folder` is a URI that executors can write below; the results get a folder of their own in it."""
+        self.spark = spark
+        self.uri = storage.join(folder, f"ingest-{uuid.uuid4().hex}")
+        self._kept = 0
+
+    def __enter__(self) -> Staging:
+        """Nothing is made before the first result."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Remove everything."""
+        storage.delete(self.uri)
+
+    def keep(self, rows: DataFrame) -> DataFrame:
+        """Compute `rows`, write them down, and return what reads them back."""
+        path = storage.join(self.uri, str(self._kept))
+        self._kept += 1
+        rows.write.parquet(path)
+        return self.spark.read.schema(rows.schema).parquet(path)

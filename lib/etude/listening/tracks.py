@@ -1,0 +1,133 @@
+"""The union of log and catalogues: for each track the best that is known of it, and where that comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from etude.listening.catalogue import Catalogue
+from etude.listening.identity import name_id, normal_name
+
+LOG, DERIVED = "log", "artist_name"
+"""Origins that aren't a catalogue: the log itself, and the artist's name where it gave the artist's id."""
+
+_TYPES = {
+    "title": "string",
+    "artist_id": "string",
+    "artist_name": "string",
+    "release_year": "int",
+    "tags": "struct<tags:array<string>,weights:array<float>>",
+    "audio_uri": "string",
+}
+_BEFORE, _FROM_LOG = 1_000_000, 2_000_000
+"""Ranks of what earlier runs took from catalogues, and of what the log says; sources rank 0, 1, 2, ..."""
+
+
+def merge_tracks(
+    known: DataFrame, catalogues: Sequence[Catalogue], played: DataFrame, only_played: bool = False
+) -> DataFrame:
+    """What is known of every track, field by field.
+
+    A field comes from the first catalogue that has it, else from an earlier run's catalogue, else from the log. Of
+    names in the log the first in text order is taken, so that batches may come in any order.
+
+    Args:
+        known: the table `tracks`.
+        catalogues: in order of trust.
+        played: track_id, title, artist, artist_id of clean plays of the log; repeats allowed.
+        only_played: leave out tracks of catalogues that are neither known nor played.
+
+    Returns:
+        track_id, title, artist_id, artist_name, release_year, tags, tag_weights, audio_uri, origins.
+    """
+    ours = _known_claims(known).unionByName(_log_claims(played))
+    claims = [_catalogue_claims(catalogue, rank) for rank, catalogue in enumerate(catalogues)]
+    if only_played:
+        wanted = ours.select("track_id")
+        claims = [claim.join(wanted, "track_id", "left_semi") for claim in claims]
+    every = reduce(DataFrame.unionByName, claims, ours)
+    best = every.groupBy("track_id").agg(*(F.min(field).alias(field) for field in _TYPES))
+    return _with_artist_ids(best).select(
+        "track_id",
+        *(F.col(f"{field}.value").alias(field) for field in ("title", "artist_id", "artist_name", "release_year")),
+        F.coalesce(F.col("tags.value.tags"), F.array().cast("array<string>")).alias("tags"),
+        F.coalesce(F.col("tags.value.weights"), F.array().cast("array<float>")).alias("tag_weights"),
+        F.col("audio_uri.value").alias("audio_uri"),
+        _origins().alias("origins"),
+    )
+
+
+def changed_tracks(merged: DataFrame, known: DataFrame) -> DataFrame:
+    """Rows of `merged` that are new or differ from the table's; with the table's track_idx, null where new."""
+    columns = [name for name in merged.columns if name != "track_id"]
+
+    def content(side: str) -> Column:
+        plain = [F.col(f"{side}.{name}") for name in columns if name != "origins"]
+        return F.struct(*plain, F.array_sort(F.map_entries(F.col(f"{side}.origins"))))
+
+    both = merged.alias("new").join(known.alias("old"), "track_id", "left")
+    new_or_other = F.col("old.track_idx").isNull() | ~content("new").eqNullSafe(content("old"))
+    return both.where(new_or_other).select("track_id", *(f"new.{name}" for name in columns), "old.track_idx")
+
+
+def _claim(field: str, rank: Column, value: Column, origin: Column) -> Column:
+    """A field's value with its rank and origin; null where there is no value, and so ignored by min."""
+    claim = F.struct(rank.alias("rank"), value.cast(_TYPES[field]).alias("value"), origin.alias("origin"))
+    return F.when(value.isNotNull(), claim).alias(field)
+
+
+def _catalogue_claims(catalogue: Catalogue, rank: int) -> DataFrame:
+    total = F.aggregate("tags", F.lit(0.0), lambda sum_, tag: sum_ + tag["weight"])
+    weights = F.transform("tags", lambda tag: tag["weight"] / total)
+    tags = F.when(F.size("tags") > 0, F.struct(F.col("tags.tag").alias("tags"), weights.alias("weights")))
+    values = {field: tags if field == "tags" else F.col(field) for field in _TYPES}
+    claims = [_claim(field, F.lit(rank), value, F.lit(catalogue.name)) for field, value in values.items()]
+    return catalogue.tracks.select("track_id", *claims)
+
+
+def _log_claims(played: DataFrame) -> DataFrame:
+    named = played.select("track_id", "title", "artist_id", F.col("artist").alias("artist_name"))
+    best = named.groupBy("track_id").agg(*(F.min(f).alias(f) for f in ("title", "artist_id", "artist_name")))
+    claims = [
+        _claim(field, F.lit(_FROM_LOG), F.col(field) if field in best.columns else F.lit(None), F.lit(LOG))
+        for field in _TYPES
+    ]
+    return best.select("track_id", *claims)
+
+
+def _known_claims(known: DataFrame) -> DataFrame:
+    """The table's own values rank by where they came from; derived artist ids are derived anew."""
+    pair = F.struct(F.col("tags").alias("tags"), F.col("tag_weights").alias("weights"))
+    values = {field: F.when(F.size("tags") > 0, pair) if field == "tags" else F.col(field) for field in _TYPES}
+    claims = []
+    for field, value in values.items():
+        origin = F.try_element_at("origins", F.lit(field))
+        rank = F.when(origin == LOG, _FROM_LOG).otherwise(_BEFORE)
+        claims.append(_claim(field, rank, F.when(origin != DERIVED, value), origin))
+    return known.select("track_id", *claims)
+
+
+def _with_artist_ids(best: DataFrame) -> DataFrame:
+    """Artist ids for tracks that have an artist's name only.
+
+    Names are compared in their normal form. Where all tracks of a name that have an id have the same one, it is
+    taken; else a hash of the normal name stands for the artist.
+    """
+    name = F.col("artist_name.value")
+    keyed = best.withColumn("key", normal_name(name))
+    named = keyed.where("artist_id IS NOT NULL AND key IS NOT NULL")
+    ids = named.groupBy("key").agg(F.min("artist_id.value").alias("least"), F.max("artist_id.value").alias("most"))
+    joined = keyed.join(ids.where("least = most").select("key", "least"), "key", "left")
+    derived = _claim("artist_id", F.lit(_FROM_LOG), F.coalesce(F.col("least"), name_id(F.col("key"))), F.lit(DERIVED))
+    return joined.withColumn("artist_id", F.coalesce(F.col("artist_id"), derived)).drop("key", "least")
+
+
+def _origins() -> Column:
+    entries = [
+        F.when(F.col(field).isNotNull(), F.struct(F.lit(field).alias("key"), F.col(f"{field}.origin").alias("value")))
+        for field in _TYPES
+    ]
+    return F.map_from_entries(F.array_compact(F.array(*entries)))
