@@ -20,6 +20,8 @@ SMALL_SPARK = {
     "spark.driver.memory": "2g",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
+    # Tests end before the optimising compiler has paid for itself; one thread of garbage collection is enough.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "4",
@@ -38,7 +40,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "local"),
     }
-    arguments = [f"--conf {key}={value}" for key, value in settings.items()]
+    arguments = [f"--conf '{key}={value}'" for key, value in settings.items()]
     os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*arguments, "pyspark-shell"])
     session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
     yield session
