@@ -90,21 +90,29 @@ def install(root: Path = ROOT) -> None:
         SetupError: pip failed.
     """
     folder = site_packages(root)
+    for left in folder.glob("~*"):  # what a pip that was killed had put aside
+        shutil.rmtree(left, ignore_errors=True)
     torn = damaged(folder)
     if torn:
         pinned = constraints(root)
         again = [f"{name}=={pinned[name]}" for name in torn if name in pinned]
         pip(["install", "--force-reinstall", "--no-deps", "--no-build-isolation", *again], root)
-    if unmet(installed(folder), root):
+    if unmet(installed(folder), root) or not _consistent(root):
         # setuptools first: packages that come as source are built with it, not with whatever is newest.
         pip(["install", "pip", "setuptools"], root)
         files = [word for group in GROUPS for word in ("-r", str(requirements_file(group, root)))]
         pip(["install", "--no-build-isolation", *files], root)
     if not (venv_folder(root) / "bin" / "etude").exists() or "etude" in torn or "etude" not in installed(folder):
         pip(["install", "--no-build-isolation", "--no-deps", "--editable", str(root)], root)
-    left = unmet(installed(folder), root)
-    if left:
-        raise SetupError("pip left the environment other than pinned: " + "; ".join(left))
+    wrong = unmet(installed(folder), root)
+    if wrong:
+        raise SetupError("pip left the environment other than pinned: " + "; ".join(wrong))
+
+
+def _consistent(root: Path) -> bool:
+    """Whether nothing is missing that an installed package requires."""
+    command = [str(venv_python(root)), "-m", "pip", "check", "--disable-pip-version-check"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
 def pip(arguments: Sequence[str], root: Path = ROOT) -> None:
