@@ -15,6 +15,8 @@ validation and test tracks, and splits the plays of the other tracks; so a held-
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -129,3 +131,41 @@ def split_rows(tracks: DataFrame, plays: DataFrame | None) -> DataFrame:
     if plays is None:
         return rows
     return rows.unionByName(plays.select(F.lit("play").alias("kind"), *columns[1:]))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Interactions after the split; `training` and `withheld` have the columns of the interactions given."""
+
+    rows: DataFrame
+    """Rows of the `splits` table, without run_id."""
+    training: DataFrame
+    """What wmf fits."""
+    withheld: DataFrame | None
+    """All interactions of validation and test tracks (protocol strict), else None."""
+
+
+def split_interactions(
+    interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: EvaluationSettings
+) -> Split:
+    """Split interactions as the protocol says.
+
+    Args:
+        interactions: rows of `interactions`, persisted by the caller.
+        users: rows of `users`.
+        tracks: rows of `tracks`; those without interactions are left out.
+        settings: evaluation settings.
+
+    Raises:
+        DataCheckError: see `play_splits`.
+    """
+    played = tracks.join(interactions.select("track_idx").distinct(), "track_idx", "left_semi")
+    of_track = track_splits(played, settings)
+    if settings.protocol != "strict":
+        return Split(split_rows(of_track, None), interactions, None)
+    is_train = F.col("split") == TRAIN
+    warm = interactions.join(of_track.where(is_train), "track_idx", "left_semi")
+    withheld = interactions.join(of_track.where(~is_train), "track_idx", "left_semi")
+    of_play = play_splits(warm, users, tracks, settings)
+    training = warm.join(of_play, ["user_idx", "track_idx"], "left_anti")
+    return Split(split_rows(of_track, of_play), training, withheld)

@@ -1,0 +1,145 @@
+"""Factorises interactions into user and track factors (weighted matrix factorisation, Hu, Koren & Volinsky 2008).
+
+Reads interactions, users and tracks; writes splits, user_factors, track_factors and the loss of every iteration. With
+evaluation.protocol=strict, plays of held-out tracks and held-out plays of the others are kept from the fit, and
+held-out tracks get factors with origin held_out: their plays folded in on the user factors, the bound of what can be
+predicted.
+
+A run for a batch date uses plays up to it: where newer ones have been ingested, or wmf.window_days is set, interactions
+are made again from plays, with the listening.* filters given to this job. wmf.mode=fold_in extends an earlier run
+(inputs.wmf_run_id, or as any upstream run is found) by users and tracks that are new or were played since.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude.errors import InputMissingError, SettingsError
+from etude.factors.engines import ENGINES, choose
+from etude.factors.fit import Size
+from etude.factors.foldin import fold_in
+from etude.factors.matrix import Factors, check_size
+from etude.factors.update import objective_of, update
+from etude.job import JobRun, main
+from etude.lake import Metric
+from etude.listening.interactions import filtered, sum_plays
+from etude.splits import split_interactions
+
+SECTIONS = ("lake", "spark", "inputs", "listening", "wmf", "evaluation")
+
+
+def run(job: JobRun) -> None:
+    """Fit factors, or fold new plays into those of an earlier run."""
+    if job.settings.wmf.mode == "fold_in":
+        extend(job)
+    else:
+        fit(job)
+
+
+def fit(job: JobRun) -> None:
+    """Split, fit, fold held-out tracks in, write."""
+    settings = job.settings.wmf
+    played = interactions(job)
+    split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation)
+    training = split.training.select("user_idx", "track_idx", "play_count").persist(StorageLevel.MEMORY_AND_DISK)
+    size = Size.of(training)
+    job.count("training_interactions", size.interactions)
+    if not size.interactions:
+        raise InputMissingError(
+            f"evaluation.protocol={job.settings.evaluation.protocol} leaves no interaction for training; "
+            "lower evaluation.test_tracks and evaluation.validation_tracks, or use evaluation.protocol=none"
+        )
+    engine, reason = choose(size, settings)
+    if split.withheld is not None:
+        check_size({"user_idx": size.users}, settings)  # held-out tracks are folded in on the users' factors
+    job.log.info("engine=%s reason=%r users=%d tracks=%d", engine, reason, size.users, size.tracks)
+    job.note("engine", engine)
+    fitted = ENGINES[engine](training, settings, job.progress)
+    for step, loss in fitted.losses:
+        job.metrics([Metric(engine, "train", "loss", loss, step=step, seed=settings.seed)])
+    tracks = fitted.tracks.withColumn("origin", F.lit("fit"))
+    if split.withheld is not None:
+        users = Factors.from_frame(fitted.users, "user_idx", settings)
+        held_out = fold_in(split.withheld, "track_idx", users, settings)
+        job.count("held_out_tracks", len(held_out.idx))
+        tracks = tracks.unionByName(held_out.to_frame(job.spark, "track_idx").withColumn("origin", F.lit("held_out")))
+    write(job, split.rows, fitted.users.withColumn("origin", F.lit("fit")), tracks)
+
+
+def extend(job: JobRun) -> None:
+    """Keep the factors of an earlier run; fold in what is new since.
+
+    Raises:
+        SettingsError: the protocol is one that withholds plays.
+    """
+    if job.settings.evaluation.protocol != "none":
+        raise SettingsError("wmf.mode=fold_in serves production runs: evaluation.protocol must be none")
+    run_id = job.upstream("wmf")
+    earlier = job.lake.read("runs", job="wmf", run_id=run_id).first()
+    assert earlier is not None  # upstream runs are found in that very table
+    settings = objective_of(job.settings.wmf, json.loads(earlier["settings"])["wmf"])
+    played = interactions(job)
+    since = plays(job).where(F.col("counted_on") > F.lit(earlier["batch_date"]))
+    users = job.read("users").join(since, "user_id", "left_semi").select("user_idx")
+    tracks = job.read("tracks").join(since, "track_id", "left_semi").select("track_idx")
+
+    fixed = Factors.from_frame(job.read("track_factors", run_id=run_id), "track_idx", settings)
+    of_users = update(played, "user_idx", job.read("user_factors", run_id=run_id), users, fixed, settings)
+    of_tracks = update(
+        played, "track_idx", job.read("track_factors", run_id=run_id), tracks, of_users.together, settings
+    )
+    job.count("users_folded_in", len(of_users.folded.idx))
+    job.count("tracks_folded_in", len(of_tracks.folded.idx))
+    split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation)
+    write(job, split.rows, of_users.rows("user_idx"), of_tracks.rows("track_idx"))
+
+
+def interactions(job: JobRun) -> DataFrame:
+    """What users played up to the batch date (and within the window): user_idx, track_idx, play_count and times.
+
+    Raises:
+        InputMissingError: there is nothing.
+    """
+    days = job.settings.wmf.window_days
+    newest = job.read("plays").agg(F.max("batch_date").alias("date")).first()
+    if days is None and (newest is None or newest["date"] is None or newest["date"] <= job.batch_date):
+        played = job.read("interactions")
+    else:
+        users, tracks = job.read("users"), job.read("tracks")
+        summed = sum_plays(plays(job, days), users, tracks).persist(StorageLevel.MEMORY_AND_DISK)
+        played, _ = filtered(summed, users, tracks, job.settings.listening)
+    played = played.persist(StorageLevel.MEMORY_AND_DISK)
+    n = played.count()
+    if not n:
+        raise InputMissingError(f"no interactions in {job.lake.root} for {job.batch_date}: run jobs/ingest.py first")
+    job.count("interactions", n)
+    return played
+
+
+def plays(job: JobRun, days: int | None = None) -> DataFrame:
+    """Plays of the batches up to the batch date, of the last so many days where that is given.
+
+    A play without a time belongs to the day of the batch that counted it.
+    """
+    upto = job.read("plays").where(F.col("batch_date") <= F.lit(job.batch_date))
+    if days is None:
+        return upto
+    day = F.coalesce(F.to_date("played_at"), F.col("counted_on"))
+    return upto.where(day > F.lit(job.batch_date - timedelta(days=days)))
+
+
+def write(job: JobRun, splits: DataFrame, users: DataFrame, tracks: DataFrame) -> None:
+    """Write the run's rows, when everything has been computed."""
+    tables = {"splits": splits, "user_factors": users, "track_factors": tracks}
+    for table, rows in tables.items():
+        job.replace(table, rows.withColumn("run_id", F.lit(job.run_id)))
+        job.count(table, job.lake.read(table, run_id=job.run_id).count())
+
+
+if __name__ == "__main__":
+    main("wmf", run, SECTIONS, __doc__)
