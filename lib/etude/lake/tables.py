@@ -388,3 +388,6 @@ TABLES: dict[str, Table] = {
         PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, CURRENT, RUNS,
     )
 }  # fmt: skip
+
+IN_FORCE_BY = {"wmf": "track_factors", "train": "predicted_factors", "topn": "recommendations"}
+"""Job -> the table whose row in `current` names the run in force of all that the job wrote."""

@@ -18,14 +18,11 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from etude.lake.lake import Lake
-from etude.lake.tables import TABLES, Table
+from etude.lake.tables import IN_FORCE_BY, TABLES, Table
 from etude.storage import to_uri
 
 SCHEMA = "etude"
 _SUFFIX = "_latest"
-
-# The row of `current` that decides for what a job wrote.
-_IN_FORCE_BY = {"wmf": "track_factors", "train": "predicted_factors", "topn": "recommendations"}
 
 _USER = "LEFT JOIN {schema}.users AS u ON u.user_idx = r.user_idx"
 _TRACK = "LEFT JOIN {schema}.tracks AS t ON t.{key} = r.{key}"
@@ -79,13 +76,13 @@ def latest(table: Table) -> str:
 
 def _in_force(table: Table) -> str:
     """The condition that keeps the run in force; a scalar subquery, so that only its partition is read."""
-    if len(table.written_by) == 1 and table.written_by[0] in _IN_FORCE_BY:
+    if len(table.written_by) == 1 and table.written_by[0] in IN_FORCE_BY:
         return f"r.run_id = {_run_of(table.written_by[0])}"
-    return " OR ".join(f"(r.job = '{job}' AND r.run_id = {_run_of(job)})" for job in _IN_FORCE_BY)
+    return " OR ".join(f"(r.job = '{job}' AND r.run_id = {_run_of(job)})" for job in IN_FORCE_BY)
 
 
 def _run_of(job: str) -> str:
-    return f"(SELECT max(run_id) FROM {SCHEMA}.current WHERE `table` = '{_IN_FORCE_BY[job]}')"
+    return f"(SELECT max(run_id) FROM {SCHEMA}.current WHERE `table` = '{IN_FORCE_BY[job]}')"
 
 
 def _joined(table: Table) -> tuple[list[str], list[str]]:

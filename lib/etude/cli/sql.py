@@ -1,0 +1,151 @@
+"""Run one SQL query over the lake, with every table and `<table>_latest` view known by name.
+
+`SELECT * FROM recommendations_latest` and `SELECT * FROM etude.recommendations_latest` mean the same: the lists in
+force. The query can only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from etude import storage
+from etude.cli._aligned import aligned, write_csv, write_json
+from etude.cli._lake import add_lake_options, settings_of
+from etude.config import Settings
+from etude.errors import SettingsError
+from etude.lake import views
+from etude.lake.glance import require_lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_READS = ("select", "with", "from", "values", "table", "describe", "desc", "show", "explain", "(")
+_WRITES = re.compile(r"^[\s:+|-]*'?(Insert|Delete|Update|Merge|Overwrite|Create|Drop|Append)\w*", re.MULTILINE)
+_QUIET = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Describe the command's arguments."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "sql", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "query", metavar="QUERY", help="a SELECT (or WITH, VALUES, DESCRIBE, SHOW, EXPLAIN), or - to read it"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print comma-separated values")
+    form.add_argument("--json", action="store_true", help="print one JSON object a row")
+    parser.add_argument(
+        "--limit", type=int, default=100, metavar="N", help="most rows (default: %(default)s; 0: all of them)"
+    )
+    add_lake_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the query and print its rows.
+
+    Raises:
+        SettingsError: the query is wrong or would write.
+        InputMissingError: there is no lake.
+    """
+    text = sys.stdin.read() if args.query == "-" else args.query
+    check_reads(text)
+    settings = settings_of(args)
+    require_lake(storage.to_uri(settings.lake.root))
+    with quiet_session(settings) as spark:
+        columns, rows, more = fetch(spark, settings.lake.root, text, args.limit)
+        form = "csv" if args.csv else "json" if args.json else "table"
+        for line in show(columns, rows, more, args.limit, form, views.mentioned(text)):
+            print(line, file=sys.stderr)
+    return 0
+
+
+def check_reads(text: str) -> None:
+    """Refuse what begins like a statement that changes something.
+
+    Raises:
+        SettingsError: it does.
+    """
+    bare = re.sub(r"\A(\s|--[^\n]*(\n|\Z)|/\*.*?\*/)*", "", text, flags=re.DOTALL).lower()
+    if not bare.startswith(_READS):
+        raise SettingsError("only queries are run (SELECT, WITH, VALUES, DESCRIBE, SHOW, EXPLAIN); jobs write the lake")
+
+
+def fetch(spark: SparkSession, root: str, text: str, limit: int) -> tuple[list[str], list[Any], bool]:
+    """Column names, at most `limit` rows (0: all), and whether there are more.
+
+    Raises:
+        SettingsError: Spark can't make sense of the query, or it would write.
+    """
+    from pyspark.errors import AnalysisException, ParseException
+
+    try:
+        _check_plan(spark, text)
+        frame = views.query(spark, root, text)
+        rows = _rows(frame, limit)
+    except (AnalysisException, ParseException) as error:
+        raise SettingsError(_one_line(str(error))) from error
+    more = bool(limit) and len(rows) > limit
+    return frame.columns, rows[:limit] if limit else rows, more
+
+
+def show(columns: list[str], rows: list[Any], more: bool, limit: int, form: str, names: set[str]) -> Iterator[str]:
+    """Print the rows; yields what there is to say beside them."""
+    if form == "csv":
+        write_csv(columns, rows)
+    elif form == "json":
+        write_json(columns, (_plain(row) for row in rows))
+    else:
+        print(aligned(columns, rows))
+    if more:
+        yield f"only the first {limit} rows are shown; --limit N shows more, --limit 0 all"
+    elif not rows and any(name.endswith("_latest") for name in names):
+        yield "no rows: `_latest` holds the runs in force, and only runs with evaluation.protocol=none come into force"
+
+
+@contextmanager
+def quiet_session(settings: Settings) -> Iterator[SparkSession]:
+    """A session that says nothing but errors, unless PYSPARK_SUBMIT_ARGS asks for something else."""
+    from etude.session import spark_session
+
+    options = " ".join(f"--conf {key}={value}" for key, value in _QUIET.items())
+    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", f"{options} pyspark-shell")
+    # It would print the whole stack of a misspelt column.
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="etude-sql-") as folder:
+        # A query leaves nothing in the lake, a checkpoint folder included.
+        options_here = settings.spark.model_copy(update={"checkpoint_dir": storage.to_uri(folder)})
+        with spark_session("etude sql", options_here, settings.lake) as spark:
+            yield spark
+
+
+def _rows(frame: DataFrame, limit: int) -> list[Any]:
+    return frame.limit(limit + 1).collect() if limit else list(frame.toLocalIterator())
+
+
+def _check_plan(spark: SparkSession, text: str) -> None:
+    """WITH and FROM can introduce an INSERT too: the parsed plan tells."""
+    plan = spark._jsparkSession.sessionState().sqlParser().parsePlan(text)
+    if _WRITES.search(plan.treeString()):
+        raise SettingsError("the query would write; jobs write the lake")
+
+
+def _plain(row: Any) -> list[Any]:
+    return list(row.asDict(recursive=True).values())
+
+
+def _one_line(message: str) -> str:
+    """The first line of one of Spark's messages, without its error class's suffixes."""
+    return message.strip().splitlines()[0].split(" SQLSTATE:")[0]

@@ -1,0 +1,103 @@
+"""One user's id in the lake and current list.
+
+RAW_ID is the id as the log writes it; the lake holds its HMAC where ETUDE_USER_KEY was set. A - reads the id from
+standard input, which keeps it out of the shell's history.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from etude.cli._aligned import aligned, text_of
+from etude.cli._lake import add_lake_options, settings_of
+from etude.errors import InputMissingError
+from etude.lake.glance import Glance, open_lake
+from etude.pseudonym import KEY_VARIABLE, lake_user_id
+
+
+def add_parser(subparsers: Any) -> None:
+    """Describe the command's arguments."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "user", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("raw_id", metavar="RAW_ID", help="the user's id in the log, or - to read it")
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="most places of the list (default: 20)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_lake_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the user's ids and list.
+
+    Raises:
+        InputMissingError: the lake knows no such user.
+    """
+    raw_id = sys.stdin.readline().rstrip("\r\n") if args.raw_id == "-" else args.raw_id
+    with open_lake(settings_of(args)) as lake:
+        found = look_up(lake, raw_id, args.limit)
+    if args.json:
+        print(json.dumps(found, default=str, ensure_ascii=False))
+    else:
+        print("\n".join(as_lines(found)))
+    return 0
+
+
+def look_up(lake: Glance, raw_id: str, limit: int) -> dict[str, Any]:
+    """The user's ids, how much they play, and the first places of the list in force.
+
+    Raises:
+        InputMissingError: the lake knows no such user; the message doesn't repeat the id.
+    """
+    user_id = lake_user_id(raw_id)
+    users = lake.rows("users", user_id=user_id)
+    if not users:
+        how = "is set: its HMAC was looked for" if os.environ.get(KEY_VARIABLE) else "is not set: the id itself was"
+        raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how})")
+    index = users[0]["user_idx"]
+    current = [row for row in lake.rows("current") if row["table"] == "recommendations"]
+    places = _places(lake, current[0]["run_id"], index, limit) if current else []
+    return {
+        "user_id": user_id,
+        "user_idx": index,
+        "tracks_played": len(lake.rows("interactions", ("track_idx",), user_idx=index)),
+        "run_id": current[0]["run_id"] if current else None,
+        "since": current[0]["since"] if current else None,
+        "recommendations": places,
+    }
+
+
+def _places(lake: Glance, run_id: str, user_idx: int, limit: int) -> list[dict[str, Any]]:
+    names = ("position", "track_id", "score", "source")
+    rows = lake.rows("recommendations", names, run_id=run_id, user_idx=user_idx)
+    rows = sorted(rows, key=lambda row: row["position"])[:limit]
+    wanted = [row["track_id"] for row in rows]
+    titles = {
+        row["track_id"]: row for row in lake.rows("tracks", ("track_id", "title", "artist_name"), track_id=wanted)
+    }
+    unknown = {"title": None, "artist_name": None}
+    return [
+        {**row, **{name: titles.get(row["track_id"], unknown)[name] for name in ("title", "artist_name")}}
+        for row in rows
+    ]
+
+
+def as_lines(found: dict[str, Any]) -> Iterator[str]:
+    """The user for a terminal."""
+    yield f"id in the lake  {found['user_id']}"
+    yield f"user_idx        {found['user_idx']}"
+    yield f"tracks played   {found['tracks_played']}"
+    if found["run_id"] is None:
+        yield "list            none: no run with evaluation.protocol=none has come into force yet"
+        return
+    yield f"list            run {found['run_id']}, in force since {text_of(found['since'])} UTC"
+    if not found["recommendations"]:
+        yield "                holds nothing for this user"
+        return
+    columns = ("position", "title", "artist_name", "track_id", "source", "score")
+    yield ""
+    yield aligned(columns, [[row[name] for name in columns] for row in found["recommendations"]], widest=44)
