@@ -56,9 +56,8 @@ cluster-test: setup ## PART=name: the tests that start cluster parts; without it
 	$(call needs,tests/cluster$(if $(PART),/test_$(PART).py))
 	pytest -m cluster tests/cluster$(if $(PART),/test_$(PART).py)
 
-docs: setup ## docs/tables.md from the tables' own definitions
-	$(call needs,lib/etude/lake/describe.py)
-	python -m etude.lake.describe docs/tables.md
+docs: setup ## docs/tables.md, docs/settings.md and conf/etude.yaml from the code's own definitions
+	python -m etude.reference
 
 clean: ## what was made by demo, tests and benchmarks; environment, built wheels and fetched jars stay
 	rm -rf build/demo build/bench build/lake build/tmp build/log spark-warehouse metastore_db derby.log

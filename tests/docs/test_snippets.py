@@ -1,0 +1,75 @@
+"""Every snippet of docs/querying.md runs, on a small lake in the place of the demo's."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etude.cli.main import main
+from etude.lake import views
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "querying.md"
+DEMO = "build/demo/lake"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def lake_copy(small_lake, tmp_path_factory):
+    """A copy, since a session makes its checkpoint folder in the lake."""
+    return shutil.copytree(small_lake, tmp_path_factory.mktemp("docs") / "lake")
+
+
+@pytest.mark.parametrize("number", range(len(blocks("sql"))))
+def test_sql(number, spark, small_lake):
+    query = blocks("sql")[number]
+    rows = views.query(spark, str(small_lake), query).collect()
+    assert rows, f"no rows from:\n{query}"
+
+
+SPARK_FREE = [code for code in blocks("python") if "spark" not in code]
+
+
+@pytest.mark.parametrize("number", range(len(SPARK_FREE)))
+def test_python_without_spark(number, small_lake):
+    names = {}
+    exec(compile(SPARK_FREE[number].replace(DEMO, str(small_lake)), str(PAGE), "exec"), names)
+    frames = [names[name] for name in ("first", "failed", "matrix", "best", "frame") if name in names]
+    assert frames
+    assert all(len(frame) > 0 for frame in frames)
+
+
+def test_python_with_spark(spark, lake_copy):
+    names = {}
+    for code in (code for code in blocks("python") if "spark" in code):
+        exec(compile(code.replace(DEMO, str(lake_copy)), str(PAGE), "exec"), names)
+    assert names["spark"] is spark or names["spark"].sparkContext is spark.sparkContext
+    assert names["lake"].root.endswith("lake")
+
+
+def commands():
+    """The `etude` commands of the page, redirections left out."""
+    for block in blocks("sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield shlex.split(line.partition(" > ")[0] if line.rstrip().endswith(".csv") else line)
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[1] != "sql"])
+def test_commands_without_spark(words, small_lake, capsys):
+    assert words[0] == "etude"
+    assert main([word.replace(DEMO, str(small_lake)) for word in words[1:]]) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[1] == "sql"])
+def test_queries_of_the_commands(words, spark, small_lake):
+    assert views.query(spark, str(small_lake), words[2]).count() > 0
+
+
+def test_the_page_speaks_of_files_that_are_there():
+    for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", PAGE.read_text(encoding="utf-8")):
+        assert (PAGE.parent / link).exists(), link
