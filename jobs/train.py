@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude import storage
-from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.errors import InputMissingError, SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.accuracy import factor_errors
 from etude.fusion.checkpoint import Checkpoint, Origin
@@ -75,11 +75,11 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
         InputMissingError: no training track has both factors and features.
     """
     train, wmf = job.settings.train, job.upstream("wmf")
-    goals = targets(job.read("track_factors", run_id=wmf), job.read("splits", run_id=wmf), job.record.protocol)
+    goals, rank = targets(job.read("track_factors", run_id=wmf), job.read("splits", run_id=wmf), job.record.protocol)
     examples = content.tracks.join(goals, on="track_idx")
     learned = examples.where(F.col("split") == "train")
     vocabulary = build_vocabulary(learned, train)
-    shape = example_shape(train, vocabulary, content.mel_shape, length_of(goals))
+    shape = example_shape(train, vocabulary, content.mel_shape, rank)
     dealt = deal(examples.select("track_idx", "split"), train, shape, rank_count(train))
     for split in ("train", "validation", "test"):
         job.count(f"examples_{split}", dealt.sizes.get(split, 0))
@@ -108,18 +108,6 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
         validation=live_shards(written, "validation"),
         folder=folder,
     )
-
-
-def length_of(goals: DataFrame) -> int:
-    """The one length of all targets.
-
-    Raises:
-        DataCheckError: there are several.
-    """
-    lengths = [row[0] for row in goals.select(F.size("target")).distinct().limit(2).collect()]
-    if len(lengths) != 1:
-        raise DataCheckError(f"track_factors: factors of different lengths {sorted(lengths)}")
-    return int(lengths[0])
 
 
 def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Plan:
@@ -153,7 +141,7 @@ def write_predictions(job: JobRun, content: Content, plan: Plan) -> None:
     """Factors of every track with features, by the best epoch's network."""
     network = storage.read_bytes(checkpoints.best_uri(plan.folder))
     known = features(content.tracks, content.mel, plan.vocabulary, plan.shape)
-    found = predict(known, content.tracks.count(), network, plan.shape)
+    found = predict(known, job.read("tracks").count(), network, plan.shape)
     job.replace(
         "predicted_factors",
         found.select(

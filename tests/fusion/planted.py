@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
+from etude.config.train import TrainSettings
+from etude.fusion.checkpoint import Origin
+from etude.fusion.loop import Plan
+from etude.fusion.moments import Moments
+from etude.fusion.shape import ExampleShape
+from etude.fusion.shards import Shard
+from etude.fusion.vocabulary import Vocabulary
 from etude.lake import Lake
+from etude.lake.tables import TABLES
 
 RANK, N_MELS, N_FRAMES = 6, 8, 12
 TAGS = ("slow", "fast", "loud", "soft")
@@ -46,15 +58,14 @@ def plant(tracks: int = 240, artists: int = 20, seed: int = 0) -> Planted:
 
 
 def write(lake: Lake, planted: Planted, mel_settings: str, wmf_run: str = "w", protocol: str = "strict") -> None:
-    """Tables tracks, mel, track_factors, splits. Every 10th track has no mel, every 7th no artist, every 5th no tags."""
-    spark = lake.spark
+    """Tables tracks, mel, track_factors, splits. Each 10th track lacks mel, each 7th artist, 5th tags, 3rd year."""
     n = len(planted.artist)
     rows = []
     for i in range(n):
         tags = None if i % 5 == 0 else [TAGS[planted.tag[i]], f"rare{i}"]
         name = None if i % 7 == 0 else f"a{planted.artist[i]}"
         year = None if i % 3 == 0 else int(planted.year[i])
-        rows.append((f"t{i}", f"Title {i}", name, name, year, tags, tags and [0.75, 0.25], None, i, {}))
+        rows.append(track_row(i, name, year, tags, tags and [0.75, 0.25]))
     _replace(lake, "tracks", rows)
     mel = [
         (f"t{i}", crop, mel_settings, (planted.mel[i] + crop).ravel().tolist(), N_MELS, N_FRAMES, 8000, 0.0, 9.0,
@@ -74,20 +85,87 @@ def write(lake: Lake, planted: Planted, mel_settings: str, wmf_run: str = "w", p
     _replace(lake, "splits", [(wmf_run, "track", i, -1, str(planted.split[i])) for i in range(n)])
 
 
-def _replace(lake: Lake, table: str, rows: list[tuple]) -> None:
-    from etude.lake.tables import TABLES
-
+def _replace(lake: Lake, table: str, rows: list) -> None:
     frame = frame_of(lake.spark, table, rows)
     if table == "mel":
         frame = frame.withColumn("file_mtime", F.to_timestamp(F.lit("2026-01-01")))
     lake.replace(table, frame.select(*TABLES[table].column_names))
 
 
-def frame_of(spark: SparkSession, table: str, rows: list[tuple]):
-    """Rows of a table of the lake, nulls allowed."""
-    from pyspark.sql import types as T
-
-    from etude.lake.tables import TABLES
-
+def frame_of(spark: SparkSession, table: str, rows: list):
+    """Rows (tuples, or dictionaries that may lack columns) of a table of the lake, nulls allowed."""
     schema = T.StructType([T.StructField(f.name, f.dataType, True) for f in TABLES[table].schema.fields])
-    return spark.createDataFrame(rows, schema)
+    whole = [tuple(map(row.get, schema.names)) if isinstance(row, dict) else row for row in rows]
+    return spark.createDataFrame(whole, schema)
+
+
+def track_row(idx: int, artist=None, year=None, tags=None, weights=None) -> dict:
+    """A row of `tracks`."""
+    names = {"track_id": f"t{idx}", "title": f"Title {idx}", "artist_id": artist, "artist_name": artist}
+    return {**names, "release_year": year, "tags": tags, "tag_weights": weights, "track_idx": idx, "origins": {}}
+
+
+SHAPE = ExampleShape(N_MELS, N_FRAMES, 1, artists=21, years=21, tags=5, tags_per_track=2, rank=RANK)
+
+
+def columns_of(planted: Planted) -> dict[str, np.ndarray]:
+    """What features and targets of the corpus are, every artist and tag being known."""
+    n = len(planted.artist)
+    return {
+        "track_idx": np.arange(n, dtype="i4"),
+        "mel": planted.mel.reshape(n, -1),
+        "has_mel": np.ones(n, dtype="i4"),
+        "artist_index": (planted.artist + 1).astype("i4"),
+        "year_index": (planted.year - 1979).astype("i4"),
+        "tag_indices": np.stack([planted.tag + 1, np.zeros(n)], axis=1).astype("i4"),
+        "tag_weights": np.tile(np.array([1, 0], dtype="f4"), (n, 1)),
+        "target": planted.factors,
+    }
+
+
+def write_shards(folder: Path, columns: dict[str, np.ndarray], count: int) -> tuple[Shard, ...]:
+    """Parquet files as the table `examples` has them, without Spark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for number, rows in enumerate(np.array_split(np.arange(len(columns["track_idx"])), count)):
+        file = folder / f"shard={number}.parquet"
+        table = pa.table({name: _column(values[rows]) for name, values in columns.items()})
+        pq.write_table(table, file)
+        shards.append(Shard(number, file.as_uri(), len(rows)))
+    return tuple(shards)
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    return pa.array(list(values)) if values.ndim == 2 else pa.array(values)
+
+
+TINY = {
+    "channels": (4, 4, 4), "lstm_units": 6, "audio_size": 6, "mlp": (16, 8), "artist_size": 4, "year_size": 2,
+    "tag_size": 3, "batch_size": 8, "epochs": 3, "distribution": "single", "reader": "arrow", "threads": 1,
+    "learning_rate": 0.01,
+}  # fmt: skip
+
+
+def plan_of(folder: Path, planted: Planted | None = None, shards: int = 8, **settings) -> Plan:
+    """A small training over shards written below `folder`; checkpoints go to `folder`/checkpoints."""
+    planted = planted or plant(120)
+    columns = columns_of(planted)
+    chosen = TrainSettings(**{**TINY, **settings})
+    parts = {}
+    for split, count in (("train", shards), ("validation", 2)):
+        rows = planted.split == split
+        parts[split] = write_shards(folder / split, {k: v[rows] for k, v in columns.items()}, count)
+    targets = planted.factors[planted.split == "train"]
+    return Plan(
+        settings=chosen,
+        shape=SHAPE,
+        vocabulary=Vocabulary(tuple(f"a{i}" for i in range(20)), tuple(range(1980, 2000)), TAGS),
+        origin=Origin("r", "w", "strict", 0, "s"),
+        moments={
+            "target": Moments(targets.mean(axis=0), targets.std(axis=0)),
+            "mel": Moments(np.full(N_MELS, -38, "f4"), np.full(N_MELS, 7, "f4")),
+        },
+        training=parts["train"],
+        validation=parts["validation"],
+        folder=(folder / "checkpoints").as_uri(),
+    )

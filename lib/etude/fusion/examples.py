@@ -28,28 +28,35 @@ class Deal:
     """Rows a split."""
 
 
-def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
-    """track_idx, split, target of every track whose split and factors are known.
+def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> tuple[DataFrame, int]:
+    """track_idx, split, target of every track whose split and factors are known (kept in Spark's cache); their rank.
 
     Training tracks have the factors that were fitted. With protocol `strict` the others have those folded in from
     their withheld plays; with `none` and `paper` they were fitted with the rest.
 
     Raises:
         InputMissingError: no training track has factors.
-        DataCheckError: a track has factors that its split doesn't allow, such as held-out ones that were fitted.
+        DataCheckError: a track has factors that its split doesn't allow, such as held-out ones that were fitted, or
+            factors differ in length.
     """
     held_out = "held_out" if protocol == "strict" else "fit"
     tracks = splits.where(F.col("kind") == "track").select("track_idx", "split")
     joined = track_factors.where(F.col("origin") != "fold_in").join(tracks, on="track_idx")
+    rows = joined.select("track_idx", "split", F.col("factors").alias("target"), "origin").persist()
     allowed = F.when(F.col("split") == "train", F.lit("fit")).otherwise(F.lit(held_out))
-    counts = joined.agg(
-        F.count_if(F.col("split") == "train").alias("train"), F.count_if(F.col("origin") != allowed).alias("wrong")
+    found = rows.agg(
+        F.count_if(F.col("split") == "train").alias("train"),
+        F.count_if(F.col("origin") != allowed).alias("wrong"),
+        F.min(F.size("target")).alias("shortest"),
+        F.max(F.size("target")).alias("longest"),
     ).first()
-    if counts is None or counts["train"] == 0:
+    if found is None or found["train"] == 0:
         raise InputMissingError("track_factors: no training track has factors of this wmf run")
-    if counts["wrong"]:
-        raise DataCheckError(f"track_factors: {counts['wrong']} tracks have factors that protocol {protocol} withholds")
-    return joined.select("track_idx", "split", F.col("factors").alias("target"))
+    if found["wrong"]:
+        raise DataCheckError(f"track_factors: {found['wrong']} tracks have factors that protocol {protocol} withholds")
+    if found["shortest"] != found["longest"]:
+        raise DataCheckError(f"track_factors: lengths from {found['shortest']} to {found['longest']} in one run")
+    return rows.drop("origin"), int(found["longest"])
 
 
 def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks: int) -> Deal:

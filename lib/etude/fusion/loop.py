@@ -30,6 +30,7 @@ from etude.fusion.vocabulary import Vocabulary
 from etude.logs import job_logger
 
 _EVALUATION_ROWS = 512
+_BLAMED = 10
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,15 @@ class _Training:
         # in it everywhere, at this very step, so that no rank is left waiting for one that stopped.
         gradient = self.network.output.bias.grad
         if gradient is None or not gradient.isfinite().all():
-            where = _where_not_finite(rows) if not loss.isfinite() else "on another rank"
-            raise DataCheckError(f"train: loss is not finite in epoch {epoch}, {where}")
+            tracks = self._blamed([] if loss.isfinite() else _suspects(rows))
+            raise DataCheckError(f"train: loss is not finite in epoch {epoch}; a batch with track_idx {tracks}")
         return loss.item()
+
+    def _blamed(self, tracks: list[int]) -> list[int]:
+        """What all ranks blame, so that whichever rank's error is seen first says it."""
+        told = torch.zeros(self.ranks.size, _BLAMED, dtype=torch.float64)
+        told[self.ranks.rank, : len(tracks)] = torch.tensor(tracks, dtype=torch.float64) + 1
+        return [int(track) - 1 for track in self.ranks.total(told).flatten().tolist() if track]
 
     @torch.no_grad()
     def _validation_loss(self) -> float | None:
@@ -234,10 +241,11 @@ def _finite(which: str, epoch: int, loss: float) -> float:
     return loss
 
 
-def _where_not_finite(rows: Rows) -> str:
-    bad = [name for name, values in rows.items() if not torch.isfinite(torch.from_numpy(values)).all()]
-    tracks = rows["track_idx"][:10].tolist()
-    return f"in a batch with track_idx {tracks}..." + (f"; not finite in the examples: {bad}" if bad else "")
+def _suspects(rows: Rows) -> list[int]:
+    """Tracks of a batch whose loss isn't finite: those with such values, else the batch's first."""
+    finite = [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in rows.values()]
+    bad = rows["track_idx"][~np.logical_and.reduce(finite)]
+    return (bad if len(bad) else rows["track_idx"])[:_BLAMED].tolist()
 
 
 def _shown(loss: float | None) -> str:

@@ -20,7 +20,7 @@ def predict(features: DataFrame, tracks: int, network: bytes, shape: ExampleShap
 
     Args:
         features: rows as `etude.fusion.features.features` makes them.
-        tracks: about how many rows they are.
+        tracks: at most so many rows.
         network: a checkpoint's bytes.
         shape: size of a row's arrays.
     """

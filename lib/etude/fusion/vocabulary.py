@@ -34,16 +34,18 @@ def build_vocabulary(training_tracks: DataFrame, settings: TrainSettings) -> Voc
 
     Fields that `train.fields` leaves out stay empty. What is collected here is at most as long as the caps.
     """
+    read = training_tracks.select("artist_id", "release_year", "tags").persist()
     columns = {
         "artist": (F.col("artist_id"), settings.max_artists),
         "year": (F.col("release_year"), settings.max_years),
         "tags": (F.explode("tags"), settings.max_tags),
     }
     found = {
-        field: _most_common(training_tracks.select(column.alias("value")), most)
+        field: _most_common(read.select(column.alias("value")), most)
         for field, (column, most) in columns.items()
         if field in settings.fields
     }
+    read.unpersist()
     return Vocabulary(found.get("artist", ()), found.get("year", ()), found.get("tags", ()))
 
 

@@ -1,0 +1,134 @@
+"""The contract of the distributions: the same weights after the same steps, whatever runs the ranks."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from etude.errors import DataCheckError, SettingsError
+from etude.fusion import checkpoint as checkpoints
+from etude.fusion.distribution import chosen_name, distribution
+from etude.fusion.distribution.slots import free_slots, require_slots
+from etude.fusion.training import train_network
+from fusion.planted import plan_of, plant
+
+LOG = logging.getLogger("etude")
+DISTRIBUTIONS = ("torch", pytest.param("horovod", marks=pytest.mark.slow))
+
+
+def needs(name: str) -> None:
+    if name == "horovod":
+        pytest.importorskip("horovod.torch", reason="Horovod is not built here", exc_type=ImportError)
+
+
+def trained(spark, folder, **settings) -> tuple[dict[str, torch.Tensor], list]:
+    plan = plan_of(folder, epochs=2, **settings)
+    history = train_network(spark, plan, LOG)
+    return checkpoints.read(checkpoints.last_uri(plan.folder)).weights, history
+
+
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_one_rank_gives_the_weights_of_a_single_one(spark, tmp_path, name):
+    needs(name)
+    alone, history = trained(spark, tmp_path / "single", distribution="single")
+    found, curve = trained(spark, tmp_path / name, distribution=name, workers=1)
+    assert distance(alone, found) < 1e-6
+    assert [f.train_loss for f in curve] == pytest.approx([f.train_loss for f in history], abs=1e-6)
+
+
+def by_hand(folder) -> dict[str, torch.Tensor]:
+    """Two ranks' steps in one process: the mean of their gradients, as the definition has it."""
+    from etude.fusion.networks import build_network
+    from etude.fusion.networks.inputs import to_tensors
+    from etude.fusion.readers import epoch_batches, reader
+    from etude.fusion.shards import training_turn
+
+    plan = plan_of(folder, model="embeddings", dropout=0.0, unknown_share=0.0)
+    torch.manual_seed(plan.settings.seed)
+    network = build_network(plan.settings, plan.shape)
+    network.set_moments(plan.moments)
+    adam = torch.optim.Adam(network.parameters(), lr=plan.settings.learning_rate)
+    columns = (*network.inputs, "target")
+    for epoch in (1, 2):
+        turns = [training_turn(plan.training, 1, epoch, rank, 2, plan.settings.batch_size) for rank in range(2)]
+        parts = [epoch_batches(reader("arrow"), columns, turn, 1, epoch) for turn in turns]
+        for pair in zip(*parts, strict=True):
+            adam.zero_grad()
+            for rows in pair:
+                batch = to_tensors(rows, plan.shape)
+                target = network.standardise(batch.pop("target"))
+                (torch.nn.functional.mse_loss(network(batch), target) / 2).backward()
+            adam.step()
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_two_ranks_step_with_the_mean_of_their_gradients(spark, tmp_path, name):
+    needs(name)
+    plain = {"model": "embeddings", "dropout": 0.0, "unknown_share": 0.0}
+    found, history = trained(spark, tmp_path / name, distribution=name, workers=2, **plain)
+    assert distance(by_hand(tmp_path / "hand"), found) < 1e-5
+    assert len(history) == 2
+    assert history[0].dropped_rows > 0
+
+
+@pytest.mark.slow
+def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(spark, tmp_path):
+    needs("horovod")
+    horovod, one = trained(spark, tmp_path / "horovod", distribution="horovod", workers=2, reader="petastorm")
+    gloo, other = trained(spark, tmp_path / "torch", distribution="torch", workers=2, reader="arrow")
+    assert distance(horovod, gloo) < 1e-5
+    assert [f.validation_loss for f in one] == pytest.approx([f.validation_loss for f in other], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_rank_that_stops_says_why(spark, tmp_path, name):
+    needs(name)
+    planted = plant(120)
+    bad = int(np.flatnonzero(planted.split == "train")[3])
+    planted.factors[bad, 0] = np.inf
+    plan = plan_of(tmp_path, planted, distribution=name, workers=2)
+    plan.moments["target"].mean[:], plan.moments["target"].std[:] = 0, 1
+    with pytest.raises(DataCheckError, match=rf"loss is not finite in epoch 1; a batch with track_idx \[{bad}\]"):
+        train_network(spark, plan, LOG)
+    assert free_slots(spark) == 2
+
+
+def test_fewer_slots_than_ranks_are_refused_before_anything_starts(spark, tmp_path):
+    assert free_slots(spark) == 2
+    with pytest.raises(SettingsError, match="3 ranks need 3 free task slots, Spark has 2"):
+        train_network(spark, plan_of(tmp_path, distribution="torch", workers=3), LOG)
+
+
+def test_slots_on_a_cluster_are_waited_for(monkeypatch):
+    from etude.fusion.distribution import slots
+
+    class Session:
+        class sparkContext:  # noqa: N801
+            master = "spark://host:7077"
+
+    arriving = iter([0, 1, 2])
+    monkeypatch.setattr(slots, "free_slots", lambda _: next(arriving))
+    monkeypatch.setattr(slots.time, "sleep", lambda _: None)
+    require_slots(Session(), 2, timeout_s=60)
+    monkeypatch.setattr(slots, "free_slots", lambda _: 1)
+    with pytest.raises(SettingsError, match="2 ranks need 2 free task slots, Spark has 1"):
+        require_slots(Session(), 2, timeout_s=0)
+
+
+def test_auto_is_horovod_where_it_imports_else_torch(monkeypatch):
+    from etude.fusion import distribution as chooser
+
+    monkeypatch.setattr(chooser, "_horovod_imports", lambda: True)
+    assert chosen_name("auto") == "horovod"
+    monkeypatch.setattr(chooser, "_horovod_imports", lambda: False)
+    assert chosen_name("auto") == "torch"
+    assert chosen_name("single") == "single"
+    assert distribution("single").__module__.endswith("single")

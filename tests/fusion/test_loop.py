@@ -1,0 +1,127 @@
+"""The training of one rank."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from etude import storage
+from etude.errors import DataCheckError
+from etude.fusion import checkpoint as checkpoints
+from etude.fusion.checkpoint import EpochFigures
+from etude.fusion.distribution.single import SingleRank
+from etude.fusion.loop import best_epoch, finished, reason_uri, work
+from fusion.planted import plan_of, plant
+
+
+def last_weights(plan) -> dict[str, torch.Tensor]:
+    return checkpoints.read(checkpoints.last_uri(plan.folder)).weights
+
+
+def assert_same_weights(one, other, atol=1e-6):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.allclose(one[name], other[name], atol=atol), name
+
+
+@pytest.mark.parametrize("model", ("fusion", "cnn", "cnn_lstm", "embeddings"))
+def test_every_model_learns_what_was_planted(tmp_path, model):
+    plan = plan_of(tmp_path, plant(400), model=model, epochs=12, batch_size=16)
+    history = work(plan, SingleRank())
+    assert len(history) == 12
+    assert min(figures["validation_loss"] for figures in history) < 0.93
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_the_checkpoint_holds_the_best_epoch_and_the_last(tmp_path):
+    plan = plan_of(tmp_path, epochs=30, patience=3, learning_rate=0.05, dropout=0.0, unknown_share=0.0)
+    history = work(plan, SingleRank())
+    losses = [figures["validation_loss"] for figures in history]
+    best, last = (checkpoints.read(uri(plan.folder)) for uri in (checkpoints.best_uri, checkpoints.last_uri))
+    assert len(history) < 30
+    assert last.epoch == len(history)
+    assert best.epoch == int(np.argmin(losses)) + 1 == len(history) - 3
+    assert best.optimizer == {}
+    assert (last.origin, last.shape, last.vocabulary) == (plan.origin, plan.shape, plan.vocabulary)
+    assert last.settings == plan.settings
+
+
+@pytest.mark.parametrize("stop", (1, 2))
+def test_a_resumed_training_ends_as_an_unbroken_one(tmp_path, stop):
+    whole = plan_of(tmp_path / "whole", epochs=4)
+    unbroken = work(whole, SingleRank())
+    broken = plan_of(tmp_path / "broken", epochs=4)
+    first = dataclasses.replace(broken, settings=broken.settings.model_copy(update={"epochs": stop}))
+    assert len(work(first, SingleRank())) == stop
+    torch.manual_seed(99)  # another process would begin with other random numbers
+    resumed = work(dataclasses.replace(broken, moments={}), SingleRank())
+    assert_same_weights(last_weights(whole), last_weights(broken))
+    curve = [[figures[name] for name in ("epoch", "train_loss", "validation_loss")] for figures in resumed]
+    assert np.allclose(curve, [[f[name] for name in ("epoch", "train_loss", "validation_loss")] for f in unbroken])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path):
+    first, again = plan_of(tmp_path / "1", epochs=1), plan_of(tmp_path / "2", epochs=1)
+    other = plan_of(tmp_path / "3", epochs=1, seed=2)
+    for plan in (first, again, other):
+        work(plan, SingleRank())
+    assert_same_weights(last_weights(first), last_weights(again), atol=0)
+    assert not torch.allclose(last_weights(first)["output.weight"], last_weights(other)["output.weight"], atol=1e-3)
+
+
+def test_readers_lead_to_the_same_weights(tmp_path):
+    arrow, petastorm = plan_of(tmp_path / "1", epochs=1), plan_of(tmp_path / "2", epochs=1, reader="petastorm")
+    for plan in (arrow, petastorm):
+        work(plan, SingleRank())
+    assert_same_weights(last_weights(arrow), last_weights(petastorm), atol=0)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path):
+    planted = plant(120)
+    bad = int(np.flatnonzero(planted.split == "train")[40])
+    planted.factors[bad, 2] = np.nan
+    plan = plan_of(tmp_path, planted)
+    plan.moments["target"] = dataclasses.replace(plan.moments["target"], mean=np.zeros(6, "f4"), std=np.ones(6, "f4"))
+    with pytest.raises(DataCheckError, match=rf"not finite in epoch 1; a batch with track_idx \[{bad}\]") as told:
+        work(plan, SingleRank())
+    assert storage.read_bytes(reason_uri(plan.folder, 0)).decode() == str(told.value)
+    assert not storage.exists(checkpoints.last_uri(plan.folder))
+
+
+def test_a_diverging_training_stops(tmp_path):
+    with pytest.raises(DataCheckError, match=r"not finite|loss is"):
+        work(plan_of(tmp_path, learning_rate=1e30, epochs=20), SingleRank())
+
+
+def test_the_drivers_torch_is_left_as_it_was(tmp_path):
+    torch.manual_seed(7)
+    expected, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(7)
+    work(plan_of(tmp_path, epochs=1), SingleRank())
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+def figures(*losses: float | None) -> list[EpochFigures]:
+    return [EpochFigures(epoch, 1.0, loss, 1.0, 0.0, 0) for epoch, loss in enumerate(losses, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "best", "done"),
+    [
+        ((), 0, False),
+        ((3.0, 2.0, 2.0), 2, False),
+        ((1.0, 2.0, 3.0), 1, True),
+        ((3.0, 2.0, 1.0, 1.5, 1.2), 3, True),
+        ((None, None, None), 3, False),
+        ((5.0, 4.0, 3.0, 2.0, 1.0, 0.5), 6, True),
+    ],
+)
+def test_best_epoch_and_patience(losses, best, done):
+    from etude.config.train import TrainSettings
+
+    assert best_epoch(figures(*losses)) == best
+    assert finished(figures(*losses), TrainSettings(epochs=6, patience=2)) is done

@@ -1,0 +1,68 @@
+"""Prediction by Spark, and the errors of what it predicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from etude import storage
+from etude.fusion import checkpoint as checkpoints
+from etude.fusion.accuracy import factor_errors
+from etude.fusion.distribution.single import SingleRank
+from etude.fusion.loop import work
+from etude.fusion.networks.inputs import all_crops, to_tensors
+from etude.fusion.predict import predict
+from fusion.planted import RANK, SHAPE, columns_of, plan_of
+
+
+def test_spark_predicts_what_the_best_network_predicts(spark, planted, tmp_path):
+    plan = plan_of(tmp_path, planted, epochs=2)
+    work(plan, SingleRank())
+    best = storage.read_bytes(checkpoints.best_uri(plan.folder))
+    columns = columns_of(planted)
+    network = checkpoints.from_bytes(best).network()
+    rows = {name: columns[name] for name in network.inputs}
+    with torch.no_grad():
+        expected = network.factors(all_crops(network, to_tensors(rows, SHAPE))).numpy()
+    names = ("track_idx", *network.inputs)
+    frame = spark.createDataFrame(
+        [tuple(columns[name][i].tolist() for name in names) for i in range(len(planted.artist))],
+        "track_idx int, mel array<float>, has_mel int, artist_index int, year_index int, "
+        "tag_indices array<int>, tag_weights array<float>",
+    )
+    found = {row["track_idx"]: row["factors"] for row in predict(frame, len(planted.artist), best, SHAPE).collect()}
+    assert len(found) == len(planted.artist)
+    np.testing.assert_allclose(np.array([found[i] for i in range(len(found))]), expected, atol=1e-6)
+    assert np.array(list(found.values())).shape == (120, RANK)
+
+
+def test_errors_are_the_papers_and_say_what_msle_leaves_out(spark):
+    y = np.array([[0.5, -1.5], [0.0, 2.0], [3.0, 1.0]], dtype="f4")
+    p = np.array([[0.25, 0.5], [-2.0, 1.0], [2.5, 1.0]], dtype="f4")
+    splits = ["train", "train", "test"]
+    targets = spark.createDataFrame(
+        [(i, split, y[i].tolist()) for i, split in enumerate(splits)],
+        "track_idx int, split string, target array<float>",
+    )
+    predicted = spark.createDataFrame(
+        [(i, row.tolist()) for i, row in enumerate(p)] + [(9, [0.0, 0.0])], "track_idx int, factors array<float>"
+    )
+    found = {(row["split"], row["metric"]): row["value"] for row in factor_errors(predicted, targets).collect()}
+    for split, rows in (("train", slice(0, 2)), ("test", slice(2, 3))):
+        difference = y[rows] - p[rows]
+        assert found[split, "mse"] == pytest.approx(np.mean(difference**2))
+        assert found[split, "rmse"] == pytest.approx(np.sqrt(np.mean(difference**2)))
+        assert found[split, "mae"] == pytest.approx(np.mean(np.abs(difference)))
+        both = (y[rows] > -1) & (p[rows] > -1)
+        logs = np.log1p(p[rows][both]) - np.log1p(y[rows][both])
+        assert found[split, "msle"] == pytest.approx(np.mean(logs**2))
+        assert found[split, "msle_left_out"] == pytest.approx(1 - both.mean())
+    assert found["train", "msle_left_out"] == 0.5
+
+
+def test_errors_where_no_cell_is_left_for_msle(spark):
+    targets = spark.createDataFrame([(0, "test", [-2.0])], "track_idx int, split string, target array<float>")
+    predicted = spark.createDataFrame([(0, [0.0])], "track_idx int, factors array<float>")
+    found = {row["metric"]: row["value"] for row in factor_errors(predicted, targets).collect()}
+    assert found == {"mse": 4.0, "rmse": 2.0, "mae": 2.0, "msle_left_out": 1.0}
