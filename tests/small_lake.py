@@ -23,7 +23,7 @@ _SECONDS = {"ingest": 20, "wmf": 30, "mel": 45, "train": 90, "topn": 15}
 _READ = {
     "ingest": {},
     "wmf": {"interactions": 0},
-    "mel": {"tracks": 0},
+    "mel": {"tracks": 0, "audio": 4_611_686_018_427_387_904},
     "train": {"tracks": 0, "track_factors": 0, "splits": 0, "mel": 0},
     "topn": {"user_factors": 0, "track_factors": 0, "predicted_factors": 0, "interactions": 0},
 }

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import os
 
+from etude.errors import SettingsError
+
 KEY_VARIABLE = "ETUDE_USER_KEY"
 
 
@@ -19,6 +21,14 @@ def pseudonym(raw_id: str, key: bytes) -> str:
 
 
 def lake_user_id(raw_id: str) -> str:
-    """The id as the lake holds it: the pseudonym where ETUDE_USER_KEY is set, else the id itself."""
+    """The id as the lake holds it: the pseudonym where ETUDE_USER_KEY is set, else the id itself.
+
+    Raises:
+        SettingsError: the variable is set and empty, which can't be meant.
+    """
     key = os.environ.get(KEY_VARIABLE)
-    return pseudonym(raw_id, key.encode("utf-8")) if key else raw_id
+    if key is None:
+        return raw_id
+    if not key:
+        raise SettingsError(f"{KEY_VARIABLE} is set but empty: unset it, or give it a key")
+    return pseudonym(raw_id, key.encode("utf-8"))

@@ -52,10 +52,13 @@ def test_refusals_are_counted_over_reasons_and_shared_over_all_records():
     some = (
         Rejected("ingest", "a", "duplicate", 30),
         Rejected("ingest", "b", "duplicate", 10),
-        Rejected("mel", "m", "x", 5),
+        Rejected("ingest", "catalogue", "bad_row", 3),
+        Rejected("mel", "m", "too_short", 5),
     )
-    facts = replace(facts, listening=replace(facts.listening, rows=60, rejects=some))
-    assert sentences.refused(facts) == "40 records of 100 (40%) refused, for 1 reason; most often duplicate (40)."
+    facts = replace(facts, listening=replace(facts.listening, rows=60, rejects=some, sources=("a", "b")))
+    assert sentences.refused(facts) == (
+        "40 records of 100 (40%) refused, for 1 reason; most often duplicate (40). 3 catalogue rows refused too."
+    )
 
 
 def test_what_msle_leaves_out_is_said():

@@ -45,7 +45,7 @@ def _node(row: dict[str, Any], known: Sequence[dict[str, Any]], above: tuple[tup
     return Node(
         row["run_id"],
         row["job"],
-        dict(row["inputs"]),
+        tables_of(row["inputs"]),
         dict(row["outputs"]),
         tuple(_node(found, known, here) for found in sources),
     )
@@ -58,7 +58,7 @@ def _sources(row: dict[str, Any], known: Sequence[dict[str, Any]]) -> Iterator[d
         found.update({(r["job"], r["run_id"]): r for r in known if (r["job"], r["run_id"]) == (job, run_id)})
     if row["job"] in ("ingest",):
         return
-    for table, version in row["inputs"].items():
+    for table, version in tables_of(row["inputs"]).items():
         if TABLES[table].has_runs or table in ("rejects", "current"):
             continue
         writers = [r for r in known if r["outputs"].get(table, version + 1) <= version and r["job"] != row["job"]]
@@ -97,6 +97,11 @@ def tree_dict(node: Node) -> dict[str, Any]:
         "outputs": node.outputs,
         "sources": [tree_dict(source) for source in node.sources],
     }
+
+
+def tables_of(inputs: dict[str, int]) -> dict[str, int]:
+    """The tables among a run's inputs; the others are fingerprints of files outside the lake."""
+    return {name: version for name, version in inputs.items() if name in TABLES}
 
 
 def versions_text(versions: dict[str, int]) -> str:

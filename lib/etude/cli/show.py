@@ -79,7 +79,7 @@ def _job_lines(row: dict[str, Any]) -> Iterator[str]:
         yield f"  error: {row['error']}"
     for number, error in enumerate(row["earlier_errors"], 1):
         yield f"  error of attempt {number}: {error}"
-    yield f"  read  {_lineage.versions_text(row['inputs'])}"
+    yield f"  read  {_lineage.versions_text(_lineage.tables_of(row['inputs']))}"
     yield f"  wrote {_lineage.versions_text(row['outputs'])}"
     if row["row_counts"]:
         yield "  rows  " + ", ".join(f"{name} {count:,}" for name, count in row["row_counts"].items())

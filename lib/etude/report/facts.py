@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from etude.lake.tables import TABLES
+
 
 @dataclass(frozen=True)
 class Run:
@@ -23,6 +25,7 @@ class Run:
     ended_at: datetime | None
     settings: dict[str, Any]
     inputs: dict[str, int]
+    """Tables read -> Delta version; fingerprints of files outside the lake are left out."""
     outputs: dict[str, int]
     upstream: dict[str, str]
     row_counts: dict[str, int]
@@ -47,7 +50,7 @@ class Run:
             started_at=row["started_at"],
             ended_at=row["ended_at"],
             settings=json.loads(row["settings"]),
-            inputs=dict(row["inputs"]),
+            inputs={name: version for name, version in row["inputs"].items() if name in TABLES},
             outputs=dict(row["outputs"]),
             upstream=dict(row["upstream"]),
             row_counts=dict(row["row_counts"]),

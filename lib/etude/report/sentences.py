@@ -123,10 +123,13 @@ def msle_left_out(figures: Figures) -> str | None:
 
 def refused(facts: Facts) -> str:
     """How much of the input was refused."""
-    rejects = [r for r in facts.listening.rejects if r.job == "ingest"]
+    ingest = [r for r in facts.listening.rejects if r.job == "ingest"]
+    of_catalogues = sum(r.rows for r in ingest if r.source not in facts.listening.sources)
+    rejects = [r for r in ingest if r.source in facts.listening.sources]
     total = sum(r.rows for r in rejects)
+    others = f" {plural(of_catalogues, 'catalogue row')} refused too." if of_catalogues else ""
     if not total:
-        return "Nothing that ingest read was refused."
+        return f"Nothing of the log was refused.{others}"
     reasons: dict[str, int] = {}
     for row in rejects:
         reasons[row.reason] = reasons.get(row.reason, 0) + row.rows
@@ -134,7 +137,7 @@ def refused(facts: Facts) -> str:
     whole = total + facts.listening.rows
     return (
         f"{plural(total, 'record')} of {count(whole)} ({percent(total / whole)}) refused, for "
-        f"{plural(len(reasons), 'reason')}; most often {most} ({count(reasons[most])})."
+        f"{plural(len(reasons), 'reason')}; most often {most} ({count(reasons[most])}).{others}"
     )
 
 
