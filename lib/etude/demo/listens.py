@@ -84,12 +84,12 @@ def _choose(
     code = np.unique(user * len(met_by) + np.minimum(drawn, len(met_by) - 1))
     user, track = np.divmod(code, len(met_by))
     liking = np.einsum("ij,ij->i", user_space[user], track_space[track])
-    start = np.searchsorted(user, np.arange(len(pairs)))
-    distinct = np.diff(np.append(start, len(user)))
-    whim = rng.random(len(user)) < (settings.whims * pairs / np.maximum(distinct, 1))[user]
-    keys = settings.taste * liking + rng.gumbel(size=len(user)) + np.where(whim, 1e6, 0.0)
-    order = np.lexsort((-keys, user))
-    place = np.arange(len(user)) - start[user]
+    place = np.arange(len(user)) - np.searchsorted(user, np.arange(len(pairs)))[user]
+    at_whim = np.floor(settings.whims * pairs + rng.random(len(pairs)))
+    whim = np.empty(len(user), dtype=bool)
+    whim[np.argsort(user + rng.random(len(user)))] = place < at_whim[user]
+    keys = settings.taste * liking + rng.gumbel(size=len(user)) + np.where(whim, 1e3, 0.0)
+    order = np.argsort(user * (np.ptp(keys) + 1) - keys)  # by learner, then the largest key first
     chosen = np.sort(order[place < pairs[user]])
     return user[chosen], track[chosen], liking[chosen]
 

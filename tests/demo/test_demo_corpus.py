@@ -1,0 +1,137 @@
+"""The corpus as a whole: all or nothing, the same for the same seed, and the command."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from etude.cli.main import main
+from etude.config import load_settings
+from etude.config.demo import DemoSettings
+from etude.demo import corpus as corpus_module
+from etude.demo.corpus import build
+from etude.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parents[2]
+QUIET = DemoSettings(users=20, tracks=10, events=300, audio=False)
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Relative path -> hash of what the file says: the decoded samples for Ogg, the bytes for everything else."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        if data[:4] == b"OggS":
+            samples, rate = soundfile.read(path)
+            data = samples.tobytes() + bytes(rate % 256)
+        found[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def test_the_number_of_processes_changes_nothing(corpus, tmp_path) -> None:
+    build(tmp_path / "two", corpus.settings.model_copy(update={"processes": 2}))
+    assert content(tmp_path / "two") == content(corpus.folder)
+
+
+def test_the_same_corpus_is_not_made_again_and_another_is_refused(tmp_path) -> None:
+    out = tmp_path / "corpus"
+    assert build(out, QUIET)
+    made = (out / "corpus.json").stat().st_mtime_ns
+    assert not build(out, QUIET.model_copy(update={"processes": 3}))
+    assert (out / "corpus.json").stat().st_mtime_ns == made
+    other = QUIET.model_copy(update={"seed": 2})
+    with pytest.raises(SettingsError, match="not empty"):
+        build(out, other)
+    before = content(out)
+    assert build(out, other, force=True)
+    assert content(out)["plays/plays-2025-03.csv"] != before["plays/plays-2025-03.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_a_foreign_folder_is_refused_and_an_empty_one_taken(tmp_path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    assert build(foreign, QUIET)
+    (foreign / "corpus.json").unlink()
+    with pytest.raises(SettingsError, match="--force"):
+        build(foreign, QUIET)
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(SettingsError):
+        build(file, QUIET)
+    assert file.read_text() == "x"
+
+
+def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "corpus"
+    build(out, QUIET)
+    before = content(out)
+
+    def fail(piece) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(corpus_module, "write_piece", fail)
+    with pytest.raises(OSError, match="no space"):
+        build(out, QUIET.model_copy(update={"audio": True, "processes": 1}), force=True)
+    assert content(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_audio_has_no_part_in_the_plays(corpus, tmp_path) -> None:
+    build(tmp_path / "quiet", corpus.settings.model_copy(update={"audio": False}))
+    with_sound, without = content(corpus.folder), content(tmp_path / "quiet")
+    assert {name for name in with_sound if name.startswith("plays/")} <= set(without)
+    assert all(
+        without[name] == digest for name, digest in with_sound.items() if name.split("/")[0] in ("plays", "truth")
+    )
+    assert not (tmp_path / "quiet" / "manifest.csv").exists()
+
+
+def test_the_command(tmp_path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "made"
+    arguments = [
+        "demo-corpus",
+        "--users",
+        "20",
+        "--tracks",
+        "10",
+        "--events",
+        "300",
+        "--seed",
+        "4",
+        "--no-audio",
+        str(out),
+    ]
+    assert main([*arguments, "demo.taste=1.5"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert (line["status"], line["where"], line["audio"]) == ("made", str(out), 0)
+    settings = json.loads((out / "corpus.json").read_text())["settings"]
+    assert (settings["users"], settings["seed"], settings["taste"], settings["audio"]) == (20, 4, 1.5, False)
+    assert main([*arguments, "demo.taste=1.5"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "already there"
+    assert main(arguments) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main([*arguments, "demo.share_audible=0.9"]) == 2
+    assert "must not pass 1" in capsys.readouterr().err
+    assert main([*arguments, "demo.tast=1"]) == 2
+
+
+def test_the_demo_reads_where_the_corpus_lies() -> None:
+    settings = load_settings([ROOT / "conf" / "demo.yaml"])
+    landing = "build/demo/landing"
+    assert settings.listening.path == f"{landing}/plays"
+    assert settings.audio.manifest == f"{landing}/manifest.csv"
+    assert [source.path for source in settings.catalogue.sources] == [
+        f"{landing}/catalogue/catalogue.csv",
+        f"{landing}/catalogue/library.csv",
+    ]
+
+
+def test_sizes_default_to_the_demo() -> None:
+    settings = DemoSettings()
+    assert (settings.users, settings.tracks, settings.artist_count) == (2000, 1500, 120)
+    assert 100_000 <= settings.events <= 200_000
+    np.testing.assert_allclose(settings.share_hidden, 0.1)
