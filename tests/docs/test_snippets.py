@@ -10,7 +10,8 @@ import pytest
 from etude.cli.main import main
 from etude.lake import views
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "querying.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "querying.md"
 DEMO = "build/demo/lake"
 
 
@@ -70,6 +71,11 @@ def test_queries_of_the_commands(words, spark, small_lake):
     assert views.query(spark, str(small_lake), words[2]).count() > 0
 
 
-def test_the_page_speaks_of_files_that_are_there():
-    for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", PAGE.read_text(encoding="utf-8")):
-        assert (PAGE.parent / link).exists(), link
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+def test_links_lead_to_files_and_headings_that_are_there(page):
+    for link, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in anchors, f"{link}#{anchor}"

@@ -98,6 +98,8 @@ def ranking_figures() -> list[Figure]:
                     values.update(cold_share=0.07 + scale / 3, cold_recall=recall / 2)
                 rows += [Figure("topn", model, slice_, name, float(v), k=k) for name, v in values.items()]
             rows.append(Figure("topn", model, slice_, "users", 1_887))
+            rows.append(Figure("topn", model, slice_, "users_left_out", 113))
+            rows.append(Figure("topn", model, slice_, "candidates", 1_342 * size))
             rows.append(Figure("topn", model, slice_, "auc", float(0.5 + min(0.47, scale * 1.6))))
     return rows
 

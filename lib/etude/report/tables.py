@@ -44,7 +44,8 @@ class Table:
     k: int
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
-    users: str | None = None
+    scope: str = ""
+    """over whom the means are taken, among how many candidates"""
 
 
 _RANKING = (
@@ -119,7 +120,7 @@ def _table(figures: Figures, slice_: str, k: int, columns: tuple[Column, ...], m
         )
         for m in ordered(models)
     )
-    return Table(slice_, k, tuple(columns[i].label for i in kept), rows, _users(figures, slice_, k, models))
+    return Table(slice_, k, tuple(columns[i].label for i in kept), rows, _scope(figures, slice_, models))
 
 
 def _best(column: Column, values: list[float | None]) -> float | None:
@@ -133,11 +134,16 @@ def _cell(column: Column, value: float | None, best: bool) -> Cell:
     return Cell(percent(value) if column.share else figure(value), best and value is not None)
 
 
-def _users(figures: Figures, slice_: str, k: int, models: list[str]) -> str | None:
-    """Over how many users the means are taken."""
-    for model in models:
-        value = figures.value(model, slice_, "users", k)
-        value = figures.value(model, slice_, "users") if value is None else value
-        if value is not None:
-            return count(value)
-    return None
+def _scope(figures: Figures, slice_: str, models: list[str]) -> str:
+    """Over whom the means are taken, among how many candidates: as much of it as was measured."""
+
+    def first(metric: str) -> float | None:
+        return next((v for m in models if (v := figures.value(m, slice_, metric)) is not None), None)
+
+    users, left_out, candidates = first("users"), first("users_left_out"), first("candidates")
+    parts = [f"mean over {count(users)} users"] if users is not None else []
+    if users is not None and left_out:
+        parts.append(f"{count(left_out)} without a held-out track here are left out")
+    if candidates is not None:
+        parts.append(f"{count(candidates)} candidates")
+    return "; ".join(parts)
