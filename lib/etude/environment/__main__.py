@@ -56,7 +56,7 @@ def set_up(root: Path = ROOT) -> None:
         raise SetupError(f"the environment needs {_FREE_GB} GB of disk and less is free in {root}")
     with _step("virtual environment"):
         packages.make_venv(root)
-    with _step("packages (about 3 GB to fetch the first time)"):
+    with _step("packages (3.4 GB to fetch the first time)"):
         packages.install(root)
     with _step("Java"):
         found = provide_java(root)
