@@ -34,29 +34,23 @@ def run(job: JobRun) -> None:
     if not fates:
         raise InputMissingError(f"{source.name} names no audio")
 
-    files = -(-fates.get(plan.ASKED, 0) // mel.crops)
+    asked = plan.asked_files(crops).persist()
+    files = asked.count()
     done = job.spark.sparkContext.accumulator(0)
     # Read twice, for mel and for rejects, but computed once; what memory can't hold goes to the executors' disks.
-    results = compute(plan.asked_files(crops), files, mel, done).persist(StorageLevel.MEMORY_AND_DISK)
+    results = compute(asked, files, mel, done).persist(StorageLevel.MEMORY_AND_DISK)
     with watched(job.log, "files", lambda: done.value, files):
         outcomes = counts(results, "reason")
 
-    write_mel(job, results, known, outcomes)
+    if plan.CHANGED in fates and outcomes.keys() & IN_THE_FILE.keys():
+        job.delete("mel", plan.outdated(crops, results, mel.settings_sha256))
+    if outcomes.get(None) or not job.lake.exists("mel"):
+        job.merge("mel", mel_rows(results, mel))
     if outcomes.keys() - {None} or plan.REFUSED in fates or fates.get(plan.REMEMBERED, 0) < rejects.count():
         job.replace(
             "rejects", plan.all_rejects(crops, results, rejects, source.name, mel, job.batch_date), source=source.name
         )
     check(job, source.name, fates, outcomes)
-
-
-def write_mel(job: JobRun, results: DataFrame, known: DataFrame, outcomes: dict[str | None, int]) -> None:
-    """Merge what was computed; rows whose file has become one that is refused go away."""
-    if outcomes.keys() & IN_THE_FILE.keys():
-        outdated = plan.outdated(results, known)
-        if not outdated.isEmpty():
-            job.delete("mel", outdated)
-    if outcomes.get(None) or not job.lake.exists("mel"):
-        job.merge("mel", mel_rows(results, job.settings.mel))
 
 
 def check(job: JobRun, source: str, fates: dict[str | None, int], outcomes: dict[str | None, int]) -> None:

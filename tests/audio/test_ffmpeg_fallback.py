@@ -67,16 +67,18 @@ def test_a_short_file_stays_too_short(stand_in, tmp_path):
     assert spectrograms(str(tmp_path / "x.mod"), "t", [0], RECIPE, stand_in)[0].reason == "too_short"
 
 
-def test_the_guarded_process_finds_the_program_and_its_end_is_the_programs_end(stand_in, secret, tmp_path):
+def test_the_guarded_process_finds_the_program_and_its_end_is_the_programs_end(stand_in, secret, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     guard = Guard(RECIPE, Limits(time_limit_s=2.0, ffmpeg=True))
     try:
         assert guard.spectrograms(secret, "t", [0])[0].mel.shape == (128, 47)
-        decoder = guard.pid
         Path(stand_in.binary).write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
         assert guard.spectrograms(secret, "t", [0])[0].reason == "timeout"
         pid = int((tmp_path / "pid").read_text())
         assert gone(pid)
-        assert not list(Path(tempfile.gettempdir()).glob(f"etude-audio-{decoder}-*"))
+        assert not list(scratch.iterdir())
     finally:
         guard.close()
 

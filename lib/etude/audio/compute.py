@@ -45,7 +45,7 @@ def limits_of(mel: MelSettings) -> Limits:
 def compute(files: DataFrame, n_files: int, mel: MelSettings, done: Accumulator[int]) -> DataFrame:
     """One row for each asked crop: a mel row (reason null) or a refusal (mel null). `done` counts files.
 
-    `files` has the columns of plan.asked_files, about n_files rows.
+    `files` has the columns of plan.asked_files, n_files rows.
     """
     recipe, limits = recipe_of(mel), limits_of(mel)
     slots = files.sparkSession.sparkContext.defaultParallelism

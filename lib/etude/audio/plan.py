@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from etude.audio.refusal import IN_THE_FILE
 from etude.config.audio import MelSettings
 
-REFUSED, UNCHANGED, REMEMBERED, ASKED = "refused", "unchanged", "remembered", "asked"
+REFUSED, UNCHANGED, REMEMBERED, CHANGED, NEW = "refused", "unchanged", "remembered", "changed", "new"
 
 # What `rejects.raw` holds of a refused file, as JSON: enough to tell whether trying again could give anything else.
 _RAW = "path string, audio_uri string, file_size bigint, file_mtime_us bigint, tried_with string"
@@ -49,11 +49,11 @@ def fates(crops: DataFrame, mel: DataFrame, rejects: DataFrame, attempt_sha256: 
 
     refused: what the listing says stands. unchanged: `mel` (rows of the same settings) has the crop, of the same path,
     size and modification time. remembered: `rejects` (of the same source) has it, of the same file under the same
-    settings, for a cause that lies in the file. asked: the rest, to be computed.
+    settings, for a cause that lies in the file. The rest is to be computed: changed where `mel` has the crop of another
+    state of the file or of another file, else new.
     """
-    known = mel.select(
-        "track_id", "crop", "audio_uri", "file_size", F.unix_micros("file_mtime").alias("file_mtime_us")
-    ).withColumn("known", F.lit(True))
+    known_identity = F.struct("audio_uri", "file_size", F.unix_micros("file_mtime").alias("file_mtime_us"))
+    known = mel.select("track_id", "crop", known_identity.alias("known"))
     raw = F.from_json("raw", _RAW)
     remembered = (
         rejects.where(F.col("reason").isin(*IN_THE_FILE) & (raw["tried_with"] == attempt_sha256))
@@ -61,14 +61,15 @@ def fates(crops: DataFrame, mel: DataFrame, rejects: DataFrame, attempt_sha256: 
         .withColumn("remembered", F.lit(True))
     )
     return (
-        crops.join(known, ["track_id", "crop", *_IDENTITY], "left")
+        crops.join(known, ["track_id", "crop"], "left")
         .join(remembered, ["locator", *_IDENTITY], "left")
         .select(
             *crops.columns,
             F.when(F.col("reason").isNotNull(), REFUSED)
-            .when(F.col("known"), UNCHANGED)
+            .when(F.col("known") == F.struct(*_IDENTITY), UNCHANGED)
             .when(F.col("remembered"), REMEMBERED)
-            .otherwise(ASKED)
+            .when(F.col("known").isNotNull(), CHANGED)
+            .otherwise(NEW)
             .alias("fate"),
         )
     )
@@ -77,7 +78,7 @@ def fates(crops: DataFrame, mel: DataFrame, rejects: DataFrame, attempt_sha256: 
 def asked_files(crops: DataFrame) -> DataFrame:
     """One row a file that has something to compute: track_id, path, identity and `crops`, the sorted list of them."""
     return (
-        crops.where(F.col("fate") == ASKED)
+        crops.where(F.col("fate").isin(CHANGED, NEW))
         .groupBy("track_id", "path", *_IDENTITY)
         .agg(F.sort_array(F.collect_list("crop")).alias("crops"))
     )
@@ -107,10 +108,13 @@ def all_rejects(
     return new.unionByName(before.join(remembered, "locator", "left_semi"))
 
 
-def outdated(results: DataFrame, known: DataFrame) -> DataFrame:
-    """Keys (of `known`, rows of mel) whose file has changed into one that is refused for what it holds."""
+def outdated(crops: DataFrame, results: DataFrame, settings_sha256: str) -> DataFrame:
+    """Keys of the mel rows whose file has changed into one that is refused for what it holds."""
     refused = results.where(F.col("reason").isin(*IN_THE_FILE)).select("track_id", "crop")
-    return known.select("track_id", "crop", "settings_sha256").join(refused, ["track_id", "crop"], "left_semi")
+    changed = crops.where(F.col("fate") == CHANGED).select("track_id", "crop")
+    return changed.join(refused, ["track_id", "crop"], "left_semi").withColumn(
+        "settings_sha256", F.lit(settings_sha256)
+    )
 
 
 def _locator() -> Column:

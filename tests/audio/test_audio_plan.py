@@ -1,0 +1,146 @@
+"""Rows in, rows out: what becomes of each crop."""
+
+import json
+from datetime import date, datetime, timezone
+
+import pytest
+
+from etude.audio import plan
+from etude.config.audio import MelSettings
+from etude.lake.tables import MEL, REJECTS
+
+MEL_SETTINGS = MelSettings()
+FILES = (
+    "track_id string, path string, audio_uri string, file_size bigint, file_mtime_us bigint, "
+    "reason string, detail string"
+)
+RESULTS = (
+    "track_id string, crop int, path string, audio_uri string, file_size bigint, file_mtime_us bigint, "
+    "reason string, detail string"
+)
+DAY, EARLIER = date(2026, 1, 31), date(2026, 1, 1)
+
+
+def there(track, uri, size=10, mtime=5):
+    return (track, f"path of {uri}", uri, size, mtime, None, None)
+
+
+def refused(track, path, reason):
+    return (track, path, None, None, None, reason, "why")
+
+
+@pytest.fixture
+def rows(spark):
+    def crops(files, n=1):
+        return plan.crops_of(spark.createDataFrame(files, FILES), n)
+
+    def mel(*known):
+        full = [
+            (track, crop, "sha", [0.0], 1, 1, 8000, 0.0, 9.0, uri, size, moment(mtime), "content")
+            for track, crop, uri, size, mtime in known
+        ]
+        return spark.createDataFrame(full, MEL.schema)
+
+    def rejects(*known):
+        full = [("mel", "s", locator, raw, reason, "old", EARLIER) for locator, raw, reason in known]
+        return spark.createDataFrame(full, REJECTS.schema)
+
+    rows = type("Rows", (), {"crops": staticmethod(crops), "mel": staticmethod(mel), "rejects": staticmethod(rejects)})
+    rows.spark = spark
+    return rows
+
+
+def moment(us):
+    return datetime.fromtimestamp(us / 1e6, timezone.utc)
+
+
+def raw_of(uri, size=10, mtime=5, tried_with=MEL_SETTINGS.attempt_sha256):
+    return json.dumps({"audio_uri": uri, "file_size": size, "file_mtime_us": mtime, "tried_with": tried_with})
+
+
+def told(frame, *columns):
+    return {tuple(row) for row in frame.select(*columns).collect()}
+
+
+def test_a_track_has_one_file_and_locators_are_unique(rows):
+    files = [there("t", "b"), there("t", "a"), there("t", "a"), refused("t", "gone", "missing"), there("u", "c")]
+    crops = rows.crops([*files, refused(None, "x", "bad_row"), refused(None, "x", "bad_row")], n=2)
+    assert told(crops.where("crop = 0"), "locator", "audio_uri", "reason") == {
+        ("t#0", "a", None),
+        ("t#0@2", "a", "duplicate"),
+        ("t#0@3", "b", "duplicate"),
+        ("t#0@4", None, "missing"),
+        ("u#0", "c", None),
+        ("#0", None, "bad_row"),
+        ("#0@2", None, "bad_row"),
+    }
+    assert crops.count() == crops.select("locator").distinct().count() == 14
+    assert told(crops.where("locator = 't#1@3'"), "detail") == {("the track has a",)}
+
+
+def test_fates(rows):
+    crops = rows.crops([there("same", "s"), there("larger", "l"), there("younger", "y"), there("moved", "m2"),
+                        there("bad", "b"), there("retried", "r"), there("other settings", "o"), there("new", "n"),
+                        refused("none", "x", "missing")])  # fmt: skip
+    mel = rows.mel(
+        ("same", 0, "s", 10, 5), ("larger", 0, "l", 9, 5), ("younger", 0, "y", 10, 4), ("moved", 0, "m", 10, 5)
+    )
+    rejects = rows.rejects(
+        ("bad#0", raw_of("b"), "too_short"),
+        ("retried#0", raw_of("r"), "timeout"),
+        ("other settings#0", raw_of("o", tried_with="x"), "silent"),
+        ("new#0", "no json", "silent"),
+    )
+    fates = plan.fates(crops, mel, rejects, MEL_SETTINGS.attempt_sha256)
+    assert dict(told(fates, "track_id", "fate")) == {
+        "same": "unchanged",
+        "larger": "changed",
+        "younger": "changed",
+        "moved": "changed",
+        "bad": "remembered",
+        "retried": "new",
+        "other settings": "new",
+        "new": "new",
+        "none": "refused",
+    }
+
+
+def test_only_the_crops_that_lack_are_asked(rows):
+    mel = rows.mel(("t", 0, "a", 10, 5), ("t", 2, "a", 10, 5), ("u", 0, "b", 10, 5))
+    crops = plan.fates(rows.crops([there("t", "a"), there("u", "b")], n=4), mel, rows.rejects(), "x")
+    asked = plan.asked_files(crops).collect()
+    assert {(row["track_id"], tuple(row["crops"])) for row in asked} == {("t", (1, 3)), ("u", (1, 2, 3))}
+
+
+def test_rejects_are_those_of_the_listing_of_the_computation_and_of_memory(rows):
+    before = rows.rejects(("bad#0", raw_of("b"), "too_short"), ("gone#0", raw_of("g"), "silent"))
+    files = [refused("none", "x", "missing"), there("bad", "b"), there("new", "n"), there("good", "g")]
+    crops = plan.fates(rows.crops(files), rows.mel(), before, MEL_SETTINGS.attempt_sha256)
+    results = rows.spark.createDataFrame(
+        [("new", 0, "p", "n", 10, 5, "undecodable", "d"), ("good", 0, "p", "g", 10, 5, None, None)], RESULTS
+    )
+    rejects = plan.all_rejects(crops, results, before, "s", MEL_SETTINGS, DAY)
+    assert told(rejects, "locator", "reason", "detail", "batch_date") == {
+        ("none#0", "missing", "why", DAY),
+        ("new#0", "undecodable", "d", DAY),
+        ("bad#0", "too_short", "old", EARLIER),
+    }
+    # What was just refused is remembered by the next run.
+    again = plan.fates(rows.crops([there("new", "n")]), rows.mel(), rejects, MEL_SETTINGS.attempt_sha256)
+    assert told(again, "fate") == {("remembered",)}
+
+
+def test_rows_of_audio_that_can_no_longer_be_used_are_outdated(rows):
+    known = rows.mel(("t", 0, "a", 1, 1), ("u", 0, "b", 1, 1), ("v", 0, "c", 1, 1))
+    files = [there("t", "a"), there("u", "b"), there("v", "c"), there("w", "d")]
+    crops = plan.fates(rows.crops(files), known, rows.rejects(), "x")
+    results = rows.spark.createDataFrame(
+        [
+            ("t", 0, "p", "a", 10, 5, "undecodable", "d"),
+            ("u", 0, "p", "b", 10, 5, "timeout", "d"),
+            ("v", 0, "p", "c", 10, 5, None, None),
+            ("w", 0, "p", "d", 10, 5, "undecodable", "d"),
+        ],
+        RESULTS,
+    )
+    assert told(plan.outdated(crops, results, "sha"), "track_id", "crop", "settings_sha256") == {("t", 0, "sha")}

@@ -1,0 +1,88 @@
+import pytest
+
+from etude.audio.sources import audio_source
+from etude.config.audio import AudioColumns, AudioSettings
+from etude.errors import DataCheckError, InputMissingError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """a.wav and deep/b.OGG below a folder whose name has a space and a percent sign."""
+    music = tmp_path / "my music 100%"
+    (music / "deep").mkdir(parents=True)
+    (music / "a.wav").write_bytes(b"12345")
+    (music / "deep" / "b.OGG").write_bytes(b"1")
+    (music / "note.txt").write_bytes(b"1")
+    return music
+
+
+@pytest.fixture
+def files_of(spark):
+    def collect(tracks=None, **audio):
+        source = audio_source(spark, AudioSettings(**audio), lambda: spark.createDataFrame(tracks, TRACKS))
+        found = {(row["track_id"], row["path"]): row for row in source.files.collect()}
+        return source.name, found
+
+    return collect
+
+
+TRACKS = "track_id string, title string, audio_uri string"
+
+
+def test_a_manifest_is_quoted_csv_with_paths_relative_to_it(files_of, folder):
+    lines = ["path,who,id", 'a.wav,"a ""quoted"", name",t 1', '"deep/b.OGG",\\,t2', "none.wav,,t3", ",,t4", "a.wav"]
+    (folder / "list.csv").write_text("\n".join(lines))
+    columns = AudioColumns(track="id", path="path")
+    name, found = files_of(manifest=str(folder / "list.csv"), columns=columns)
+    assert name.endswith("/my%20music%20100%25/list.csv")
+    row = found["t 1", "a.wav"]
+    assert (row["file_size"], row["reason"]) == (5, None)
+    assert row["file_mtime_us"] == (folder / "a.wav").stat().st_mtime_ns // 1000
+    assert row["audio_uri"].endswith("/my%20music%20100%25/a.wav")
+    assert found["t2", "deep/b.OGG"]["file_size"] == 1
+    assert found["t3", "none.wav"]["reason"] == "missing"
+    assert found["t4", None]["reason"] == found[None, "a.wav"]["reason"] == "bad_row"
+    assert len(found) == 5
+
+
+def test_the_manifest_comes_before_the_folder_and_the_folder_before_tracks(files_of, folder):
+    (folder / "list.csv").write_text("track_id,audio_path\nt,a.wav\n")
+    tracks = [("x", "title", str(folder / "a.wav")), ("y", "title", None), ("z", "title", "a.wav")]
+    manifest, root = str(folder / "list.csv"), str(folder)
+    assert set(files_of(tracks, manifest=manifest, root=root)[1]) == {("t", "a.wav")}
+    assert set(files_of(tracks, root=root)[1]) == {("a", "a.wav"), ("deep/b", "deep/b.OGG")}
+    name, found = files_of(tracks)
+    assert name == "tracks.audio_uri"
+    assert {track: row["reason"] for (track, _), row in found.items()} == {"x": None, "z": "bad_path"}
+
+
+def test_a_folder_may_keep_suffixes_and_choose_them(files_of, folder):
+    _, found = files_of(root=str(folder), keep_suffix=True, suffixes=(".txt", ".ogg"))
+    assert {track for track, _ in found} == {"deep/b.OGG", "note.txt"}
+
+
+def test_paths_that_lead_out_are_refused(files_of, folder):
+    (folder.parent / "secret.wav").write_bytes(b"1")
+    (folder / "link.wav").symlink_to(folder.parent / "secret.wav")
+    (folder / "list.csv").write_text("track_id,audio_path\nt,../secret.wav\nu,link.wav\n")
+    _, found = files_of(manifest=str(folder / "list.csv"))
+    assert {row["reason"] for row in found.values()} == {"outside_root"}
+    _, found = files_of(root=str(folder))
+    assert found["link", "link.wav"]["reason"] == "outside_root"
+    _, found = files_of(manifest=str(folder / "list.csv"), allowed_roots=(str(folder.parent),))
+    assert found["u", "link.wav"]["reason"] is None
+
+
+def test_inputs_that_are_not_there_or_not_what_they_should_be(files_of, folder):
+    with pytest.raises(InputMissingError, match=r"none\.csv"):
+        files_of(manifest=str(folder / "none.csv"))
+    with pytest.raises(InputMissingError, match="no such folder"):
+        files_of(root=str(folder / "none"))
+    with pytest.raises(InputMissingError, match="no audio is named"):
+        files_of([("y", "title", None)])
+    (folder / "list.csv").write_text("id,file\nt,a.wav\n")
+    with pytest.raises(DataCheckError, match=r"no column track_id, audio_path .* it has id, file"):
+        files_of(manifest=str(folder / "list.csv"))
+    (folder / "empty.csv").write_text("")
+    with pytest.raises(InputMissingError, match="empty"):
+        files_of(manifest=str(folder / "empty.csv"))
