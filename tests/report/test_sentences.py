@@ -72,6 +72,11 @@ def test_the_bound_never_is_the_best_of_its_column():
     assert best == {"fusion": False, "random": False, "same artist": True, "true factors (bound)": False}
 
 
+def test_a_model_level_with_the_bound_is_the_best_alone():
+    table = tables.ranking(figures(random=0.1, fusion=0.6, true_factors=0.6), "cold", 20)
+    assert [row.look.label for row in table.rows if row.cells[0].best] == ["fusion"]
+
+
 def test_seeds_are_averaged():
     rows = [Figure("topn", "fusion", "cold", "auc", value, seed=seed) for seed, value in ((1, 0.6), (2, 0.8))]
     assert Figures(rows, "strict").value("fusion", "cold", "auc") == pytest.approx(0.7)
