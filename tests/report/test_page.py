@@ -88,6 +88,13 @@ def test_titles_are_text_and_not_markup(html):
     assert "<op. 3>" in Page(html).text
 
 
+def test_a_run_that_both_chains_share_is_timed_once(html):
+    time = Page(html.partition('<section id="time">')[2].partition("</section>")[0]).text
+    assert "3 min 36 s in all" in time
+    assert "2 min 26 s in all, ingest and mel as above" in time
+    assert time.count("mel rows in") == 1
+
+
 def test_missing_parts_are_named():
     page = Page(render(fabricated.bare()))
     assert page.open == []

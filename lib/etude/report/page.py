@@ -189,20 +189,28 @@ def _mel(mel: Mel) -> Picture:
 
 
 def _stages(facts: Facts) -> list[Stage]:
+    """Timings of each chain; a run that both chains have (ingest, mel) stands with the first."""
     chains = [(name, chain) for name, chain in _chains(facts) if chain]
     longest = max((run.seconds or 0 for _, chain in chains for run in chain.values()), default=0) or 1
-    return [
-        Stage(
-            name,
-            list(chain.values())[-1].protocol,
-            numbers.seconds(sentences.total_seconds(chain)),
-            tuple(
-                Bar(job, _rows(run), numbers.seconds(run.seconds), 100 * (run.seconds or 0) / longest)
-                for job, run in chain.items()
-            ),
+    seen: set[tuple[str, str]] = set()
+    stages = []
+    for name, chain in chains:
+        own = {job: run for job, run in chain.items() if (job, run.run_id) not in seen}
+        seen |= {(job, run.run_id) for job, run in own.items()}
+        shared = [job for job in chain if job not in own]
+        total = numbers.seconds(sentences.total_seconds(own))
+        stages.append(
+            Stage(
+                name,
+                list(chain.values())[-1].protocol,
+                f"{total} in all" + (f", {' and '.join(shared)} as above" if shared else ""),
+                tuple(
+                    Bar(job, _rows(run), numbers.seconds(run.seconds), 100 * (run.seconds or 0) / longest)
+                    for job, run in own.items()
+                ),
+            )
         )
-        for name, chain in chains
-    ]
+    return stages
 
 
 def _rows(run: Run) -> str:
