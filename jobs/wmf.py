@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from etude import storage
 from etude.errors import InputMissingError, SettingsError
 from etude.factors.engines import ENGINES, choose
 from etude.factors.fit import Size
@@ -28,25 +28,27 @@ from etude.factors.update import objective_of, update
 from etude.job import JobRun, main
 from etude.lake import Metric
 from etude.listening.interactions import filtered, sum_plays
-from etude.splits import split_interactions
+from etude.listening.staging import Staging
+from etude.splits import Split, split_interactions
 
 SECTIONS = ("lake", "spark", "inputs", "listening", "wmf", "evaluation")
 
 
 def run(job: JobRun) -> None:
     """Fit factors, or fold new plays into those of an earlier run."""
-    if job.settings.wmf.mode == "fold_in":
-        extend(job)
-    else:
-        fit(job)
+    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints")) as staging:
+        played = interactions(job, staging)
+        split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep)
+        if job.settings.wmf.mode == "fold_in":
+            extend(job, played, split)
+        else:
+            fit(job, split)
 
 
-def fit(job: JobRun) -> None:
-    """Split, fit, fold held-out tracks in, write."""
+def fit(job: JobRun, split: Split) -> None:
+    """Fit, fold held-out tracks in, write."""
     settings = job.settings.wmf
-    played = interactions(job)
-    split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation)
-    training = split.training.select("user_idx", "track_idx", "play_count").persist(StorageLevel.MEMORY_AND_DISK)
+    training = split.training.select("user_idx", "track_idx", "play_count")
     size = Size.of(training)
     job.count("training_interactions", size.interactions)
     if not size.interactions:
@@ -71,7 +73,7 @@ def fit(job: JobRun) -> None:
     write(job, split.rows, fitted.users.withColumn("origin", F.lit("fit")), tracks)
 
 
-def extend(job: JobRun) -> None:
+def extend(job: JobRun, played: DataFrame, split: Split) -> None:
     """Keep the factors of an earlier run; fold in what is new since.
 
     Raises:
@@ -83,7 +85,6 @@ def extend(job: JobRun) -> None:
     earlier = job.lake.read("runs", job="wmf", run_id=run_id).first()
     assert earlier is not None  # upstream runs are found in that very table
     settings = objective_of(job.settings.wmf, json.loads(earlier["settings"])["wmf"])
-    played = interactions(job)
     since = plays(job).where(F.col("counted_on") > F.lit(earlier["batch_date"]))
     users = job.read("users").join(since, "user_id", "left_semi").select("user_idx")
     tracks = job.read("tracks").join(since, "track_id", "left_semi").select("track_idx")
@@ -95,11 +96,10 @@ def extend(job: JobRun) -> None:
     )
     job.count("users_folded_in", len(of_users.folded.idx))
     job.count("tracks_folded_in", len(of_tracks.folded.idx))
-    split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation)
     write(job, split.rows, of_users.rows("user_idx"), of_tracks.rows("track_idx"))
 
 
-def interactions(job: JobRun) -> DataFrame:
+def interactions(job: JobRun, staging: Staging) -> DataFrame:
     """What users played up to the batch date (and within the window): user_idx, track_idx, play_count and times.
 
     Raises:
@@ -111,9 +111,8 @@ def interactions(job: JobRun) -> DataFrame:
         played = job.read("interactions")
     else:
         users, tracks = job.read("users"), job.read("tracks")
-        summed = sum_plays(plays(job, days), users, tracks).persist(StorageLevel.MEMORY_AND_DISK)
-        played, _ = filtered(summed, users, tracks, job.settings.listening)
-    played = played.persist(StorageLevel.MEMORY_AND_DISK)
+        summed = staging.keep(sum_plays(plays(job, days), users, tracks))
+        played, _ = filtered(summed, users, tracks, job.settings.listening, staging)
     n = played.count()
     if not n:
         raise InputMissingError(f"no interactions in {job.lake.root} for {job.batch_date}: run jobs/ingest.py first")

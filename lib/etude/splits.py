@@ -15,6 +15,7 @@ validation and test tracks, and splits the plays of the other tracks; so a held-
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
@@ -146,26 +147,31 @@ class Split:
 
 
 def split_interactions(
-    interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: EvaluationSettings
+    interactions: DataFrame,
+    users: DataFrame,
+    tracks: DataFrame,
+    settings: EvaluationSettings,
+    keep: Callable[[DataFrame], DataFrame],
 ) -> Split:
     """Split interactions as the protocol says.
 
     Args:
-        interactions: rows of `interactions`, persisted by the caller.
+        interactions: rows of `interactions`.
         users: rows of `users`.
         tracks: rows of `tracks`; those without interactions are left out.
         settings: evaluation settings.
+        keep: computes a frame that is read several times, once.
 
     Raises:
         DataCheckError: see `play_splits`.
     """
     played = tracks.join(interactions.select("track_idx").distinct(), "track_idx", "left_semi")
-    of_track = track_splits(played, settings)
+    of_track = keep(track_splits(played, settings))
     if settings.protocol != "strict":
         return Split(split_rows(of_track, None), interactions, None)
     is_train = F.col("split") == TRAIN
     warm = interactions.join(of_track.where(is_train), "track_idx", "left_semi")
     withheld = interactions.join(of_track.where(~is_train), "track_idx", "left_semi")
-    of_play = play_splits(warm, users, tracks, settings)
-    training = warm.join(of_play, ["user_idx", "track_idx"], "left_anti")
+    of_play = keep(play_splits(warm, users, tracks, settings))
+    training = keep(warm.join(of_play, ["user_idx", "track_idx"], "left_anti"))
     return Split(split_rows(of_track, of_play), training, withheld)

@@ -35,7 +35,7 @@ SMALL = ("wmf.rank=4", "wmf.iterations=2", "wmf.solver=cholesky")
 def plays_of(day: date, users: range, tracks: range, seed: int) -> list[tuple]:
     random = np.random.default_rng(seed)
     return [
-        (f"u{u}", f"t{t}", datetime.combine(day, datetime.min.time()) + timedelta(minutes=u * 50 + t), 1 + u % 3, day)
+        (f"u{u}", f"t{t}", datetime.combine(day, datetime.min.time()) + timedelta(minutes=u * 30 + t), 1 + u % 3, day)
         for u in users
         for t in tracks
         if random.random() < 0.3 or (u + t) % 7 == 0
