@@ -23,6 +23,7 @@ setup(
     python_requires=">=3.11,<3.12",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
+    package_data={"etude.report": ["templates/*"]},
     install_requires=requirements("core"),
     extras_require={name: requirements(name) for name in ("train", "query", "dev")},
     entry_points={"console_scripts": ["etude = etude.cli.main:main"]},
