@@ -117,9 +117,14 @@ REJECTS = Table(
         Column(
             "locator",
             "string",
-            "File name + hash of the raw record + ordinal among equal records; mel: track and crop.",
+            "File name + hash of the raw record + ordinal among equal records; mel: track#crop.",
         ),
-        Column("raw", "string", "The raw record without its user field, or the audio path.", nullable=True),
+        Column(
+            "raw",
+            "string",
+            "The raw record without its user field; mel: JSON of the file's path, identity and the settings it was tried with.",
+            nullable=True,
+        ),
         Column(
             "reason",
             "string",
