@@ -43,6 +43,7 @@ def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> Sp
     builder = SparkSession.builder.appName(app_name)
     for key, value in {**_DELTA, **_ALWAYS}.items():
         builder = builder.config(key, value)
+    builder = builder.config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
     builder = builder.config("spark.databricks.delta.snapshotPartitions", str(spark.snapshot_partitions))
     if spark.shuffle_partitions is not None:
         builder = builder.config("spark.sql.shuffle.partitions", str(spark.shuffle_partitions))

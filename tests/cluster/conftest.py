@@ -63,16 +63,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a job by spark-submit; its standard error goes to a file that a test may watch."""
+    """Start a job by spark-submit; what it prints goes to a file that a test may watch.
+
+    spark-submit joins a Python job's standard error with its standard output; the JVM's own goes to a second file.
+    """
     running: list[subprocess.Popen] = []
 
     def run(where: list[str], job: str, arguments: list[str], log: Path) -> subprocess.Popen:
         command = [str(BIN / "spark-submit"), *where, *SESSION, str(ROOT / "jobs" / f"{job}.py"), *arguments]
         environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-        with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True
-            )
+        with log.open("wb") as stdout, log.with_suffix(".err").open("wb") as stderr:
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
         running.append(process)
         return process
 

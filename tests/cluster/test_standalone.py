@@ -14,6 +14,8 @@ pytestmark = pytest.mark.cluster
 
 STRICT = ["evaluation.protocol=strict", "--run-id", "r", "--batch-date", "2026-01-31"]
 JOBS = ("ingest", "mel", "wmf", "train", "topn")
+# Into the sweeps: reading the interactions and cutting the blocks take about that long.
+KILL_AFTER_S = 4.0
 FITTED = ["splits", "user_factors", "track_factors"]
 
 
@@ -27,10 +29,9 @@ def cluster(tmp_path_factory):
 def run(start):
     def job(where, name: str, arguments: list[str], folder: Path) -> dict:
         log = folder / f"{name}.log"
-        process = start(where, name, arguments, log)
-        output = process.communicate(timeout=600)[0]
-        assert process.returncode == 0, f"{name} ended with {process.returncode}:\n{log.read_text()[-3000:]}"
-        return json.loads(output.strip().splitlines()[-1])
+        status = start(where, name, arguments, log).wait(timeout=600)
+        assert status == 0, f"{name} ended with {status}:\n{log.read_text()[-3000:]}"
+        return json_line(log)
 
     return job
 
@@ -67,27 +68,28 @@ def test_the_lists_equal_those_of_local_mode(local, remote):
     assert_equal(remote[0], local, ["recommendations"])
 
 
-def test_wmf_survives_kill_9_of_an_executor(cluster, corpus, local, start, tmp_path):
+def test_wmf_survives_kill_9_of_an_executor(cluster, corpus, local, start, run, tmp_path):
     lake = tmp_path / "lake"
     arguments = [*corpus.settings(lake), *STRICT]
-    ingest = start(cluster.submit_arguments(), "ingest", arguments, tmp_path / "ingest.log")
-    assert ingest.wait(timeout=600) == 0
+    run(cluster.submit_arguments(), "ingest", arguments, tmp_path)
     log = tmp_path / "wmf.log"
     wmf = start(cluster.submit_arguments(), "wmf", arguments, log)
-    victims = wait_for_sweep(wmf, log, cluster)
-    victims[0].kill()
-    output = wmf.communicate(timeout=600)[0]
-    assert wmf.returncode == 0, log.read_text()[-3000:]
-    assert json.loads(output.strip().splitlines()[-1])["status"] == "succeeded"
-    assert "Lost executor" in log.read_text(), "the kill came too late to test anything"
+    wait_for("engine=blocked", wmf, log)
+    time.sleep(KILL_AFTER_S)
+    cluster.executors()[0].kill()
+    assert wmf.wait(timeout=600) == 0, log.read_text()[-3000:]
+    assert json_line(log)["status"] == "succeeded"
+    assert "Lost executor" in log.with_suffix(".err").read_text(), "the kill came too late to test anything"
     assert_equal(lake, local, FITTED)
 
 
-def wait_for_sweep(wmf, log: Path, cluster) -> list:
-    """Wait until the second iteration has been reported; returns the executors that live then."""
+def wait_for(words: str, process, log: Path) -> None:
     limit = time.monotonic() + 300
-    while "iteration=2" not in log.read_text(errors="replace"):
-        assert wmf.poll() is None, f"wmf ended before its second iteration:\n{log.read_text()[-3000:]}"
-        assert time.monotonic() < limit, "no second iteration within 5 minutes"
+    while words not in log.read_text(errors="replace"):
+        assert process.poll() is None, f"ended before {words!r}:\n{log.read_text()[-3000:]}"
+        assert time.monotonic() < limit, f"{words!r} was not seen within 5 minutes"
         time.sleep(0.05)
-    return cluster.executors()
+
+
+def json_line(log: Path) -> dict:
+    return json.loads(log.read_text().strip().splitlines()[-1])
