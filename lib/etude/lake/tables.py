@@ -122,7 +122,7 @@ REJECTS = Table(
         Column(
             "raw",
             "string",
-            "The raw record without its user field; mel: JSON of the file's path, identity and the settings it was tried with.",
+            "The raw record without its user field; mel: JSON of path, size, time and a hash of the settings tried.",
             nullable=True,
         ),
         Column(
