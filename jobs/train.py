@@ -14,10 +14,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude import storage
-from etude.errors import InputMissingError, SettingsError
+from etude.errors import SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.accuracy import factor_errors
 from etude.fusion.checkpoint import Checkpoint, Origin
+from etude.fusion.distribution import chosen_name
 from etude.fusion.examples import build_examples, deal, targets
 from etude.fusion.features import chosen_mel, features, known_tracks
 from etude.fusion.loop import Plan, best_epoch
@@ -51,6 +52,7 @@ def run(job: JobRun) -> None:
 
     history = train_network(job.spark, plan, job.log)
     job.metrics(curves(history, job.settings.train))
+    job.note("distribution", chosen_name(plan.settings.distribution))
     job.note("epochs", len(history))
     job.note("best_epoch", best_epoch(history))
     job.note("checkpoint", checkpoints.best_uri(folder))
@@ -69,11 +71,7 @@ def known_content(job: JobRun) -> Content:
 
 
 def prepared(job: JobRun, content: Content, folder: str) -> Plan:
-    """Write `examples` and plan a training from its start.
-
-    Raises:
-        InputMissingError: no training track has both factors and features.
-    """
+    """Write `examples` and plan a training from its start."""
     train, wmf = job.settings.train, job.upstream("wmf")
     goals, rank = targets(job.read("track_factors", run_id=wmf), job.read("splits", run_id=wmf), job.record.protocol)
     examples = content.tracks.join(goals, on="track_idx")
@@ -83,8 +81,6 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
     dealt = deal(examples.select("track_idx", "split"), train, shape, rank_count(train))
     for split in ("train", "validation", "test"):
         job.count(f"examples_{split}", dealt.sizes.get(split, 0))
-    if not dealt.sizes.get("train"):
-        raise InputMissingError(f"no training track has anything that train.model={train.model} reads")
     if not dealt.sizes.get("validation"):
         job.log.warning("no validation tracks: the last epoch counts as the best, and train.patience is ignored")
     known = features(content.tracks, content.mel, vocabulary, shape)

@@ -89,6 +89,21 @@ def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(spark, tmp_path
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_ranks_work_with_the_package_that_travels_with_the_job(spark, name):
+    needs(name)
+
+    def where(plan, ranks):
+        import etude
+
+        return plan, ranks.rank, ranks.size, ranks.local_size, etude.__file__
+
+    found = distribution(name)(spark, where, "plan", 2)
+    assert [row[:4] for row in found] == [("plan", 0, 2, 2), ("plan", 1, 2, 2)]
+    assert all(".zip/" in row[4] for row in found)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_a_rank_that_stops_says_why(spark, tmp_path, name):
     needs(name)
     planted = plant(120)

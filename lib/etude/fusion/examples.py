@@ -63,6 +63,9 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
     """Cut each split of `tracks` (track_idx, split) into shards of equal size (they differ by one row at most).
 
     The order is that of a hash of (`train.seed`, track_idx): the same tracks give the same shards on any cluster.
+
+    Raises:
+        InputMissingError: there are no training tracks.
     """
     hashed = tracks.select("track_idx", "split", F.xxhash64(F.lit(settings.seed), "track_idx").alias("hash"))
     numbered = hashed.withColumn("bucket", F.pmod("hash", F.lit(_BUCKETS)))
@@ -72,6 +75,8 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
     for split, bucket, n in counts:
         starts.append((split, bucket, sizes.get(split, 0)))
         sizes[split] = sizes.get(split, 0) + n
+    if not sizes.get("train"):
+        raise InputMissingError(f"no training track has anything that train.model={settings.model} reads")
     limit = settings.shard_mb * 2**20
     shards = {split: shard_count(rows, shape.row_bytes, ranks, limit) for split, rows in sizes.items()}
     rows = numbered.join(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 import tempfile
 from pathlib import Path
@@ -50,7 +49,7 @@ def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
     try:
         results = horovod.spark.run(
             _unpack_and_work,
-            args=(archive, pickle.dumps((work, plan))),
+            args=(archive, cloudpickle.dumps((work, plan))),
             num_proc=ranks,
             use_gloo=True,
             stdout=sys.stderr,

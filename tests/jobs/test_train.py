@@ -1,0 +1,149 @@
+"""The train job on planted tables: in this process with one rank, and through spark-submit with two of Horovod."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etude.config import load_settings
+from etude.job import Arguments, execute
+from etude.lake import Lake
+from etude.lake.ledger import Ledger, RunRecord
+from etude.logs import job_logger
+from fusion import planted as planting
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
+import train
+
+pytestmark = pytest.mark.slow
+DAY = date(2026, 1, 31)
+SETTINGS = [
+    "evaluation.protocol=strict",
+    *(f"train.{name}={json.dumps(value)}" for name, value in {**planting.TINY, "reader": "petastorm"}.items()),
+]
+
+
+def write_inputs(lake: Lake, planted: planting.Planted) -> None:
+    planting.write(lake, planted, load_settings().mel.settings_sha256)
+    now = datetime(2026, 1, 31, tzinfo=timezone.utc)
+    Ledger(lake).write(RunRecord("w", "wmf", DAY, "strict", "{}", "0", now, ended_at=now, status="succeeded"))
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planting.plant(150)
+
+
+@pytest.fixture(scope="module")
+def lake(spark, planted, tmp_path_factory) -> Lake:
+    made = Lake(spark, str(tmp_path_factory.mktemp("train") / "lake"))
+    write_inputs(made, planted)
+    return made
+
+
+def run(lake: Lake, run_id: str, *overrides: str, resume: bool = False):
+    settings = load_settings((), [f"lake.root={lake.root}", *SETTINGS, *overrides])
+    outcome = execute("train", train.run, lake.spark, Arguments(settings, DAY, run_id, resume), job_logger())
+    return outcome.exit_code, json.loads(outcome.line)
+
+
+def predictions(lake: Lake, run_id: str) -> dict[int, np.ndarray]:
+    rows = lake.read("predicted_factors", run_id=run_id).collect()
+    assert {row["wmf_run_id"] for row in rows} == {"w"}
+    return {row["track_idx"]: np.array(row["factors"]) for row in rows}
+
+
+def assert_equal(one: dict[int, np.ndarray], other: dict[int, np.ndarray], atol: float) -> None:
+    assert one.keys() == other.keys()
+    for track in one:
+        np.testing.assert_allclose(one[track], other[track], atol=atol)
+
+
+@pytest.fixture(scope="module")
+def first(lake):
+    """A whole run: exit status, JSON line and what it predicted."""
+    code, line = run(lake, "first")
+    return code, line, predictions(lake, "first") if code == 0 else {}
+
+
+def test_predicts_every_track_with_features_and_says_how_well(lake, planted, first):
+    code, line, found = first
+    assert code == 0, line
+    # Track 0 (and 105: every 105th and 210th) has no artist, tags, year; 0 has no mel either.
+    silent = {i for i in range(150) if i % 10 == 0 and i % 7 == 0 and i % 5 == 0 and i % 3 == 0}
+    assert set(found) == set(range(150)) - silent
+    assert line["rows"]["predicted_factors"] == len(found)
+    assert line["rows"]["examples_train"] == sum(planted.split[i] == "train" for i in found)
+    assert line["upstream"] == {"wmf": "w"}
+    assert line["epochs"] == 3
+    rows = lake.read("metrics", job="train", run_id="first").collect()
+    values = {(row["slice"], row["metric"], row["step"]): row["value"] for row in rows}
+    assert {row["model"] for row in rows} == {"fusion"} and {row["protocol"] for row in rows} == {"strict"}
+    for split in ("train", "validation", "test"):
+        tracks = [i for i in found if planted.split[i] == split]
+        error = np.mean([(found[i] - planted.factors[i]) ** 2 for i in tracks])
+        assert values[split, "mse", 0] == pytest.approx(error, rel=1e-4)
+        assert {(split, metric, 0) for metric in ("rmse", "mae", "msle", "msle_left_out")} <= values.keys()
+    assert {("validation", "loss", 3), ("train", "loss", 1), ("train", "rows_per_s", 2)} <= values.keys()
+    mean = planted.factors[planted.split == "train"].mean(axis=0)
+    tests = [i for i in found if planted.split[i] == "test"]
+    assert values["test", "mse", 0] < np.mean((planted.factors[tests] - mean) ** 2)
+
+
+def test_a_rerun_leaves_the_same_and_test_tracks_factors_change_nothing(lake, planted, first):
+    altered = planted.factors.copy()
+    altered[planted.split == "test"] += 5
+    rows = [
+        ("w", i, altered[i].tolist(), "fit" if planted.split[i] == "train" else "held_out") for i in range(len(altered))
+    ]
+    lake.replace("track_factors", planting.frame_of(lake.spark, "track_factors", rows))
+    code, line = run(lake, "first")
+    assert code == 0, line
+    assert_equal(predictions(lake, "first"), first[2], atol=1e-6)
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(lake, first):
+    code, line = run(lake, "second", "train.epochs=1")
+    assert (code, line["epochs"]) == (0, 1)
+    code, line = run(lake, "second", resume=True)
+    assert (code, line["epochs"]) == (0, 3)
+    assert_equal(predictions(lake, "second"), first[2], atol=1e-6)
+    steps = lake.read("metrics", job="train", run_id="second").where("metric = 'loss' AND slice = 'train'")
+    assert sorted(row["step"] for row in steps.collect()) == [1, 2, 3]
+    code, line = run(lake, "second", "train.batch_size=4", resume=True)
+    assert code == 2
+    assert "train.batch_size was 8, is 4" in line["error"]
+
+
+def test_metadata_alone_is_enough_but_not_for_an_audio_model(lake, planted):
+    other = "mel.sample_rate=4000"  # no mel rows were made with these settings
+    code, line = run(lake, "deaf", other, "train.epochs=1")
+    assert code == 0, line
+    assert set(predictions(lake, "deaf")) == {i for i in range(150) if i % 7 or i % 5 or i % 3}
+    code, line = run(lake, "cnn", other, "train.model=cnn")
+    assert code == 3
+    assert line["error"] == "no training track has anything that train.model=cnn reads"
+
+
+def test_without_a_wmf_run_the_input_is_missing(spark, tmp_path):
+    code, line = run(Lake(spark, str(tmp_path / "empty")), "none")
+    assert code == 3, line
+
+
+def test_spark_submit_with_two_ranks_of_horovod(submit, lake, planted):
+    pytest.importorskip("horovod.torch", reason="Horovod is not built here", exc_type=ImportError)
+    overrides = [f"lake.root={lake.root}", *SETTINGS, "train.distribution=auto"]
+    done = submit("train", "--run-id", "hvd", "--batch-date", str(DAY), *overrides, "train.workers=2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    line = json.loads(done.stdout.strip().splitlines()[-1])
+    assert line["status"] == "succeeded"
+    assert "distribution=horovod ranks=2" in done.stderr
+    assert len(predictions(lake, "hvd")) == line["rows"]["predicted_factors"]
+    done = submit("train", "--run-id", "many", "--batch-date", str(DAY), *overrides, "train.workers=3")
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert "3 ranks need 3 free task slots, Spark has 2" in done.stdout
