@@ -28,29 +28,28 @@ SECTIONS = ("lake", "spark", "inputs", "evaluation", "topn")
 
 
 def run(job: JobRun) -> None:
-    """Collect the candidates, rank every user against them, write the lists, measure, check."""
+    """Collect the candidates, rank every user against them, check, write the lists, measure."""
     wmf, train = job.upstream("wmf"), train_run(job)
-    users = job.read("users")
-    factors = job.read("user_factors", run_id=wmf)
-    splits = job.read("splits", run_id=wmf)
-    interactions, protocol = job.read("interactions"), job.settings.evaluation.protocol
-    training = inputs.training_plays(interactions, splits, protocol)
+    evaluated, topn = job.settings.evaluation.protocol != "none", job.settings.topn
+    splits, tracks, users = job.read("splits", run_id=wmf), job.read("tracks"), job.read("users")
+    interactions = job.read("interactions", interactions_version(job, wmf) if evaluated else None)
+    training = inputs.training_plays(interactions, splits, job.settings.evaluation.protocol)
 
-    rank = rank_of(factors, wmf)
-    plan = plan_of(job, wmf, train, inputs.track_facts(job.read("tracks"), training, splits), rank)
-    heard = training if job.settings.topn.exclude_heard and protocol != "paper" else training.limit(0)
-    relevant = inputs.relevant_plays(interactions, splits) if plan.models else training.limit(0)
-    rows = spread.user_rows(users, factors, heard, relevant)
+    plan, rank = plan_of(job, wmf, train, inputs.track_facts(tracks, training, splits))
+    heard = training if topn.exclude_heard and job.settings.evaluation.protocol != "paper" else training.limit(0)
+    relevant = inputs.relevant_plays(interactions, splits) if evaluated else training.limit(0)
+    rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
     done = spread.ranked(rows, plan, rank, tasks(job, users.count()))
 
     check(job, spread.checks(done))
-    lists = spread.list_rows(done, job.read("tracks"))
+    lists = spread.list_rows(done, tracks)
     job.replace("recommendations", lists.select(F.lit(job.run_id).alias("run_id"), "*"))
-    job.metrics(spread.measured(done, plan))
-    done.unpersist()
-    if protocol == "none":
+    if evaluated:
+        job.metrics(spread.measured(done, plan))
+    else:
         in_force = {"recommendations": job.run_id, "user_factors": wmf, "track_factors": wmf}
         job.make_current({**in_force, **({"predicted_factors": train} if train else {})})
+    done.unpersist()
 
 
 def train_run(job: JobRun) -> str | None:
@@ -64,32 +63,30 @@ def train_run(job: JobRun) -> str | None:
     return None
 
 
-def rank_of(user_factors: DataFrame, wmf: str) -> int:
-    """Length of the factors.
+def interactions_version(job: JobRun, wmf: str) -> int | None:
+    """The version that a wmf run split into training and test plays; None where it summed plays itself."""
+    row = job.read("runs", run_id=wmf, job="wmf").select("inputs").first()
+    return None if row is None else row["inputs"].get("interactions")
+
+
+def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) -> tuple[Plan, int]:
+    """Collect the candidates' factors (their size is checked first); what is ranked and measured, and the rank.
 
     Raises:
-        InputMissingError: there are none.
+        InputMissingError: there are no track factors.
     """
-    row = user_factors.select(F.size("factors")).first()
-    if row is None:
-        raise InputMissingError(f"wmf run {wmf} left no user factors")
-    return int(row[0])
-
-
-def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts, rank: int) -> Plan:
-    """Collect the candidates' factors (their size is checked first) and lay out what is ranked and measured."""
-    fitted = job.read("track_factors", run_id=wmf).where("origin <> 'held_out'")
-    held_out = job.read("track_factors", run_id=wmf, origin="held_out")
+    fitted = job.read("track_factors", run_id=wmf).withColumn("held_out", F.col("origin") == "held_out")
     predicted = predictions(job, train, wmf) if train else None
-    sizes = [frame.count() for frame in (fitted, held_out, predicted) if frame is not None]
-    inputs.check_size(sum(sizes), rank, job.settings.topn.broadcast_mb)
-    if not sizes[0]:
+    sizes = [inputs.Size.of(frame) for frame in (fitted, predicted) if frame is not None]
+    inputs.check_size(sizes, job.settings.topn.broadcast_mb)
+    if not sizes[0].rows:
         raise InputMissingError(f"wmf run {wmf} left no track factors")
+    factors, held_out = inputs.collect_factors(fitted)
     name, seed = network_of(job, train) if train else ("", 0)
     known = Known(
-        fitted=inputs.collect_factors(fitted, rank),
-        held_out=inputs.collect_factors(held_out, rank),
-        predicted=None if predicted is None else inputs.collect_factors(predicted, rank),
+        fitted=factors.where(~held_out),
+        held_out=factors.where(held_out),
+        predicted=None if predicted is None else inputs.collect_factors(predicted)[0],
         facts=facts,
         model=name,
         seed=seed,
@@ -98,7 +95,7 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts, 
     job.count("candidates", plan.sizes["all"])
     job.count("candidates_cold", plan.sizes["cold"])
     job.note("cold_scale", round(scales.predicted, 6))
-    return plan
+    return plan, sizes[0].rank
 
 
 def predictions(job: JobRun, train: str, wmf: str) -> DataFrame:
@@ -117,7 +114,7 @@ def predictions(job: JobRun, train: str, wmf: str) -> DataFrame:
             f"train run {train} predicts factors in the space of wmf run {' and '.join(spaces)}, not of {wmf}: "
             f"factors of two fits have no common basis; run jobs/train.py on wmf run {wmf}, or set inputs.wmf_run_id"
         )
-    return rows
+    return rows.withColumn("held_out", F.lit(False))
 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:

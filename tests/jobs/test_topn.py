@@ -8,6 +8,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
@@ -198,3 +199,38 @@ def test_without_a_wmf_run_the_input_is_missing(start):
     code, line = start("early", "strict", "inputs.wmf_run_id=none-such")
     assert code == 3
     assert "none-such" in line["error"]
+
+
+CATALOGUES = """
+catalogue:
+  sources:
+    - {path: DATA/listening/taste_profile_with_metadata.csv,
+       columns: {track: song_id, title: title, artist_name: artist_name, release_year: year}}
+"""
+
+
+@pytest.mark.real
+def test_the_real_triplets_strict_without_a_network(real_data, submit, tmp_path):
+    """Warm: the factors beat popularity twice over. Cold: the same-artist mean beats chance, far under the bound."""
+    config = tmp_path / "triplets.yaml"
+    config.write_text(CATALOGUES.replace("DATA", str(real_data)))
+    common = ["--config", str(config), "--run-id", "r", f"lake.root={tmp_path / 'lake'}", "evaluation.protocol=strict"]
+    core = ["listening.min_plays_per_user=5", "listening.min_plays_per_track=5"]
+    log = [f"listening.path={real_data / 'listening' / 'taste_profile_triplets.tsv'}", "listening.format=taste-profile"]
+    wmf = ["wmf.rank=50", "wmf.confidence=linear", "wmf.alpha=5", "wmf.regularization=10"]
+    for job, arguments in (("ingest", [*log, *core]), ("wmf", wmf), ("topn", ["evaluation.k=[5,20]", "topn.n=20"])):
+        done = submit(job, *common, *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["rows"]["users"] == 1630
+    assert line["rows"]["recommendations"] == 1630 * 20
+    rows = pl.read_delta(str(tmp_path / "lake" / "metrics")).filter(pl.col("job") == "topn").to_dicts()
+    found = {(r["model"], r["slice"], r["metric"], r["k"]): r["value"] for r in rows}
+    recall = {model: found[model, "warm", "recall", 20] for model in ("wmf", "popularity", "random")}
+    assert 0.16 < recall["wmf"] < 0.28
+    assert recall["wmf"] > 1.8 * recall["popularity"] > 6 * recall["random"]
+    auc = {model: found[model, "cold", "auc", 0] for model in ("random", "popularity", "same_artist", "true_factors")}
+    assert auc["random"] == pytest.approx(0.5, abs=0.03)
+    assert auc["popularity"] == 0.5
+    assert 0.58 < auc["same_artist"] < 0.72
+    assert auc["true_factors"] > 0.9

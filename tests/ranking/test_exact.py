@@ -88,6 +88,15 @@ def test_scores_equal_brute_force_on_many_blocks():
     assert all(len(set(row)) == 50 for row in found.tolist())
 
 
+def test_a_shorter_track_that_points_at_the_user_is_still_found():
+    angles = np.linspace(0.3, 0.5, 2_000)
+    angles[[1_500, 1_999]] = 0.0
+    factors = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.linspace(1.0, 0.96, 2_000)[:, None]
+    found, scores = top_n(np.array([[1.0, 0.0]], np.float32), Candidates.of(np.arange(2_000), factors), 2)
+    assert found.tolist() == [[1_500, 1_999]]  # 0.97 and 0.96, though the longest track scores 0.955
+    np.testing.assert_allclose(scores[0], [0.97, 0.96], atol=1e-4)
+
+
 def test_a_skewed_set_is_not_looked_at_to_the_end(monkeypatch):
     users, factors = skewed(np.random.default_rng(2), 20_000, 8, 100)
     looked_at = []

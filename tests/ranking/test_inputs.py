@@ -50,33 +50,33 @@ def test_facts_of_tracks(spark, tables):
 
 
 def frame(spark, rows):
-    return spark.createDataFrame(rows, "track_idx int, factors array<float>").repartition(3)
+    rows = [(track, factors, track % 2 == 1) for track, factors in rows]
+    return spark.createDataFrame(rows, "track_idx int, factors array<float>, held_out boolean").repartition(3)
 
 
 def test_factors_as_arrays(spark):
-    found = inputs.collect_factors(frame(spark, [(t, [float(t), 0.5]) for t in (7, 2, 5)]), 2)
+    rows = frame(spark, [(t, [float(t), 0.5]) for t in (7, 2, 5)])
+    found, held_out = inputs.collect_factors(rows)
     assert found.tracks.tolist() == [2, 5, 7]
     assert found.rows.tolist() == [[2.0, 0.5], [5.0, 0.5], [7.0, 0.5]]
-    none = inputs.collect_factors(frame(spark, [(1, [1.0])]).where("track_idx = 0"), 3)
-    assert (none.tracks.shape, none.rows.shape) == ((0,), (0, 3))
+    assert held_out.tolist() == [False, True, True]
     assert found.among(np.array([7, 9])).tracks.tolist() == [7]
+    assert inputs.Size.of(rows) == inputs.Size(3, 2)
+    none = rows.where("track_idx = 0")
+    assert inputs.collect_factors(none)[0].tracks.shape == (0,)
+    assert inputs.Size.of(none) == inputs.Size(0, 0)
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([(1, [1.0, 2.0]), (2, [1.0])], "other lengths"),
-        ([(1, [1.0, 2.0, 3.0]), (2, [1.0])], "other lengths"),
-        ([(1, [1.0, float("nan")])], "finite"),
-        ([(1, [1.0, 2.0]), (1, [1.0, 2.0])], "two rows"),
-    ],
-)
-def test_factors_that_contradict_themselves_are_refused(spark, rows, message):
-    with pytest.raises(DataCheckError, match=message):
-        inputs.collect_factors(frame(spark, rows), 2)
+def test_factors_that_contradict_themselves_are_refused(spark):
+    with pytest.raises(DataCheckError, match="1 to 3 numbers"):
+        inputs.Size.of(frame(spark, [(1, [1.0, 2.0, 3.0]), (2, [1.0])]))
+    with pytest.raises(DataCheckError, match="finite"):
+        inputs.collect_factors(frame(spark, [(1, [1.0, float("nan")])]))
+    with pytest.raises(DataCheckError, match="two rows"):
+        inputs.collect_factors(frame(spark, [(1, [1.0, 2.0]), (1, [1.0, 2.0])]))
 
 
-def test_candidates_that_are_too_many_are_refused_before_they_are_collected():
-    inputs.check_size(1024, 256, limit_mb=1)
+def test_candidates_that_are_too_many_are_refused():
+    inputs.check_size([inputs.Size(1000, 256), inputs.Size(24, 256)], limit_mb=1)
     with pytest.raises(DataCheckError, match=r"topn\.broadcast_mb=1"):
-        inputs.check_size(1100, 256, limit_mb=1)
+        inputs.check_size([inputs.Size(1000, 256), inputs.Size(25, 256)], limit_mb=1)

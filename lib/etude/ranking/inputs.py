@@ -25,8 +25,11 @@ class Factors:
 
     def among(self, wanted: Ints) -> Factors:
         """The factors of those of the wanted tracks that have any."""
-        mine = np.isin(self.tracks, wanted)
-        return Factors(self.tracks[mine], self.rows[mine])
+        return self.where(np.isin(self.tracks, wanted))
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Factors:
+        """The rows where the (N,) mask is true."""
+        return Factors(self.tracks[mask], self.rows[mask])
 
     def scaled(self, by: float) -> Factors:
         """All factors `by` times as long."""
@@ -103,34 +106,54 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
     return facts
 
 
-def collect_factors(frame: DataFrame, rank: int) -> Factors:
-    """The rows (track_idx, factors) as arrays on the driver; check their size first.
+@dataclass(frozen=True)
+class Size:
+    """How many rows of factors a frame has, and their length (0 where there are none)."""
 
-    Raises:
-        DataCheckError: factors of another length than `rank`, not finite, or of a track twice.
-    """
-    table = frame.select("track_idx", "factors").toArrow().sort_by("track_idx").combine_chunks()
-    tracks = table.column("track_idx").to_numpy().astype(np.int32)
-    lists = table.column("factors")
-    rows = lists.combine_chunks().flatten().to_numpy() if len(tracks) else np.empty(0, np.float32)
-    if len(rows) != len(tracks) * rank or set(np.unique(lists.combine_chunks().value_lengths())) - {rank}:
-        raise DataCheckError(f"track factors of other lengths than the users' {rank}")
-    if not np.isfinite(rows).all():
-        raise DataCheckError("track factors that aren't finite")
-    if (np.diff(tracks) == 0).any():
-        raise DataCheckError("two rows of factors for one track")
-    return Factors(tracks, rows.reshape(-1, rank))
+    rows: int
+    rank: int
+
+    @staticmethod
+    def of(frame: DataFrame) -> Size:
+        """Look at every row's length.
+
+        Raises:
+            DataCheckError: lengths differ.
+        """
+        length = F.size("factors")
+        row = frame.agg(F.count(F.lit(1)), F.min(length), F.max(length)).first()
+        rows, shortest, longest = row or (0, None, None)
+        if shortest != longest:
+            raise DataCheckError(f"factors of one run have {shortest} to {longest} numbers")
+        return Size(rows, longest or 0)
 
 
-def check_size(tracks: int, rank: int, limit_mb: int) -> None:
-    """See that the candidates' factors may be sent to every worker.
+def check_size(sizes: list[Size], limit_mb: int) -> None:
+    """See that the candidates' factors may be sent to every worker; before they are collected.
 
     Raises:
         DataCheckError: they are larger than the limit.
     """
-    size = tracks * rank * 4 / 2**20
-    if size > limit_mb:
+    rows, numbers = sum(size.rows for size in sizes), sum(size.rows * size.rank for size in sizes)
+    if numbers * 4 > limit_mb * 2**20:
         raise DataCheckError(
-            f"{tracks} rows of {rank} track factors are {size:.0f} MB, more than topn.broadcast_mb={limit_mb}; "
+            f"{rows} rows of track factors are {numbers * 4 / 2**20:.0f} MB, more than topn.broadcast_mb={limit_mb}; "
             "every Python worker would hold a copy: give them the memory and raise it, or lower wmf.rank"
         )
+
+
+def collect_factors(frame: DataFrame) -> tuple[Factors, npt.NDArray[np.bool_]]:
+    """The rows (track_idx, factors, held_out boolean) as arrays on the driver, and which of them are held out.
+
+    Raises:
+        DataCheckError: factors that aren't finite, or of a track twice.
+    """
+    table = frame.select("track_idx", "factors", "held_out").toArrow().sort_by("track_idx")
+    tracks = table.column("track_idx").to_numpy().astype(np.int32)
+    numbers = table.column("factors").combine_chunks().flatten().to_numpy()
+    rows = numbers.reshape(len(tracks), -1) if len(tracks) else np.empty((0, 0), np.float32)
+    if not np.isfinite(rows).all():
+        raise DataCheckError("track factors that aren't finite")
+    if (np.diff(tracks) == 0).any():
+        raise DataCheckError("two rows of factors for one track")
+    return Factors(tracks, rows), table.column("held_out").to_numpy()

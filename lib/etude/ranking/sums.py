@@ -64,7 +64,7 @@ class SliceSums:
         listed = tracks >= 0
         bits = self.plan.bits[tracks]
         self._put_at_k("novelty", lambda k: metrics.mean_over_list(bits, listed, k))
-        for number, k in reversed(list(enumerate(self.plan.cuts))):
+        for number, k in enumerate(self.plan.cuts):
             shown = tracks[:, :k][listed[:, :k]]
             self.seen[shown] = np.minimum(self.seen[shown], number)
         if self.slice == "all":
