@@ -52,7 +52,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     settled = settle(batch.numbered, *before, batch.taken, job.batch_date, batch.log, staging)
     count_rows(job, batch, settled.outcomes)
     catalogues = [
-        read_catalogue(job.spark, source, job.batch_date, now, job.settings.catalogue.max_tags)
+        read_catalogue(staging, source, job.batch_date, now, job.settings.catalogue.max_tags)
         for source in job.settings.catalogue.sources
     ]
     clean = batch.numbered.where(F.col("reason").isNull())
@@ -70,8 +70,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
         where = {"source": listening.source, "batch_date": list(settled.batches)}
         job.replace("plays", settled.plays, **where)
         job.replace("rejects", settled.rejects.withColumn("job", F.lit(job.name)), **where)
-    for catalogue in catalogues:
-        replace_rejects(job, catalogue, rejects)
+    replace_rejects(job, catalogues, rejects)
     job.replace("interactions", interactions)
     # Files last: only now do they count as taken.
     merge(job, "ingested_files", file_rows(job.spark, listening.source, batch.taken, key))
@@ -117,7 +116,7 @@ def number_tracks(
 ) -> tuple[DataFrame, DataFrame]:
     """track_id, track_idx of all tracks, and the rows of `tracks` that are new or have changed."""
     known = job.read("tracks")
-    merged = merge_tracks(known, catalogues, clean, job.settings.catalogue.only_played)
+    merged = merge_tracks(known, catalogues, clean, job.settings.catalogue.only_played, staging)
     changed = staging.keep(changed_tracks(merged, known))
     for catalogue in catalogues:
         tell_columns(job, catalogue.columns)
@@ -127,12 +126,15 @@ def number_tracks(
     return known.select("track_id", "track_idx").unionByName(new), rows
 
 
-def replace_rejects(job: JobRun, catalogue: Catalogue, known: DataFrame) -> None:
-    """Put a catalogue's rejects in the place of those of earlier runs, if there are any of either."""
-    source = catalogue.source
-    rows = all_rejects(catalogue, known.where(F.col("source") == source))
-    if not (rows.isEmpty() and known.where(F.col("source") == source).isEmpty()):
-        job.replace("rejects", rows.withColumn("job", F.lit(job.name)), source=source)
+def replace_rejects(job: JobRun, catalogues: Sequence[Catalogue], known: DataFrame) -> None:
+    """Put the catalogues' rejects in the place of those of earlier runs, if there are any of either."""
+    sources = [catalogue.source for catalogue in catalogues]
+    if not sources:
+        return
+    before = known.where(F.col("source").isin(sources))
+    rows = all_rejects(catalogues, before)
+    if not (rows.isEmpty() and before.isEmpty()):
+        job.replace("rejects", rows.withColumn("job", F.lit(job.name)), source=sources)
 
 
 def merge(job: JobRun, table: str, rows: DataFrame) -> None:

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from functools import reduce
 from pathlib import PurePosixPath
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from etude.config.listening import CatalogueSource
@@ -21,6 +21,7 @@ from etude.listening.files import take_files
 from etude.listening.formats import catalogue_format
 from etude.listening.identity import locator, name_id, normal_name
 from etude.listening.records import HEADER, read_records
+from etude.listening.staging import Staging
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 2999
 _LONGEST = 1024  # characters kept of a title, a name or a tag
@@ -48,16 +49,22 @@ def source_name(source: CatalogueSource) -> str:
     return source.name or PurePosixPath(source.path.rstrip("/")).name.split(".")[0]
 
 
-def read_catalogue(
-    spark: SparkSession, source: CatalogueSource, batch: date, now: datetime, max_tags: int
-) -> Catalogue:
+def read_catalogue(staging: Staging, source: CatalogueSource, batch: date, now: datetime, max_tags: int) -> Catalogue:
     """Read one source.
+
+    Args:
+        staging: keeps the records, and the tracks made of them.
+        source: where it is and what its columns hold.
+        batch: the batch date.
+        now: the time of the run.
+        max_tags: most tags kept of a track.
 
     Raises:
         InputMissingError: there is no file.
         SettingsError: a column that is asked for isn't there.
         DataCheckError: some of its files have other columns than the others.
     """
+    spark = staging.spark
     form, columns = catalogue_format(source)
     name = source_name(source)
     section = f"catalogue.sources[{name}].columns"
@@ -76,7 +83,7 @@ def read_catalogue(
         by_name = name_id(normal_name(F.when(unnamed, artist)), normal_name(F.when(unnamed, title)))
         track = F.coalesce(track, by_name)
     reason = F.when(F.col("fault").isNotNull(), F.col("fault")).when(F.col("track_id").isNull(), "empty_track")
-    judged = records.withColumn("track_id", track).withColumn("reason", reason)
+    judged = staging.keep(records.withColumn("track_id", track).withColumn("reason", reason))
     tags = sorted(int(role.split(".")[1]) for role in asked if role.startswith("tags."))
     clean = judged.where(F.col("reason").isNull()).select(
         "track_id",
@@ -88,7 +95,8 @@ def read_catalogue(
         _tags_of_row([(f"tags.{n}", f"tag_weights.{n}") for n in tags], asked, source.tag_delimiter).alias("tags"),
     )
     origin = f"catalogue:{name}"
-    return Catalogue(name, origin, one_row_a_track(clean, max_tags), _rejects(judged, origin, batch), wanted)
+    tracks = staging.keep(one_row_a_track(clean, max_tags))
+    return Catalogue(name, origin, tracks, _rejects(judged, origin, batch), wanted)
 
 
 def _check_weights(source: CatalogueSource, section: str) -> None:
@@ -187,15 +195,16 @@ def _rejects(judged: DataFrame, source: str, batch: date) -> DataFrame:
     )
 
 
-def all_rejects(catalogue: Catalogue, known: DataFrame) -> DataFrame:
-    """A catalogue's rejects with the earliest batch date that saw them, whatever the order of the batches.
+def all_rejects(catalogues: Sequence[Catalogue], known: DataFrame) -> DataFrame:
+    """The catalogues' rejects, each with the earliest batch date that saw it, whatever the order of the batches.
 
     Args:
-        catalogue: as just read.
+        catalogues: as just read, at least one.
         known: rejects of ingest that are in the lake.
     """
-    before = known.select("locator", F.col("batch_date").alias("before"))
-    joined = catalogue.rejects.join(before, "locator", "left")
+    rows = reduce(DataFrame.unionByName, (catalogue.rejects for catalogue in catalogues))
+    before = known.select("source", "locator", F.col("batch_date").alias("before"))
+    joined = rows.join(before, ["source", "locator"], "left")
     return joined.withColumn("batch_date", F.least("batch_date", "before")).drop("before")
 
 

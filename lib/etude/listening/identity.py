@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -111,9 +109,9 @@ def event_id(source: str, snapshot: bool, own: Column) -> Column:
 
 
 def _nfkc(text: pd.Series) -> pd.Series:
-    """Unicode's compatibility composition, which Spark has no function for; a batch at a time, in Arrow."""
-    normal = pc.utf8_normalize(pa.array(text, pa.string(), from_pandas=True), form="NFKC")
-    return normal.to_pandas()
+    """Unicode's compatibility composition, which Spark has no function for (pyarrow 14's decomposes)."""
+    normal: pd.Series = text.str.normalize("NFKC")
+    return normal
 
 
 def _nfkc_of(name: Column) -> Column:

@@ -163,8 +163,14 @@ def _without_user(layout: Layout, places: Places, field: Mapping[int, Column]) -
     kept = [field[n] for n in range(layout.width) if n != places.get("user")]
     if not kept:
         return F.lit("")
-    options = {"sep": layout.delimiter, "quote": layout.quote or "\x00", "escape": layout.quote or "\x00"}
-    return F.to_csv(F.struct(*kept), options)
+    return F.to_csv(F.struct(*kept), _writing(layout))
+
+
+def _writing(layout: Layout) -> dict[str, str]:
+    """Options that write a record as it was, blanks around its fields included."""
+    quote = layout.quote or "\x00"
+    blanks = {"ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false"}
+    return {"sep": layout.delimiter, "quote": quote, "escape": quote, **blanks}
 
 
 def _delimited(lines: DataFrame, layout: Layout, places: Places) -> _Parsed:
@@ -188,7 +194,7 @@ def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places) -> _P
     """A record's own text isn't to be had here, so it is written anew from its fields."""
     field = {n: F.col(f"c{n}") for n in range(layout.width)}
     odd = _odd(layout, F.col("fault"), field)
-    rewritten = F.to_csv(F.struct(*field.values()), {"sep": layout.delimiter})
+    rewritten = F.to_csv(F.struct(*field.values()), _writing(layout))
     raw = F.coalesce(F.col("fault"), rewritten)  # `fault` holds the text of a record of another width
     broken = raw.contains(_REPLACED) | raw.contains("\x00")
     fault = F.when(broken, _ENCODING).when(odd, _WIDTH)

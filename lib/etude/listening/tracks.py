@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from etude.listening.catalogue import Catalogue
 from etude.listening.identity import name_id, normal_name
+from etude.listening.staging import Staging
 
 LOG, DERIVED = "log", "artist_name"
 """Origins that aren't a catalogue: the log itself, and the artist's name where it gave the artist's id."""
@@ -27,7 +28,7 @@ _BEFORE, _FROM_LOG = 1_000_000, 2_000_000
 
 
 def merge_tracks(
-    known: DataFrame, catalogues: Sequence[Catalogue], played: DataFrame, only_played: bool = False
+    known: DataFrame, catalogues: Sequence[Catalogue], played: DataFrame, only_played: bool, staging: Staging
 ) -> DataFrame:
     """What is known of every track, field by field.
 
@@ -39,6 +40,7 @@ def merge_tracks(
         catalogues: in order of trust.
         played: track_id, title, artist, artist_id of clean plays of the log; repeats allowed.
         only_played: leave out tracks of catalogues that are neither known nor played.
+        staging: keeps the merged rows, which are looked through twice for artists.
 
     Returns:
         track_id, title, artist_id, artist_name, release_year, tags, tag_weights, audio_uri, origins.
@@ -50,7 +52,7 @@ def merge_tracks(
         claims = [claim.join(wanted, "track_id", "left_semi") for claim in claims]
     every = reduce(DataFrame.unionByName, claims, ours)
     best = every.groupBy("track_id").agg(*(F.min(field).alias(field) for field in _TYPES))
-    return _with_artist_ids(best).select(
+    return _with_artist_ids(staging.keep(best)).select(
         "track_id",
         *(F.col(f"{field}.value").alias(field) for field in ("title", "artist_id", "artist_name", "release_year")),
         F.coalesce(F.col("tags.value.tags"), F.array().cast("array<string>")).alias("tags"),

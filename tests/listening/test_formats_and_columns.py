@@ -1,0 +1,127 @@
+"""Presets, guesses and mappings: what a person gets who has set nothing, or something wrong."""
+
+import pytest
+
+from etude.config import load_settings
+from etude.errors import DataCheckError, SettingsError
+from etude.listening.columns import guess, resolve, wanted_columns
+from etude.listening.formats import catalogue_format, log_format
+from etude.listening.layout import Layout
+
+
+def listening(*overrides):
+    return load_settings([], [f"listening.{each}" for each in overrides]).listening
+
+
+def layout(*names, width=None):
+    return Layout(tuple(names), width or len(names))
+
+
+def wanted(columns, *names, seen_before=False, lenient=False, kind="log"):
+    return wanted_columns("listening.columns", kind, columns, layout(*names), lenient, seen_before)
+
+
+def test_a_preset_names_its_columns_and_settings_win_over_it():
+    form, columns = log_format(listening("format=taste-profile"))
+    assert (form.header, form.delimiter, form.quote, form.width) == (False, "\t", "", 3)
+    assert columns == {"user": 0, "track": 1, "play_count": 2}
+    form, columns = log_format(listening("format=taste-profile", "columns.track=2", "delimiter=;", "header=true"))
+    assert (form.header, form.delimiter, columns["track"]) == (True, ";", 2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "header"),
+    [
+        ((), True),
+        (("columns.user=who", "columns.track=what"), True),
+        (("columns.user=0", "columns.track=1"), False),
+        (("columns.user=0", "columns.track=1", "header=true"), True),
+    ],
+)
+def test_columns_by_position_mean_no_header_unless_said(overrides, header):
+    assert log_format(listening(*overrides))[0].header is header
+
+
+def test_several_tag_columns_become_roles_of_their_own():
+    settings = load_settings(
+        [], ["catalogue.sources=[{path: a.csv, columns: {track: id, tags: [t, u], tag_weights: [n, m]}}]"]
+    )
+    _, columns = catalogue_format(settings.catalogue.sources[0])
+    assert columns == {"track": "id", "tags.0": "t", "tags.1": "u", "tag_weights.0": "n", "tag_weights.1": "m"}
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("user_id", "song_id", "play_count"), {"user": "user_id", "track": "song_id", "play_count": "play_count"}),
+        (("User", "Track ID", "Listen Count"), {"user": "User", "track": "Track ID", "play_count": "Listen Count"}),
+        (("ts", "item_id", "userid"), {"user": "userid", "track": "item_id", "played_at": "ts"}),
+        (("#id", "gender", "country"), {}),
+        (
+            ("username", "artist", "track", "date"),
+            {"user": "username", "artist": "artist", "title": "track", "played_at": "date"},
+        ),
+        (
+            ("user", "track", "track_id", "artist", "event_id"),
+            {"user": "user", "track": "track_id", "artist": "artist", "title": "track", "event": "event_id"},
+        ),
+    ],
+)
+def test_obvious_names_are_guessed(names, found):
+    assert guess(names, "log") == found
+
+
+def test_a_guess_is_marked_and_a_given_mapping_is_not_extended_by_guesses():
+    assert wanted({}, "user_id", "track_id", "timestamp").guessed
+    given = wanted({"user": "user_id", "track": "track_id"}, "user_id", "track_id", "timestamp")
+    assert not given.guessed and given.columns == {"user": "user_id", "track": "track_id"}
+
+
+def test_what_cannot_be_guessed_is_said_with_the_columns_there_are():
+    with pytest.raises(
+        SettingsError, match=r"no column looks like the user.*listening\.columns\.user.*who, what, mood"
+    ):
+        wanted({}, "who", "what", "mood")
+    with pytest.raises(DataCheckError, match="no column looks like the user"):
+        wanted({}, "who", "what", "mood", seen_before=True)
+    with pytest.raises(SettingsError, match=r"listening\.columns\.track: needed"):
+        wanted({"user": "who"}, "who", "what")
+
+
+def test_a_first_record_in_the_place_of_names_does_not_reach_the_message():
+    """A file without header, read as if it had one: its first line is somebody's record."""
+    with pytest.raises(SettingsError) as caught:
+        wanted({}, "user_000001", "2009-05-04T23:08:57Z", "")
+    assert "user_000001" not in str(caught.value) and "2009" not in str(caught.value)
+    assert "header=false" in str(caught.value)
+
+
+def test_artist_and_title_stand_for_a_track_id():
+    columns = {"user": "u", "artist": "a", "title": "t"}
+    assert wanted(columns, "u", "a", "t").columns == columns
+
+
+def test_places_are_found_by_name_in_any_order_and_spelling():
+    asked = wanted({"user": "User ID", "track": "song"}, "User ID", "song")
+    places = resolve(asked, {"a": layout("User ID", "song"), "b": layout("x", "song", "user_id")})
+    assert places == {"a": {"user": 0, "track": 1}, "b": {"user": 2, "track": 1}}
+
+
+@pytest.mark.parametrize(
+    ("layouts", "seen_before", "error"),
+    [
+        ({"a": layout("u", "x")}, False, SettingsError),
+        ({"a": layout("u", "x")}, True, DataCheckError),
+        ({"a": layout("u", "x"), "b": layout("u", "t")}, False, DataCheckError),
+        ({"a": layout(width=1)}, False, SettingsError),
+    ],
+)
+def test_a_missing_column_is_a_wrong_setting_or_changed_data(layouts, seen_before, error):
+    asked = wanted({"user": "u", "track": "t"}, "u", "t", seen_before=seen_before)
+    with pytest.raises(error, match=r"listening\.columns\."):
+        resolve(asked, layouts)
+
+
+def test_json_records_may_leave_keys_out():
+    asked = wanted({"user": "u", "track": "t", "title": "name"}, "u", "t", lenient=True)
+    assert resolve(asked, {"a": layout("u", "t")}) == {"a": {"user": "u", "track": "t", "title": "name"}}

@@ -1,0 +1,116 @@
+"""Sums, the k-core against a plain one, samples that depend on ids only, and filters that leave nothing."""
+
+from collections import Counter
+from datetime import datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etude.config import load_settings
+from etude.errors import InputMissingError
+from etude.listening.interactions import filtered, k_core, sum_plays
+from etude.listening.staging import Staging
+
+
+@pytest.fixture
+def staging(spark, tmp_path):
+    with Staging(spark, tmp_path.as_uri()) as place:
+        yield place
+
+
+def plain_core(pairs, per_user, per_track):
+    pairs = set(pairs)
+    while True:
+        users = Counter(user for user, _ in pairs)
+        tracks = Counter(track for _, track in pairs)
+        left = {(u, t) for u, t in pairs if users[u] >= per_user and tracks[t] >= per_track}
+        if left == pairs:
+            return left
+        pairs = left
+
+
+def core_of(spark, staging, pairs, per_user, per_track):
+    frame = spark.createDataFrame(sorted(set(pairs)), "user_idx int, track_idx int")
+    core = k_core(frame, per_user, per_track, staging)
+    users = {row[0] for row in core.users.collect()}
+    tracks = {row[0] for row in core.tracks.collect()}
+    assert (core.n_users, core.n_tracks) == (len(users), len(tracks))
+    return core, {(u, t) for u, t in pairs if u in users and t in tracks}
+
+
+def test_a_chain_falls_link_by_link(spark, staging):
+    """Each user shares a track with the next only: the 2-core goes round by round from the open end."""
+    chain = [(n, n) for n in range(4)] + [(n, n + 1) for n in range(4)]
+    ring = [(10, 10), (10, 11), (11, 10), (11, 11)]
+    core, left = core_of(spark, staging, chain + ring, 2, 2)
+    assert left == set(ring)
+    assert core.rounds > 2
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_the_k_core_is_the_plain_one(spark, staging, pairs, per_user, per_track):
+    _, left = core_of(spark, staging, pairs, per_user, per_track)
+    assert left == plain_core(pairs, per_user, per_track)
+
+
+def test_plays_are_summed_by_user_and_track(spark):
+    day = [datetime(2026, 1, n) for n in (1, 2, 3)]
+    plays = spark.createDataFrame(
+        [("u", "t", 2, day[1]), ("u", "t", 3, day[0]), ("u", "s", 1, None), ("v", "t", 2**40, day[2])],
+        "user_id string, track_id string, play_count bigint, played_at timestamp",
+    )
+    users = spark.createDataFrame([("u", 0), ("v", 1), ("w", 2)], "user_id string, user_idx int")
+    tracks = spark.createDataFrame([("t", 5), ("s", 7)], "track_id string, track_idx int")
+    assert sorted(map(tuple, sum_plays(plays, users, tracks).collect())) == [
+        (0, 5, 5, day[0], day[1]),
+        (0, 7, 1, None, None),
+        (1, 5, 2**40, day[2], day[2]),
+    ]
+
+
+def dense(spark, n, shift=0):
+    """A full n x n matrix, with ids that don't depend on how they are numbered."""
+    pairs = [((u + shift) % n, (t + shift) % n, 1) for u in range(n) for t in range(n)]
+    users = [(f"u{u}", (u + shift) % n) for u in range(n)]
+    tracks = [(f"t{t}", (t + shift) % n) for t in range(n)]
+    return (
+        spark.createDataFrame(pairs, "user_idx int, track_idx int, play_count bigint"),
+        spark.createDataFrame(users, "user_id string, user_idx int"),
+        spark.createDataFrame(tracks, "track_id string, track_idx int"),
+    )
+
+
+def sampled_ids(spark, staging, shift, *overrides):
+    chosen = load_settings([], [f"listening.{each}" for each in overrides]).listening
+    rows, users, tracks = dense(spark, 12, shift)
+    left, _ = filtered(rows, users, tracks, chosen, staging)
+    named = left.join(users, "user_idx").join(tracks, "track_idx").collect()
+    return {row["user_id"] for row in named}, {row["track_id"] for row in named}
+
+
+def test_samples_are_drawn_by_id_and_seed(spark, staging):
+    first = sampled_ids(spark, staging, 0, "sample_users=5", "max_tracks=4")
+    assert (len(first[0]), len(first[1])) == (5, 4)
+    assert sampled_ids(spark, staging, 3, "sample_users=5", "max_tracks=4") == first
+    assert sampled_ids(spark, staging, 0, "sample_users=5", "max_tracks=4", "seed=2") != first
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("min_plays_per_user=13",), r"the k-core \(listening\.min_plays_per_user=13, .*\) leaves no interactions"),
+        (
+            ("min_plays_per_track=12", "sample_users=5"),
+            r"listening\.sample_users=5 and the k-core after it \(.*min_plays_per_track=12\) leave no interactions",
+        ),
+    ],
+)
+def test_a_filter_that_leaves_nothing_says_which_it_was(spark, staging, overrides, message):
+    with pytest.raises(InputMissingError, match=message):
+        sampled_ids(spark, staging, 0, *overrides)

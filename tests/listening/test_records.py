@@ -1,0 +1,204 @@
+"""Files of every format, orderly and lying, in one shape; and the count that is taken apart from the parsing."""
+
+import gzip
+import hashlib
+from datetime import date, datetime, timezone
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import functions as F
+
+from etude.config import load_settings
+from etude.errors import DataCheckError
+from etude.lake.tables import INGESTED_FILES
+from etude.listening.columns import LOG_ROLES, resolve, wanted_columns
+from etude.listening.files import first_layout, take_files
+from etude.listening.formats import log_format
+from etude.listening.identity import Pads
+from etude.listening.records import count_records, read_records
+
+DAY = date(2026, 1, 31)
+NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def read(spark, tmp_path):
+    """Reads files written into a folder; gives rows as dicts, and the separate count of records."""
+
+    def run(files, *overrides, pads=None):
+        folder = tmp_path / "log"
+        folder.mkdir()
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, pa.Table):
+                pq.write_table(content, path)
+            else:
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+        settings = load_settings([], [f"listening.{each}" for each in overrides]).listening
+        form, columns = log_format(settings)
+        known = spark.createDataFrame([], INGESTED_FILES.schema)
+        taken = take_files(spark, str(folder), form, known, DAY, NOW)
+        first = first_layout(spark, str(folder), form, DAY)
+        wanted = wanted_columns("listening.columns", "log", columns, first, form.kind == "json")
+        places = resolve(wanted, {file.name: file.layout for file in taken.read})
+        rows = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
+        rows = rows.withColumn("file", F.split("file", "@")[0])
+        return [row.asDict() for row in rows.collect()], count_records(spark, taken.read, form)
+
+    return run
+
+
+def fields(rows, *names):
+    return sorted(tuple(row[name] for name in names) for row in rows)
+
+
+def key(row):
+    return tuple(str(value) for value in row)
+
+
+def test_delimited_files_that_lie(read):
+    lines = [
+        b"user,track,n",
+        b"u1,t1,3",
+        b'u2,"t,""2""",4',
+        b"",
+        b"u3,t\xff3,5",
+        b"u4,t4",
+        b"u5,t5,6,7",
+        b'"u6,t6,1',
+        b"u\x007,t7,1",
+        b"user,track,n",
+        b"u8,back\\slash\\,1",
+    ]
+    rows, count = read({"log.csv": b"\xef\xbb\xbf" + b"\r\n".join(lines)}, "columns={user: user, track: track}")
+    found = sorted(((row["fault"], row["user"], row["track"], row["shown"]) for row in rows), key=key)
+    expected = [
+        (None, "u1", "t1", "t1,3"),
+        (None, "u2", 't,"2"', '"t,""2""",4'),
+        (None, "u8", "back\\slash\\", "back\\slash\\,1"),
+        ("encoding", "u3", "t\ufffd3", "t\ufffd3,5"),
+        ("encoding", "u\x007", "t7", "t7,1"),
+        ("header", "user", "track", "track,n"),
+        ("header", "user", "track", "track,n"),
+        ("wrong_columns", "u4", "t4", None),
+        ("wrong_columns", "u5", "t5", None),
+        ("wrong_columns", "u6,t6,1", None, None),
+    ]
+    assert found == sorted(expected, key=key)
+    assert count == len(rows) - 1  # one of the two headers is the file's
+
+
+def test_files_with_columns_in_another_order_or_more_of_them(read):
+    files = {
+        "2026/a.csv": "user,track,n\nu1,t1,1\n",
+        "2026/b.csv": "mood,n,user,track\nglad,2,u2,t2\n",
+        "c.csv.gz": gzip.compress(b"track;user;n\nt3;u3;3\n"),
+    }
+    rows, count = read(files, "columns={user: user, track: track, play_count: n}")
+    plays = [row for row in rows if row["fault"] is None]
+    assert fields(plays, "file", "user", "track", "play_count") == [
+        ("log/2026/a.csv", "u1", "t1", "1"),
+        ("log/2026/b.csv", "u2", "t2", "2"),
+        ("log/c.csv.gz", "u3", "t3", "3"),
+    ]
+    assert count == 3
+
+
+def test_tab_separated_without_header_and_quotes_that_are_none(read):
+    text = 'u\tt\t1\nu\t"Heroes\t2\nu\tt 3 \t3\n'
+    rows, count = read({"log.tsv": text}, "format=taste-profile")
+    assert fields(rows, "fault", "track", "shown") == [
+        (None, '"Heroes', '"Heroes\t2'),
+        (None, "t", "t\t1"),
+        (None, "t 3 ", "t 3 \t3"),
+    ]
+    raws = {
+        int.from_bytes(hashlib.sha256(line.encode()).digest()[:8], "big", signed=True) for line in text.splitlines()
+    }
+    assert {row["record"] for row in rows} == raws
+    assert count == 3
+
+
+def test_latin_1_where_it_is_said(read):
+    rows, _ = read({"log.csv": "user,track\né,t\n".encode("latin-1")}, "encoding=iso-8859-1")
+    assert [row["user"] for row in rows if row["fault"] is None] == ["é"]
+
+
+def test_line_breaks_inside_quotes(read):
+    text = 'user,track,title\nu1,t1,"two\nlines"\nu2,t2,"a ""b"""\nu3,t3\nu4,t\ufffd,x\n'
+    rows, count = read({"log.csv": text}, "multi_line=true")
+    assert sorted(((row["fault"], row["user"], row["title"]) for row in rows), key=key) == [
+        (None, "u1", "two\nlines"),
+        (None, "u2", 'a "b"'),
+        ("encoding", "u4", "x"),
+        ("wrong_columns", "u3", None),
+    ]
+    assert count == len(rows)
+
+
+def test_json_lines_that_lie(read):
+    lines = [
+        b'{"user_id": "u1", "track_id": "t1", "played_at": 1241478537, "extra": {"a": [1]}}',
+        b'{"user_id": 2, "played_at": null}',
+        b'{"user_id": "u3"',
+        b'{"user_id": "u4"} {"user_id": "u5"}',
+        b'[{"user_id": "u6"}]',
+        b"7",
+        b'{"user_id": "u\xff8", "track_id": "t"}',
+        b"",
+    ]
+    rows, count = read({"log.json": b"\n".join(lines)}, "format=edge-events")
+    found = sorted(((row["fault"], row["user"], row["track"], row["played_at"], row["shown"]) for row in rows), key=key)
+    assert found == [
+        (None, "2", None, None, '{"played_at":null}'),
+        (None, "u1", "t1", "1241478537", '{"track_id":"t1","played_at":"1241478537","extra":"{\\"a\\":[1]}"}'),
+        ("encoding", "u\ufffd8", "t", None, '{"track_id":"t"}'),
+        *[("malformed", None, None, None, None)] * 4,
+    ]
+    assert count == len(rows)
+
+
+def test_parquet_of_several_types(read):
+    at = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    files = {
+        "a.parquet": pa.table({"user_id": [1], "track_id": ["t"], "count": [3], "more": [[1]]}),
+        "b.parquet": pa.table({"count": [2.0], "track_id": ["t"], "user_id": ["u"]}),
+        "c.parquet": pa.table(
+            {"user_id": ["u"], "track_id": pa.array([b"t\xff"]).cast(pa.string(), safe=False), "count": [1]}
+        ),
+    }
+    rows, count = read(files, "format=parquet")
+    assert sorted(((row["fault"], row["user"], row["play_count"], row["shown"]) for row in rows), key=key) == [
+        (None, "1", "3", '{"count":"3","track_id":"t"}'),
+        (None, "u", "2.0", '{"count":"2.0","track_id":"t"}'),
+        ("encoding", "u", "1", '{"count":"1","track_id":"t\ufffd"}'),
+    ]
+    assert count == 3 and at
+
+
+def test_parquet_times_are_read_in_every_unit_and_as_text(read):
+    moment = datetime(2026, 1, 1, 12)
+    files = {
+        f"{unit}.parquet": pa.table({"user": ["u"], "track": [unit], "ts": pa.array([moment], pa.timestamp(unit))})
+        for unit in ("ms", "us", "ns")
+    }
+    files["text.parquet"] = pa.table({"user": ["u"], "track": ["text"], "ts": ["2026-01-01T12:00:00Z"]})
+    rows, _ = read(files, "format=parquet")
+    found = {row["track"]: row["played_at_typed"] or row["played_at"] for row in rows}
+    utc = moment.replace(tzinfo=timezone.utc)
+    local = utc.astimezone().replace(tzinfo=None)
+    nanoseconds = str(int(utc.timestamp()) * 10**9)
+    assert found == {"ms": local, "us": local, "ns": nanoseconds, "text": "2026-01-01T12:00:00Z"}
+
+
+def test_a_parquet_column_of_no_use_is_refused(read):
+    with pytest.raises(DataCheckError, match=r"column user_id is array<bigint>: no use as user"):
+        read({"a.parquet": pa.table({"user_id": [[1]], "track_id": ["t"]})}, "format=parquet")
+
+
+def test_under_a_key_record_hashes_are_keyed(read):
+    rows, _ = read({"log.tsv": "u\tt\t1\n"}, "format=taste-profile", pads=Pads.of(b"secret"))
+    plain = int.from_bytes(hashlib.sha256(b"u\tt\t1").digest()[:8], "big", signed=True)
+    assert rows[0]["record"] != plain

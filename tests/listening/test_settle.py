@@ -1,0 +1,202 @@
+"""Whatever the order of the batches, and however often they run, plays and rejects end the same."""
+
+import itertools
+import random
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+
+import pytest
+from judged_frames import COLUMNS
+from pyspark.sql import functions as F
+
+from etude.lake.tables import PLAYS, REJECTS
+from etude.listening.files import InputFile, Taken
+from etude.listening.layout import Layout
+from etude.listening.settle import Log, settle
+from etude.listening.staging import Staging
+
+FIRST = date(2026, 1, 1)
+NOW = datetime(2026, 2, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's clean records (record, event, count) and refused ones (record), with its content as a number."""
+
+    content: int
+    plays: tuple = ()
+    refused: tuple = ()
+
+    @property
+    def name(self):
+        return f"log{self.content}.tsv@{self.content:016x}"
+
+
+class World:
+    """Plays and rejects of one log, and the files taken, as the job keeps them in the lake."""
+
+    def __init__(self, spark, staging, snapshot, dedup_days=365):
+        self.spark, self.staging = spark, staging
+        self.log = Log("log", snapshot, dedup_days, own_event_ids=False)
+        self.plays, self.rejects, self.files = [], [], {}
+
+    def batch(self, day, *files):
+        taken = self._take(day, files)
+        numbered = self.spark.createDataFrame(self._numbered(taken, files), COLUMNS + ", ordinal int")
+        plays = self.spark.createDataFrame(self.plays, PLAYS.schema)
+        rejects = self.spark.createDataFrame(self.rejects, REJECTS.schema)
+        done = settle(numbered, plays, rejects, taken, day, self.log, self.staging)
+        changing = ~F.col("batch_date").isin(list(done.batches))
+        self.plays = plays.where(changing).unionByName(done.plays).collect()
+        mended = done.rejects.withColumn("job", F.lit("ingest"))
+        self.rejects = rejects.where(changing).unionByName(mended).collect()
+        for file in taken.read:
+            self.files[file.name] = (file.first_batch, file.last_batch)
+        outcomes = [row["reason"] for row in done.outcomes.collect()]
+        return len(outcomes), outcomes.count(None)
+
+    def _take(self, day, files):
+        read = []
+        for file in files:
+            first, last = self.files.get(file.name, (None, None))
+            if first and first < day and (not self.log.snapshot or day < last):
+                continue
+            days = min(day, first or day), max(day, last or day)
+            name, content = file.name, f"{file.content:016x}" + "0" * 48
+            read.append(InputFile(name, name, name, content, 1, NOW, Layout(), *days, first, NOW))
+        touched = {day} | {file.known_first for file in read if file.known_first}
+        return Taken(tuple(read), (), 0, frozenset(touched))
+
+    def _numbered(self, taken, files):
+        by_name = {file.name: file for file in files}
+        rows = []
+        for file in taken.read:
+            days = file.first_batch, file.last_batch
+            for record, event, count in by_name[file.name].plays:
+                at = None if self.log.snapshot else datetime(2025, 12, 1) + timedelta(hours=int(event))
+                rows.append(
+                    (file.name, *days, record, None, None, f"e{event}", "u", "t", at, count, None, None, None, 0)
+                )
+            refused = by_name[file.name].refused
+            rows += [(file.name, *days, record, "bad_count", "x", *[None] * 8, 0) for record in refused]
+        return rows
+
+    def state(self):
+        plays = sorted((p["event_id"], p["play_count"], p["batch_date"], p["file"], p["record"]) for p in self.plays)
+        rejects = sorted((r["locator"], r["raw"] or "", r["reason"], r["batch_date"]) for r in self.rejects)
+        return plays, rejects
+
+
+@pytest.fixture
+def world(spark, tmp_path):
+    with Staging(spark, tmp_path.as_uri()) as staging:
+        yield lambda snapshot=False, **more: World(spark, staging, snapshot, **more)
+
+
+def day(n):
+    return FIRST + timedelta(days=n)
+
+
+A = File(1, plays=((10, "1", 1), (11, "2", 1)), refused=(12,))
+B = File(2, plays=((20, "2", 1), (21, "3", 1)), refused=(22,))
+C = File(3, plays=((30, "3", 1), (31, "1", 1), (32, "4", 1)))
+
+
+def test_an_event_belongs_to_the_smallest_batch_and_its_repeats_are_rejects(world):
+    lake = world()
+    assert lake.batch(day(2), B) == (3, 2)
+    assert lake.batch(day(1), A) == (3, 2)
+    assert lake.batch(day(3), C) == (3, 1)
+    plays, rejects = lake.state()
+    assert [(event, when) for event, _, when, _, _ in plays] == [
+        ("e1", day(1)),
+        ("e2", day(1)),
+        ("e3", day(2)),
+        ("e4", day(3)),
+    ]
+    assert [(locator.split("#")[0], reason, when) for locator, _, reason, when in rejects] == [
+        (A.name, "bad_count", day(1)),
+        (B.name, "duplicate", day(2)),  # event 2, moved there when batch 1 came
+        (B.name, "bad_count", day(2)),
+        (C.name, "duplicate", day(3)),
+        (C.name, "duplicate", day(3)),
+    ]
+
+
+def test_a_batch_run_again_changes_nothing_and_one_run_with_other_verdicts_is_made_anew(world):
+    lake = world()
+    lake.batch(day(1), A)
+    lake.batch(day(2), B)
+    before = lake.state()
+    assert lake.batch(day(2), B) == (3, 1)
+    assert lake.state() == before
+    stricter = File(2, plays=((21, "3", 1),), refused=(20, 22))  # the same file under other settings
+    assert lake.batch(day(2), stricter) == (3, 1)
+    plays, rejects = lake.state()
+    assert [event for event, *_ in plays] == ["e1", "e2", "e3"]
+    assert [reason for _, _, reason, _ in rejects] == ["bad_count"] * 3
+
+
+def test_a_file_that_an_earlier_batch_sees_too_moves_there_whole(world):
+    early, late = world(), world()
+    early.batch(day(1), A, B)
+    early.batch(day(2), A, B)
+    late.batch(day(2), A, B)
+    late.batch(day(1), A, B)
+    assert early.state() == late.state()
+    assert {when for *_, when, _, _ in early.state()[0]} == {day(1)}
+
+
+def test_rows_of_a_file_that_is_gone_stay_when_its_batch_runs_again(world):
+    lake = world()
+    lake.batch(day(1), A)
+    lake.batch(day(1), C)
+    plays, rejects = lake.state()
+    assert [event for event, *_ in plays] == ["e1", "e2", "e3", "e4"]
+    assert [reason for _, _, reason, _ in rejects] == ["bad_count", "duplicate"]
+
+
+def test_repeats_farther_apart_than_dedup_days_both_count(world):
+    lake = world(dedup_days=5)
+    lake.batch(day(0), A)
+    assert lake.batch(day(6), B) == (3, 2)
+    assert [event for event, *_ in lake.state()[0]] == ["e1", "e2", "e2", "e3"]
+
+
+def test_of_a_snapshot_the_newest_count_stands_in_the_oldest_batch(world):
+    files = [File(n, plays=((n, "1", count),)) for n, count in ((1, 3), (2, 9), (3, 5))]
+    for order in itertools.permutations(range(3)):
+        lake = world(snapshot=True)
+        for n in order:
+            assert lake.batch(day(n), files[n]) == (1, 1)
+        plays, rejects = lake.state()
+        assert [play[:3] for play in plays] == [("e1", 5, day(0))], order
+        assert plays[0][3] == files[2].name and not rejects
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_ends_the_same(world, snapshot, seed):
+    """Random files in random batches, some in several; two orders, one with a batch run twice."""
+    draw = random.Random(seed)
+    files = [
+        File(
+            content,
+            plays=tuple(
+                (content * 100 + n, str(event), draw.randint(1, 9)) for n, event in enumerate(draw.sample(range(8), 4))
+            ),
+            refused=tuple(content * 100 + 50 + n for n in range(draw.randint(0, 2))),
+        )
+        for content in range(1, 6)
+    ]
+    batches = {day(n): draw.sample(files, draw.randint(1, 3)) for n in range(4)}
+    ends = []
+    for _ in range(2):
+        lake = world(snapshot)
+        order = list(batches)
+        draw.shuffle(order)
+        for when in [*order, order[0]]:
+            lake.batch(when, *batches[when])
+        ends.append(lake.state())
+    assert ends[0] == ends[1]
