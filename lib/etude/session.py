@@ -77,7 +77,7 @@ def package_archive(folder: Path) -> Path:
 def _ship_package(session: SparkSession) -> None:
     """Executors get the package with the job, so none of them needs an installed checkout."""
     context = session.sparkContext
-    if any(Path(path).name.startswith("etude-") for path in context._python_includes):
+    if any(Path(path).name.startswith("etude-") for path in context._python_includes or ()):
         return
     # The driver serves the archive to executors that come later, so it lives as long as the program.
     folder = tempfile.mkdtemp(prefix="etude-")

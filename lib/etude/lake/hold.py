@@ -57,6 +57,7 @@ def _lease(mine: dict[str, Any]) -> bytes:
 def _create(spark: SparkSession, uri: str, content: bytes) -> bool:
     """Create the file unless it is there: Hadoop's exclusive create, which file: and hdfs: keep atomic."""
     jvm, context = spark._jvm, spark._jsc
+    assert jvm is not None  # a session that runs has one
     path = jvm.org.apache.hadoop.fs.Path(uri)
     system = path.getFileSystem(context.hadoopConfiguration())
     try:
