@@ -1,17 +1,22 @@
 """The job contract, with small bodies in the place of stages."""
 
 import json
-from datetime import date
+import os
+import socket
+import time
+from datetime import date, datetime
 
 import pytest
 from pyspark.sql import functions as F
 
 from etude import storage
 from etude.config import load_settings
-from etude.errors import DataCheckError, InputMissingError, SettingsError
-from etude.job import Arguments, execute, parse_arguments, run_program
+from etude.errors import BatchHeldError, DataCheckError, InputMissingError, SettingsError
+from etude.job import Arguments, execute, explain, parse_arguments, run_program
 from etude.lake import Lake, Metric
-from etude.lake.ledger import Ledger
+from etude.lake.hold import batch_hold
+from etude.lake.ledger import Ledger, RunRecord
+from etude.lake.tables import RUNS
 from etude.logs import job_logger
 
 DAY = date(2026, 1, 31)
@@ -63,19 +68,23 @@ def test_a_run_leaves_rows_metrics_a_ledger_entry_and_a_status_file(start):
     ("error", "code"),
     [(SettingsError("s"), 2), (InputMissingError("i"), 3), (DataCheckError("d"), 4), (ValueError("v"), 1)],
 )
-def test_a_failure_has_its_exit_status_and_stays_in_the_ledger(start, error, code):
+def test_every_failure_has_its_exit_status(error, code):
+    assert explain(job_logger(), "wmf", error) == code
+
+
+def test_a_failure_stays_in_the_ledger_until_a_later_attempt_succeeds(start):
     def fail(job):
-        raise error
+        raise DataCheckError("counts don't balance")
 
     outcome = start(fail)
-    assert outcome.exit_code == code
+    assert outcome.exit_code == 4
     (entry,) = start.lake.read("runs").collect()
     assert entry["status"] == "failed"
-    assert entry["error"] == json.loads(outcome.line)["error"]
+    assert entry["error"] == json.loads(outcome.line)["error"] == "counts don't balance"
     assert start(one_user).exit_code == 0
     (entry,) = start.lake.read("runs").collect()
     assert (entry["status"], entry["attempt"]) == ("succeeded", 2)
-    assert len(entry["earlier_errors"]) == 1
+    assert entry["earlier_errors"] == ["counts don't balance"]
 
 
 def test_a_batch_is_held_by_one_run_at_a_time(start):
@@ -92,16 +101,26 @@ def test_a_batch_is_held_by_one_run_at_a_time(start):
     assert start(one_user, run_id="other").exit_code == 0
 
 
-@pytest.mark.parametrize("holder", [{"pid": 2**22 + 1}, {"host": "elsewhere", "heartbeat": 0.0}, "not json"])
-def test_the_hold_of_a_dead_run_is_taken_over(start, holder):
-    import os
-    import socket
-    import time
+LEASE = {"run_id": "other", "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
 
-    lease = {"run_id": "dead", "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
-    content = holder if isinstance(holder, str) else json.dumps(lease | holder)
-    storage.write_bytes(storage.join(start.lake.root, "_locks", f"{DAY}.none.wmf"), content.encode())
-    assert start(one_user).exit_code == 0
+
+@pytest.mark.parametrize("holder", [{"pid": 2**22 + 1}, {"host": "elsewhere", "heartbeat": 0.0}, "not json"])
+def test_the_hold_of_a_dead_run_is_taken_over(spark, tmp_path, holder):
+    uri = storage.join(str(tmp_path), "lease")
+    content = holder if isinstance(holder, str) else json.dumps(LEASE | holder)
+    storage.write_bytes(uri, content.encode())
+    with batch_hold(spark, uri, "mine", 600):
+        assert json.loads(storage.read_bytes(uri))["run_id"] == "mine"
+    assert not storage.exists(uri)
+
+
+@pytest.mark.parametrize("holder", [{}, {"host": "elsewhere", "heartbeat": time.time()}])
+def test_the_hold_of_a_living_run_is_respected(spark, tmp_path, holder):
+    uri = storage.join(str(tmp_path), "lease")
+    storage.write_bytes(uri, json.dumps(LEASE | holder).encode())
+    with pytest.raises(BatchHeldError, match="run other"), batch_hold(spark, uri, "mine", 600):
+        pytest.fail("held twice")
+    assert json.loads(storage.read_bytes(uri))["run_id"] == "other"
 
 
 def test_everything_read_of_a_table_is_one_snapshot(start):
@@ -115,26 +134,37 @@ def test_everything_read_of_a_table_is_one_snapshot(start):
     assert start(body, name="topn").exit_code == 0
 
 
-def test_upstream_prefers_the_shared_run_id_then_the_batch_then_the_one_in_force(start):
-    found = []
+def test_upstream_prefers_the_shared_run_id_then_the_batch_then_the_one_in_force(lake, spark):
+    def ran(run_id, day, protocol="none", status="succeeded", hour=0):
+        at = datetime(2026, 2, 1, hour)
+        record = RunRecord(run_id, "wmf", day, protocol, "{}", "0", at, ended_at=at, status=status)
+        return tuple(getattr(record, name) for name in RUNS.column_names)
 
-    def reader(job):
-        found.append(job.upstream("wmf"))
+    rows = [
+        ran("old", date(2026, 1, 1)),
+        ran("strict", DAY, "strict"),
+        ran("failed", DAY, status="failed", hour=3),
+        ran("first", DAY, hour=1),
+        ran("second", DAY, hour=2),
+    ]
+    lake.replace("runs", spark.createDataFrame(rows, RUNS.schema))
+    ledger = Ledger(lake)
+    other_day = date(2026, 1, 30)
 
-    def topn(job):
-        job.make_current({"track_factors": "old"})
+    def upstream(run_id="x", asked=None, day=DAY, protocol="none"):
+        return ledger.upstream("wmf", run_id, asked, day, protocol)
 
-    start(one_user, run_id="old", day=date(2026, 1, 1))
-    start(one_user, run_id="strict", overrides=["evaluation.protocol=strict"])
-    assert start(reader, name="train", run_id="x").exit_code == 3
-    start(topn, name="topn", run_id="old")
-    start(reader, name="train", run_id="x")
-    start(one_user, run_id="new")
-    start(reader, name="train", run_id="x")
-    start(reader, name="train", run_id="old")
-    start(reader, name="train", run_id="x", overrides=["inputs.wmf_run_id=strict"])
-    assert start(reader, name="train", run_id="x", overrides=["inputs.wmf_run_id=gone"]).exit_code == 3
-    assert found == ["old", "new", "old", "strict"]
+    assert upstream(asked="strict") == "strict"
+    assert upstream(run_id="first") == "first"
+    assert upstream() == "second"
+    assert upstream(protocol="strict") == "strict"
+    for missing in ({"asked": "gone"}, {"asked": "failed"}, {"day": other_day}, {"protocol": "paper"}):
+        with pytest.raises(InputMissingError):
+            upstream(**missing)
+    ledger.make_current({"track_factors": "old"})
+    assert upstream(day=other_day) == "old"
+    with pytest.raises(InputMissingError):
+        upstream(day=other_day, protocol="strict")
 
 
 def test_only_success_moves_what_is_in_force(start):

@@ -97,6 +97,7 @@ def world(spark, tmp_path):
     return World()
 
 
+@pytest.mark.slow
 def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same(world):
     def wmf(job):
         job.read("plays").count()
@@ -117,6 +118,7 @@ def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same
     assert not world.fresh("wmf")
 
 
+@pytest.mark.slow
 def test_files_outside_the_lake_count_as_inputs(world):
     world.run("ingest", lambda job: None, outside={"listening.path": 1})
     assert world.fresh("ingest", outside={"listening.path": 1})
