@@ -37,7 +37,8 @@ class WmfSettings(Section):
     window_days: int | None = Field(None, ge=1)
     """Use plays of the last so many days up to the batch date; null means all up to it."""
     partitions: int | None = Field(None, ge=1)
-    """Most tasks a half sweep of blocked runs in; null means three for each task slot. Results don't depend on it."""
+    """Most tasks a half sweep of blocked runs in; null means one for each task slot, three where there is much
+    to do. Results don't depend on it."""
     max_broadcast_mb: int = Field(2048, ge=1)
     """Most megabytes of factors (users and tracks, 4 bytes a number) blocked ships to each Python worker; 2048 holds
     5.3 million rows of rank 100."""

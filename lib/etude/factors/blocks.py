@@ -19,6 +19,8 @@ from pyspark import RDD, Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from etude.worker import lean_worker
+
 _BLOCK_COST = 250_000  # interactions (or what costs as much): a few MB, a few ms of kernel
 _FLUSH_ROWS = 2_000_000  # interactions a reading task holds before it packs them
 
@@ -107,11 +109,11 @@ def build_blocks(
         columns: axis of the other side.
         weigh: play counts (n,) int64 -> extra confidence (n,) float32.
         rank: length of the factors, for the cost of a row.
-        partitions: most tasks a sweep over the blocks has; None for three a task slot.
+        partitions: most tasks a sweep over the blocks has; None for `_tasks`.
     """
     context = interactions.sparkSession.sparkContext
     starts = cut(rows.counts, rank)
-    tasks = max(1, min(len(starts) - 1, partitions or 3 * context.defaultParallelism))
+    tasks = partitions or _tasks(len(starts) - 1, context.defaultParallelism)
     packer = _Packer(context.broadcast(rows.positions()), context.broadcast(columns.positions()), starts, weigh)
     other = "track_idx" if row_column == "user_idx" else "user_idx"
     packed = interactions.select(row_column, other, "play_count").mapInArrow(packer, "block int, data binary")
@@ -121,6 +123,12 @@ def build_blocks(
         .mapPartitions(lambda chunks: _assemble(chunks, starts), preservesPartitioning=True)
         .persist(StorageLevel.MEMORY_AND_DISK)
     )
+
+
+def _tasks(blocks: int, slots: int) -> int:
+    """One task a slot; three, which even out slots of unequal speed, where tasks are long against their overhead."""
+    wanted = slots if blocks < 32 * slots else 3 * slots
+    return max(1, min(blocks, wanted))
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ class _Packer:
     weigh: Callable[[np.ndarray], np.ndarray]
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        lean_worker()
         held: list[np.ndarray] = []
         for batch in batches:
             held.append(self._pack(batch))

@@ -19,6 +19,7 @@ from etude.errors import DataCheckError
 from etude.factors.blocks import Axis, Block
 from etude.factors.objective import gram
 from etude.factors.solve import improve, played_cells, solve
+from etude.worker import lean_worker
 
 
 class Solved(NamedTuple):
@@ -43,6 +44,7 @@ class HalfSweep:
     def __call__(self, blocks: Iterable[Block]) -> Iterator[Solved]:
         """Solve the blocks of one partition with one thread."""
         fixed = self.fixed.value
+        lean_worker()
         with threadpool_limits(limits=1):
             for block in blocks:
                 if self.last is None:
