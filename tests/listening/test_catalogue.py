@@ -11,6 +11,7 @@ from etude.config.listening import CatalogueSource
 from etude.errors import InputMissingError, SettingsError
 from etude.lake.tables import TRACKS
 from etude.listening.catalogue import coverage, read_catalogue
+from etude.listening.frames import small_frame
 from etude.listening.staging import Staging
 from etude.listening.tracks import changed_tracks, merge_tracks
 
@@ -107,7 +108,7 @@ def test_of_two_songs_under_one_id_the_most_complete_is_taken_and_the_id_is_coun
     text = "track_id,title,artist,year\na,Zebra,Z,1990\na,Ape,,\nb,Same,S,1\nb,Same,S,1\nc,Y,B,0\nc,X,A,0\n"
     catalogue = read(text)
     assert {key: row["title"] for key, row in rows_of(catalogue).items()} == {"a": "Zebra", "b": "Same", "c": "X"}
-    played = spark.createDataFrame([("a",), ("a",), ("x",)], "track_id string")
+    played = small_frame(spark, [("a",), ("a",), ("x",)], "track_id string")
     assert coverage([catalogue], played) == {"cat": {"tracks": 3, "played": 1, "ambiguous": 2}}
 
 
@@ -125,8 +126,8 @@ def merge(spark, staging):
     """Merges catalogues and played rows into a table of tracks; gives the table's new rows."""
 
     def run(known, catalogues, played, only_played=False):
-        table = spark.createDataFrame(known, TRACKS.schema)
-        merged = merge_tracks(table, catalogues, spark.createDataFrame(played, PLAYED), only_played, staging)
+        table = small_frame(spark, known, TRACKS.schema)
+        merged = merge_tracks(table, catalogues, small_frame(spark, played, PLAYED), only_played, staging)
         changed = changed_tracks(merged, table).select(*TRACKS.column_names).collect()
         index = {row["track_id"]: n for n, row in enumerate(sorted(changed, key=lambda row: row["track_id"]))}
         kept = [row for row in known if row[0] not in index]

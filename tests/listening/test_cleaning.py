@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 from etude.config import load_settings
 from etude.listening.cleaning import clean, parse_count, parse_time
 from etude.listening.columns import LOG_ROLES
+from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, with_pads
 from etude.pseudonym import pseudonym
 
@@ -14,7 +15,7 @@ TAKEN = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def parsed(spark, parse, texts):
-    rows = spark.createDataFrame([(text,) for text in texts], "text string")
+    rows = small_frame(spark, [(text,) for text in texts], "text string")
     return dict(rows.select("text", parse(F.col("text"))).collect())
 
 
@@ -72,7 +73,8 @@ def records(spark, *rows):
         for n, row in enumerate(rows)
     ]
     roles = ", ".join(f"{role} string" for role in ORDER)
-    return spark.createDataFrame(
+    return small_frame(
+        spark,
         data,
         "uri string, file string, first_batch date, last_batch date, taken_at timestamp, record bigint, fault string, "
         f"shown string, {roles}, played_at_typed timestamp",

@@ -8,6 +8,7 @@ from judged_frames import COLUMNS
 
 from etude.config import load_settings
 from etude.listening.dedup import number_records, reject_bots
+from etude.listening.frames import small_frame
 
 DAY = date(2026, 1, 31)
 
@@ -17,7 +18,7 @@ def judged(spark, *rows):
     data = []
     for file, record, event, reason, count, user, at in rows:
         data.append((file, DAY, DAY, record, reason, None, event, user, "t", at, count, None, None, None))
-    return spark.createDataFrame(data, COLUMNS)
+    return small_frame(spark, data, COLUMNS)
 
 
 def play(file, record, event, count=1, user="u", at=None):

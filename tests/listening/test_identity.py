@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from etude.errors import SettingsError
 from etude.listening import identity
+from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, content_of, event_id, hmac_sha256, locator, normal_name, record_hash
 from etude.pseudonym import pseudonym
 
@@ -16,7 +17,7 @@ IDS = ["user_000001", "é", "", "x" * 200, "日本", " blank "]
 
 @pytest.mark.parametrize("key", [b"k", "schlüssel".encode(), b"x" * 64, b"y" * 65])
 def test_hmac_is_pythons_hmac(spark, key):
-    rows = identity.with_pads(spark.createDataFrame([(each,) for each in IDS], "id string"), Pads.of(key))
+    rows = identity.with_pads(small_frame(spark, [(each,) for each in IDS], "id string"), Pads.of(key))
     found = dict(rows.select("id", hmac_sha256(F.col("id"))).collect())
     assert found == {each: pseudonym(each, key) for each in IDS}
 
@@ -25,7 +26,7 @@ def test_the_key_and_its_pads_are_in_no_plan(spark):
     """EXPLAIN prints literals; so do the web UI and the event log."""
     key = b"a very secret key indeed"
     pads = Pads.of(key)
-    rows = identity.with_pads(spark.createDataFrame([("u",)], "id string"), pads).select(hmac_sha256(F.col("id")))
+    rows = identity.with_pads(small_frame(spark, [("u",)], "id string"), pads).select(hmac_sha256(F.col("id")))
     rows.collect()
     queries = rows._jdf.queryExecution()
     text = queries.toString() + queries.debug().toString() + repr(pads)
@@ -48,7 +49,7 @@ def test_an_empty_key_is_refused_and_a_missing_one_means_none(monkeypatch):
 
 def test_a_record_is_found_again_by_sha256sum(spark):
     raws = ["u\tt\t1", "", "é"]
-    rows = spark.createDataFrame([(each,) for each in raws], "raw string").select(
+    rows = small_frame(spark, [(each,) for each in raws], "raw string").select(
         "raw", record_hash(F.col("raw")).alias("record")
     )
     where = locator(F.lit("in/log.tsv@0123456789abcdef"), F.col("record"), F.lit(2))
@@ -61,7 +62,8 @@ def test_a_record_is_found_again_by_sha256sum(spark):
 def test_event_ids_do_not_change(spark):
     """They are in lakes: another formula would take every play in again."""
     at = datetime(2009, 5, 4, 23, 8, 57, 123456, timezone.utc)
-    rows = spark.createDataFrame(
+    rows = small_frame(
+        spark,
         [("u", "t", at, 1, None), ("u", "t", at, 1, "own"), ("u1", "", at, 1, None), ("u", "1", at, 1, None)],
         "user_id string, track_id string, played_at timestamp, play_count bigint, own string",
     )
@@ -90,5 +92,5 @@ def test_names_meet_in_their_normal_form(spark):
         "  ": None,
         None: None,
     }
-    rows = spark.createDataFrame([(each,) for each in cases], "name string")
+    rows = small_frame(spark, [(each,) for each in cases], "name string")
     assert dict(rows.select("name", normal_name(F.col("name"))).collect()) == cases

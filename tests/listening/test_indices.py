@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from etude.errors import DataCheckError
 from etude.listening import indices
+from etude.listening.frames import small_frame
 from etude.listening.indices import continue_indices
 from etude.listening.staging import Staging
 
@@ -21,8 +22,8 @@ def staging(spark, tmp_path):
 def number(spark, staging, batches):
     known = {}
     for batch in batches:
-        ids = spark.createDataFrame([(each,) for each in batch], "user_id string").repartition(3)
-        table = spark.createDataFrame(sorted(known.items()), SCHEMA)
+        ids = small_frame(spark, [(each,) for each in batch], "user_id string").repartition(3)
+        table = small_frame(spark, sorted(known.items()), SCHEMA)
         new = continue_indices(ids, table, "user_id", "user_idx", staging).collect()
         assert not {row["user_id"] for row in new} & known.keys()
         assert [index for _, index in sorted(new, key=lambda row: row["user_id"])] == list(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from etude.config import load_settings
 from etude.errors import InputMissingError
+from etude.listening.frames import small_frame
 from etude.listening.interactions import filtered, k_core, sum_plays
 from etude.listening.staging import Staging
 
@@ -31,7 +32,7 @@ def plain_core(pairs, per_user, per_track):
 
 
 def core_of(spark, staging, pairs, per_user, per_track):
-    frame = spark.createDataFrame(sorted(set(pairs)), "user_idx int, track_idx int")
+    frame = small_frame(spark, sorted(set(pairs)), "user_idx int, track_idx int")
     core = k_core(frame, per_user, per_track, staging)
     users = {row[0] for row in core.users.collect()}
     tracks = {row[0] for row in core.tracks.collect()}
@@ -61,12 +62,13 @@ def test_the_k_core_is_the_plain_one(spark, staging, pairs, per_user, per_track)
 
 def test_plays_are_summed_by_user_and_track(spark):
     day = [datetime(2026, 1, n) for n in (1, 2, 3)]
-    plays = spark.createDataFrame(
+    plays = small_frame(
+        spark,
         [("u", "t", 2, day[1]), ("u", "t", 3, day[0]), ("u", "s", 1, None), ("v", "t", 2**40, day[2])],
         "user_id string, track_id string, play_count bigint, played_at timestamp",
     )
-    users = spark.createDataFrame([("u", 0), ("v", 1), ("w", 2)], "user_id string, user_idx int")
-    tracks = spark.createDataFrame([("t", 5), ("s", 7)], "track_id string, track_idx int")
+    users = small_frame(spark, [("u", 0), ("v", 1), ("w", 2)], "user_id string, user_idx int")
+    tracks = small_frame(spark, [("t", 5), ("s", 7)], "track_id string, track_idx int")
     assert sorted(map(tuple, sum_plays(plays, users, tracks).collect())) == [
         (0, 5, 5, day[0], day[1]),
         (0, 7, 1, None, None),
@@ -80,9 +82,9 @@ def dense(spark, n, shift=0):
     users = [(f"u{u}", (u + shift) % n) for u in range(n)]
     tracks = [(f"t{t}", (t + shift) % n) for t in range(n)]
     return (
-        spark.createDataFrame(pairs, "user_idx int, track_idx int, play_count bigint"),
-        spark.createDataFrame(users, "user_id string, user_idx int"),
-        spark.createDataFrame(tracks, "track_id string, track_idx int"),
+        small_frame(spark, pairs, "user_idx int, track_idx int, play_count bigint"),
+        small_frame(spark, users, "user_id string, user_idx int"),
+        small_frame(spark, tracks, "track_id string, track_idx int"),
     )
 
 

@@ -15,6 +15,7 @@ from etude.lake.tables import INGESTED_FILES
 from etude.listening.columns import LOG_ROLES, resolve, wanted_columns
 from etude.listening.files import first_layout, take_files
 from etude.listening.formats import log_format
+from etude.listening.frames import small_frame
 from etude.listening.identity import Pads
 from etude.listening.records import count_records, read_records
 
@@ -38,7 +39,7 @@ def read(spark, tmp_path):
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
         settings = load_settings([], [f"listening.{each}" for each in overrides]).listening
         form, columns = log_format(settings)
-        known = spark.createDataFrame([], INGESTED_FILES.schema)
+        known = small_frame(spark, [], INGESTED_FILES.schema)
         taken = take_files(spark, str(folder), form, known, DAY, NOW)
         first = first_layout(spark, str(folder), form, DAY)
         wanted = wanted_columns("listening.columns", "log", columns, first, form.kind == "json")

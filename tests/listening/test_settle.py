@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from etude.lake.tables import PLAYS, REJECTS
 from etude.listening.files import InputFile, Taken
+from etude.listening.frames import small_frame
 from etude.listening.layout import Layout
 from etude.listening.settle import Log, settle
 from etude.listening.staging import Staging
@@ -42,9 +43,9 @@ class World:
 
     def batch(self, day, *files):
         taken = self._take(day, files)
-        numbered = self.spark.createDataFrame(self._numbered(taken, files), COLUMNS + ", ordinal int")
-        plays = self.spark.createDataFrame(self.plays, PLAYS.schema)
-        rejects = self.spark.createDataFrame(self.rejects, REJECTS.schema)
+        numbered = small_frame(self.spark, self._numbered(taken, files), COLUMNS + ", ordinal int")
+        plays = small_frame(self.spark, self.plays, PLAYS.schema)
+        rejects = small_frame(self.spark, self.rejects, REJECTS.schema)
         done = settle(numbered, plays, rejects, taken, day, self.log, self.staging)
         changing = ~F.col("batch_date").isin(list(done.batches))
         self.plays = plays.where(changing).unionByName(done.plays).collect()

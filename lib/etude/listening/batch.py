@@ -16,6 +16,7 @@ from etude.listening.columns import LOG_ROLES, Wanted, resolve, wanted_columns
 from etude.listening.dedup import number_records, reject_bots
 from etude.listening.files import InputFile, Taken, first_layout, take_files
 from etude.listening.formats import log_format
+from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, key_id
 from etude.listening.records import count_records, read_records
 from etude.listening.settle import Log
@@ -73,7 +74,7 @@ def read_batch(
     taken = take_files(spark, settings.path, form, known, batch, now, key, snapshot)
     places = resolve(wanted, {file.name: file.layout for file in taken.read})
     if not taken.read:
-        return Batch(log, taken, wanted, 0, spark.createDataFrame([], _NOTHING))
+        return Batch(log, taken, wanted, 0, small_frame(spark, [], _NOTHING))
     pads = None if key is None else Pads.of(key)
     records = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
     judged = clean(records, settings, frozenset(wanted.columns), keyed=key is not None)
@@ -125,4 +126,4 @@ def file_rows(spark: SparkSession, source: str, taken: Taken, key: bytes | None)
             file.first_batch, file.last_batch, file.taken_at, key_id(key),
         )  # fmt: skip
 
-    return spark.createDataFrame([row(file) for file in (*taken.read, *taken.copies)], INGESTED_FILES.schema)
+    return small_frame(spark, [row(file) for file in (*taken.read, *taken.copies)], INGESTED_FILES.schema)

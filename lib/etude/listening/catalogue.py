@@ -19,6 +19,7 @@ from etude.listening.cleaning import detail, parse_count, text_of
 from etude.listening.columns import CATALOGUE_ROLES, Wanted, resolve, wanted_columns
 from etude.listening.files import take_files
 from etude.listening.formats import catalogue_format
+from etude.listening.frames import small_frame
 from etude.listening.identity import locator, name_id, normal_name
 from etude.listening.records import HEADER, read_records
 from etude.listening.staging import Staging
@@ -69,7 +70,7 @@ def read_catalogue(staging: Staging, source: CatalogueSource, batch: date, now: 
     name = source_name(source)
     section = f"catalogue.sources[{name}].columns"
     _check_weights(source, section)
-    nothing_known = spark.createDataFrame([], INGESTED_FILES.schema)
+    nothing_known = small_frame(spark, [], INGESTED_FILES.schema)
     taken = take_files(spark, source.path, form, nothing_known, batch, now)
     layouts = {file.name: file.layout for file in taken.read}
     wanted = wanted_columns(section, "catalogue", columns, taken.read[0].layout, lenient=form.kind == "json")

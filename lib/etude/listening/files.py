@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError, InputMissingError
 from etude.listening.formats import FileFormat
+from etude.listening.frames import small_frame
 from etude.listening.layout import READ_ERRORS, Layout, Look, find_layout, look_at
 from etude.storage import to_uri
 
@@ -192,7 +193,7 @@ def look_at_all(
 
 def _history(spark: SparkSession, known: DataFrame, contents: Iterable[str]) -> dict[str, tuple[date, date, datetime]]:
     """For contents that batches took before: first and last batch, and when."""
-    asked = spark.createDataFrame([(content,) for content in set(contents)], "content string")
+    asked = small_frame(spark, [(content,) for content in set(contents)], "content string")
     rows = (
         known.join(F.broadcast(asked), known["content_sha256"] == asked["content"], "left_semi")
         .groupBy("content_sha256")

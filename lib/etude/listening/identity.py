@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from etude.errors import SettingsError
+from etude.listening.frames import small_frame
 from etude.pseudonym import KEY_VARIABLE, pseudonym
 
 _BLOCK = 64  # bytes of a SHA-256 block
@@ -59,7 +60,7 @@ def with_pads(rows: DataFrame, pads: Pads) -> DataFrame:
     EXPLAIN, in the web UI and in the event log.
     """
     row = [(bytearray(pads.inner), bytearray(pads.outer))]
-    frame = rows.sparkSession.createDataFrame(row, "inner_pad binary, outer_pad binary")
+    frame = small_frame(rows.sparkSession, row, "inner_pad binary, outer_pad binary")
     return rows.crossJoin(F.broadcast(frame))
 
 

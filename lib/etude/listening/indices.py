@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError
+from etude.listening.frames import small_frame
 from etude.listening.staging import Staging
 
 _MOST = 2**31
@@ -52,6 +53,6 @@ def continue_indices(
         start += count
     if start > _MOST:
         raise DataCheckError(f"{index_column}: {start} ids, but an index has 32 bits")
-    offsets = ids.sparkSession.createDataFrame(starts, "part int, offset bigint")
+    offsets = small_frame(ids.sparkSession, starts, "part int, offset bigint")
     index = (F.col("offset") + F.col("place")).cast("int")
     return placed.join(F.broadcast(offsets), "part", "inner").select(id_column, index.alias(index_column))

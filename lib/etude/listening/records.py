@@ -18,6 +18,7 @@ from pyspark.sql import types as T
 from etude.errors import DataCheckError
 from etude.listening.files import InputFile, spark_path
 from etude.listening.formats import FileFormat
+from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, record_hash, with_pads
 from etude.listening.layout import Layout
 
@@ -88,7 +89,8 @@ def read_records(
                 typed.alias("played_at_typed"),
             )
         )
-    attributes = spark.createDataFrame(
+    attributes = small_frame(
+        spark,
         [(f.uri, f.name, f.first_batch, f.last_batch, f.taken_at) for group in groups.values() for f in group],
         "uri string, file string, first_batch date, last_batch date, taken_at timestamp",
     )

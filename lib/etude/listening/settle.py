@@ -24,6 +24,7 @@ from etude.lake.tables import PLAYS
 from etude.listening.cleaning import detail
 from etude.listening.dedup import play_as_raw
 from etude.listening.files import Taken
+from etude.listening.frames import small_frame
 from etude.listening.identity import content_of, locator
 from etude.listening.staging import Staging
 
@@ -88,7 +89,7 @@ def settle(
     staying = known.where(in_batches)
     if moved is not None:
         staying = staying.join(moved, ["event_id", "batch_date"], "left_anti")
-    reread = plays.sparkSession.createDataFrame([(file.content[:16],) for file in taken.read], "content string")
+    reread = small_frame(plays.sparkSession, [(file.content[:16],) for file in taken.read], "content string")
     old_rejects = rejects.where(in_batches).withColumn("content", content_of(F.col("locator")))
     still_refused = old_rejects.join(F.broadcast(reread), "content", "left_anti")
     return Settled(
@@ -184,7 +185,7 @@ def _without_reread(plays: DataFrame, taken: Taken) -> DataFrame:
     rows = [(file.content[:16], file.known_first) for file in taken.read if file.known_first is not None]
     if not rows:
         return plays
-    again = plays.sparkSession.createDataFrame(rows, "content string, batch_date date")
+    again = small_frame(plays.sparkSession, rows, "content string, batch_date date")
     marked = plays.withColumn("content", content_of(F.col("file")))
     return marked.join(F.broadcast(again), ["content", "batch_date"], "left_anti").drop("content")
 

@@ -1,0 +1,32 @@
+"""Small frames from values that the driver holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+
+def small_frame(spark: SparkSession, rows: Iterable[Sequence[Any]], schema: str | T.StructType) -> DataFrame:
+    """A frame of a few rows, handed to the JVM as Arrow.
+
+    From a list of tuples PySpark would make an RDD of pickled rows, and start Python workers where the frame is used.
+
+    Args:
+        spark: the session.
+        rows: values in the order of the columns; times without a zone are local, as `collect` gives them.
+        schema: the columns, or their DDL.
+    """
+    struct = cast(T.StructType, T.StructType.fromDDL(schema)) if isinstance(schema, str) else schema
+    names = struct.names
+    values = [dict(zip(names, map(_with_zone, row), strict=True)) for row in rows]
+    return spark.createDataFrame(pa.Table.from_pylist(values, schema=to_arrow_schema(struct)), schema=struct)
+
+
+def _with_zone(value: Any) -> Any:
+    return value.astimezone() if isinstance(value, datetime) and value.tzinfo is None else value

@@ -1,0 +1,151 @@
+"""A batch as a whole: whatever bytes a file holds, every record is kept or refused with a reason."""
+
+import re
+from datetime import date, datetime, timezone
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etude.config import load_settings
+from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.lake.tables import INGESTED_FILES
+from etude.listening.batch import check_balance, file_rows, read_batch
+from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name, spark_path
+from etude.listening.frames import small_frame
+from etude.listening.layout import Layout
+from etude.listening.staging import Staging
+
+DAY, NEXT = date(2026, 1, 31), date(2026, 2, 1)
+NOW = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def staging(spark, tmp_path):
+    with Staging(spark, tmp_path.as_uri()) as place:
+        yield place
+
+
+def read(staging, path, *overrides, known=(), day=DAY, key=None):
+    chosen = load_settings([], [f"listening.path={path}", *(f"listening.{each}" for each in overrides)]).listening
+    files = small_frame(staging.spark, list(known), INGESTED_FILES.schema)
+    return read_batch(staging, chosen, files, day, NOW, key)
+
+
+fields = st.sampled_from(
+    [b"u1", b"u2", b"t1", b"1", b"-1", b"0", b"x", b"", b"\xff\xfe", b"\x00", b'"', b" ", "é".encode()]
+)
+lines = st.lists(st.lists(fields, max_size=5).map(b"\t".join), max_size=30)
+ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines, ends)
+def test_counts_balance_whatever_a_file_holds(staging, tmp_path, records, end):
+    path = tmp_path / "log.tsv"
+    content = end.join([b"u\tt\t1", *records, b""])
+    path.write_bytes(content)
+    batch = read(staging, path, "format=taste-profile")
+    reasons = [row["reason"] for row in batch.numbered.select("reason").collect()]
+    assert batch.rows_in == len(reasons) == len([line for line in re.split(rb"\r\n|\r|\n", content) if line])
+    pure = [record for record in records if re.fullmatch(rb"u[12]\tt1\t1", record)]
+    assert reasons.count(None) >= len(set(pure))
+
+
+def row_of(file):
+    return (
+        "log", file.path, file.content, file.name, file.size, file.modified_at,
+        file.first_batch, file.last_batch, file.taken_at, None,
+    )  # fmt: skip
+
+
+def test_files_of_earlier_batches_are_known_by_content_and_left_alone(staging, tmp_path):
+    events = ("columns={user: user, track: track, played_at: ts}",)
+    head = "user,track,ts\n"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text(head + "u,t,2026-01-01\n")
+    (tmp_path / "in" / "copy of a.csv").write_text(head + "u,t,2026-01-01\n")
+    first = read(staging, tmp_path / "in", *events)
+    assert [file.name.split("@")[0] for file in first.taken.read] == ["in/a.csv"]
+    assert [file.name.split("@")[0] for file in first.taken.copies] == ["in/copy of a.csv"]
+    known = [row_of(file) for file in (*first.taken.read, *first.taken.copies)]
+
+    (tmp_path / "in" / "b.csv").write_text(head + "u,t,2026-01-02\n")
+    (tmp_path / "in" / "renamed.csv").write_text(head + "u,t,2026-01-01\n")
+    later = read(staging, tmp_path / "in", *events, known=known, day=NEXT)
+    assert [file.name.split("@")[0] for file in later.taken.read] == ["in/b.csv"]
+    assert (later.taken.skipped, later.rows_in) == (3, 1)
+    again = read(staging, tmp_path / "in", *events, known=known)
+    assert {file.name.split("@")[0] for file in again.taken.read} == {"in/a.csv", "in/b.csv"}
+    earlier = read(staging, tmp_path / "in", *events, known=known, day=date(2026, 1, 30))
+    assert earlier.taken.touched_batches == {date(2026, 1, 30), DAY}
+
+
+def test_a_snapshots_files_are_read_again_by_later_batches(staging, tmp_path):
+    (tmp_path / "log.tsv").write_text("u\tt\t1\n")
+    first = read(staging, tmp_path / "log.tsv", "format=taste-profile")
+    assert first.log.snapshot
+    known = [row_of(file) for file in first.taken.read]
+    later = read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known, day=NEXT)
+    assert [(file.first_batch, file.last_batch) for file in later.taken.read] == [(DAY, NEXT)]
+
+
+def test_file_names_are_told_from_the_part_of_the_path_that_varies(tmp_path):
+    assert name_root("/data/{batch_date}/log.tsv") == "file:///data"
+    assert name_root("/data/in/*.tsv") == "file:///data/in"
+    assert name_root("s3a://bucket/in") == "s3a://bucket"
+    assert relative_name("file:/data/in/a%20b.tsv", "file:///data") == "in/a b.tsv"
+    assert relative_name("file:/else/where.tsv", "file:///data") == "where.tsv"
+
+
+def test_paths_with_signs_of_globs_are_read_as_they_are(staging, tmp_path):
+    folder = tmp_path / "a[1] {x}"
+    folder.mkdir()
+    (folder / "log?.tsv").write_text("u\tt\t1\n")
+    assert read(staging, spark_path(str(folder)), "format=taste-profile").rows_in == 1
+
+
+def test_what_is_missing_or_empty_is_said_with_its_path(spark, staging, tmp_path):
+    with pytest.raises(InputMissingError, match=r"nowhere: no such file"):
+        list_files(spark, str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputMissingError, match="empty"):
+        list_files(spark, str(tmp_path / "empty"))
+    (tmp_path / "empty" / "log.tsv").touch()
+    with pytest.raises(InputMissingError, match="all files there are empty"):
+        list_files(spark, str(tmp_path / "empty"))
+    (tmp_path / "empty" / "log.tsv").write_text("\n\n")
+    with pytest.raises(InputMissingError, match="blank lines"):
+        read(staging, tmp_path / "empty", "format=taste-profile")
+    with pytest.raises(SettingsError, match=r"listening\.path: not set"):
+        read_batch(staging, load_settings().listening, small_frame(spark, [], INGESTED_FILES.schema), DAY, NOW, None)
+
+
+def test_a_lake_keeps_one_way_of_naming_users(spark, staging, tmp_path):
+    (tmp_path / "log.tsv").write_text("u\tt\t1\n")
+    file = InputFile("u", "p", "n@0", "c", 1, NOW, Layout(), DAY, DAY, None, NOW)
+    known = file_rows(spark, "log", Taken((file,), (), 0, frozenset()), b"secret").collect()
+    with pytest.raises(DataCheckError, match="taken with another ETUDE_USER_KEY, and none is set now"):
+        read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known)
+    assert read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known, key=b"secret").rows_in == 1
+
+
+@pytest.mark.parametrize(
+    ("rows_in", "kept", "rejected", "most", "error"),
+    [
+        (3, 2, {"bad_count": 1}, 1.0, None),
+        (3, 1, {"bad_count": 1}, 1.0, DataCheckError),
+        (3, 3, {"bad_count": 1}, 1.0, DataCheckError),
+        (10, 6, {"bad_count": 3, "duplicate": 1}, 0.3, None),
+        (10, 6, {"bad_count": 4}, 0.3, DataCheckError),
+        (4, 0, {"bad_count": 4}, 1.0, InputMissingError),
+        (4, 0, {"duplicate": 4}, 1.0, None),
+        (0, 0, {}, 0.0, None),
+    ],
+)
+def test_the_balance(rows_in, kept, rejected, most, error):
+    if error is None:
+        check_balance(rows_in, kept, rejected, most, "log.tsv")
+    else:
+        with pytest.raises(error, match="rejected"):
+            check_balance(rows_in, kept, rejected, most, "log.tsv")
