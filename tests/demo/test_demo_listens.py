@@ -80,3 +80,12 @@ def test_more_tracks_asked_of_a_learner_than_there_are() -> None:
     settings = DemoSettings(users=3, tracks=5, events=5000, artists=2)
     plays, _ = all_plays(settings)
     assert set(plays.track) <= set(range(5))
+
+
+def test_a_learner_plays_a_track_once_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that knows only two moments nearly all repeats fall together, and would be refused as duplicates."""
+    monkeypatch.setattr(listens, "_calendar", lambda rng, year, when: (when > 0.5).astype(np.int64))
+    plays, _ = all_plays(SMALL)
+    rows = np.stack([plays.user, plays.track, plays.played_at])
+    assert np.unique(rows, axis=1).shape == rows.shape
+    assert set(plays.played_at) == {0, 1}
