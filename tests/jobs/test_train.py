@@ -142,7 +142,8 @@ def test_spark_submit_with_two_ranks_of_horovod(submit, lake, planted):
     assert done.returncode == 0, done.stderr[-3000:]
     line = json.loads(done.stdout.strip().splitlines()[-1])
     assert line["status"] == "succeeded"
-    assert "distribution=horovod ranks=2" in done.stderr
+    # spark-submit joins a Python job's standard error with its standard output.
+    assert "distribution=horovod ranks=2" in done.stdout + done.stderr
     assert len(predictions(lake, "hvd")) == line["rows"]["predicted_factors"]
     done = submit("train", "--run-id", "many", "--batch-date", str(DAY), *overrides, "train.workers=3")
     assert done.returncode == 2, done.stderr[-3000:]
