@@ -13,7 +13,7 @@ unexport SPARK_HOME PYTHONHOME
 # $(call needs,FILE): a target whose part isn't written yet says so and fails.
 needs = @test -e "$(1)" || { echo "make $@: $(1) is not here yet" >&2; exit 1; }
 
-.PHONY: help setup demo test test-fast lint bench cluster-test docs clean
+.PHONY: help setup demo test test-unproven test-fast lint bench cluster-test docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -35,7 +35,10 @@ demo: setup ## the whole pipeline on a synthetic conservatoire: lake and report 
 	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_latest LIMIT 10' --config conf/demo.yaml)" >&2
 
 test: lint ## set-up where missing, lint, types and all tests but the cluster's
-	pytest -m "not cluster"
+	pytest -m "not cluster and not unproven"
+
+test-unproven: setup ## tests that haven't been seen to pass yet: what they say is a finding, not a verdict
+	pytest -m unproven
 
 test-fast: setup ## the tests that take no whole job: under 3 minutes
 	pytest -m "not slow and not cluster"

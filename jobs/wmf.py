@@ -35,11 +35,18 @@ SECTIONS = ("lake", "spark", "inputs", "listening", "wmf", "evaluation")
 
 
 def run(job: JobRun) -> None:
-    """Fit factors, or fold new plays into those of an earlier run."""
+    """Fit factors, or fold new plays into those of an earlier run.
+
+    Raises:
+        SettingsError: fold_in under a protocol that withholds plays.
+    """
+    extends = job.settings.wmf.mode == "fold_in"
+    if extends and job.settings.evaluation.protocol != "none":
+        raise SettingsError("wmf.mode=fold_in serves production runs: evaluation.protocol must be none")
     with Staging(job.spark, storage.join(job.lake.root, "_checkpoints")) as staging:
         played = interactions(job, staging)
         split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep)
-        if job.settings.wmf.mode == "fold_in":
+        if extends:
             extend(job, played, split)
         else:
             fit(job, split)
@@ -74,13 +81,7 @@ def fit(job: JobRun, split: Split) -> None:
 
 
 def extend(job: JobRun, played: DataFrame, split: Split) -> None:
-    """Keep the factors of an earlier run; fold in what is new since.
-
-    Raises:
-        SettingsError: the protocol is one that withholds plays.
-    """
-    if job.settings.evaluation.protocol != "none":
-        raise SettingsError("wmf.mode=fold_in serves production runs: evaluation.protocol must be none")
+    """Keep the factors of an earlier run; fold in what is new since."""
     run_id = job.upstream("wmf")
     earlier = job.lake.read("runs", job="wmf", run_id=run_id).first()
     assert earlier is not None  # upstream runs are found in that very table

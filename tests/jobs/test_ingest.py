@@ -19,7 +19,7 @@ from etude.logs import job_logger
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
 import ingest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.unproven]
 
 DAYS = [date(2026, 1, day) for day in (29, 30, 31)]
 OUTPUTS = ("plays", "rejects", "tracks", "users", "interactions")
