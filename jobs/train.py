@@ -62,12 +62,17 @@ def run(job: JobRun) -> None:
 
 
 def known_content(job: JobRun) -> Content:
-    """The tracks that the model can read anything of."""
+    """The tracks that the model can read anything of. Sound counts only where training tracks have some."""
     train = job.settings.train
     mel, mel_shape = chosen_mel(job.read("mel", settings_sha256=job.settings.mel.settings_sha256), train)
+    tracks = job.read("tracks")
+    if mel_shape != MelShape():
+        learned = job.read("splits", run_id=job.upstream("wmf"), kind="track", split="train")
+        if tracks.join(learned, on="track_idx").join(mel, on="track_id").isEmpty():
+            mel, mel_shape = mel.limit(0), MelShape()
     if mel_shape == MelShape() and train.model == "fusion":
-        job.log.warning("no mel rows of the present mel settings: the network reads metadata alone")
-    return Content(known_tracks(job.read("tracks"), mel, train), mel, mel_shape)
+        job.log.warning("no training track has mel rows of the present mel settings: the network reads metadata alone")
+    return Content(known_tracks(tracks, mel, train), mel, mel_shape)
 
 
 def prepared(job: JobRun, content: Content, folder: str) -> Plan:
