@@ -52,7 +52,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     settled = settle(batch.numbered, *before, batch.taken, job.batch_date, batch.log, staging)
     count_rows(job, batch, settled.outcomes)
     catalogues = [
-        read_catalogue(staging, source, job.batch_date, now, job.settings.catalogue.max_tags)
+        read_catalogue(staging, source, job.batch_date, now, job.settings.catalogue.max_tags, key)
         for source in job.settings.catalogue.sources
     ]
     clean = batch.numbered.where(F.col("reason").isNull())

@@ -64,6 +64,11 @@ def test_a_plain_catalogue_is_guessed_and_its_bad_rows_are_rejects(read):
     assert rejects["empty_track"]["raw"] == ",No id,,1" and rejects["empty_track"]["batch_date"] == DAY
 
 
+def test_a_catalogue_that_is_a_log_shows_no_user_of_it(read):
+    catalogue = read("user,track_id,title\nu1,t1,One\nu2,,Two\n")
+    assert [row["raw"] for row in catalogue.rejects.collect()] == [",Two"]
+
+
 def test_tags_from_several_columns_with_weights_and_inside_cells(read):
     source = {
         "columns": {"track": "id", "tags": ["terms", "genre"], "tag_weights": ["freq", "n"]},

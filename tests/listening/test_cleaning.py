@@ -21,7 +21,8 @@ def parsed(spark, parse, texts):
 
 def test_counts(spark):
     cases = {
-        "3": 3, " 4 ": 4, "3.0": 3, "1e3": 1000, "+5": 5, "0": 0, "-1": -1, "0.0": 0, "9" * 20: 10**20 - 1,
+        "3": 3, " 4 ": 4, "3.0": 3, "1e3": 1000, "+5": 5, "0": 0, "-1": -1, "0.0": 0,
+        "9" * 20: 2**62, "-1e30": -(2**62),
         "2.5": None, "": None, "x": None, "NaN": None, "0x10": None, "1_000": None, "3 4": None, None: None,
     }  # fmt: skip
     found = parsed(spark, parse_count, cases)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from urllib.parse import unquote
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -79,7 +85,20 @@ def read_batch(
     records = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
     judged = clean(records, settings, frozenset(wanted.columns), keyed=key is not None)
     numbered = reject_bots(number_records(judged, snapshot), settings)
-    return Batch(log, taken, wanted, count_records(spark, taken.read, form), staging.keep(numbered))
+    with _unreadable_files_named():
+        return Batch(log, taken, wanted, count_records(spark, taken.read, form), staging.keep(numbered))
+
+
+@contextmanager
+def _unreadable_files_named() -> Iterator[None]:
+    """Turn Spark's failure over a file that breaks off in the middle into a line that names the file."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        found = re.search(r"FAILED_READ_FILE[^\n]*?(?P<uri>[a-z0-9]+:/\S+?)\.?(\s|$)", str(error))
+        if found is None:
+            raise
+        raise DataCheckError(f"{unquote(found['uri'])}: the file breaks off or is damaged") from error
 
 
 _NOTHING = (

@@ -20,7 +20,7 @@ from etude.listening.columns import CATALOGUE_ROLES, Wanted, resolve, wanted_col
 from etude.listening.files import take_files
 from etude.listening.formats import catalogue_format
 from etude.listening.frames import small_frame
-from etude.listening.identity import locator, name_id, normal_name
+from etude.listening.identity import Pads, locator, name_id, normal_name
 from etude.listening.records import HEADER, read_records
 from etude.listening.staging import Staging
 
@@ -50,7 +50,14 @@ def source_name(source: CatalogueSource) -> str:
     return source.name or PurePosixPath(source.path.rstrip("/")).name.split(".")[0]
 
 
-def read_catalogue(staging: Staging, source: CatalogueSource, batch: date, now: datetime, max_tags: int) -> Catalogue:
+def read_catalogue(
+    staging: Staging,
+    source: CatalogueSource,
+    batch: date,
+    now: datetime,
+    max_tags: int,
+    key: bytes | None = None,
+) -> Catalogue:
     """Read one source.
 
     Args:
@@ -59,6 +66,7 @@ def read_catalogue(staging: Staging, source: CatalogueSource, batch: date, now: 
         batch: the batch date.
         now: the time of the run.
         max_tags: most tags kept of a track.
+        key: user key; hashes are then keyed (a catalogue may have a column of users).
 
     Raises:
         InputMissingError: there is no file.
@@ -71,12 +79,13 @@ def read_catalogue(staging: Staging, source: CatalogueSource, batch: date, now: 
     section = f"catalogue.sources[{name}].columns"
     _check_weights(source, section)
     nothing_known = small_frame(spark, [], INGESTED_FILES.schema)
-    taken = take_files(spark, source.path, form, nothing_known, batch, now)
+    taken = take_files(spark, source.path, form, nothing_known, batch, now, key)
     layouts = {file.name: file.layout for file in taken.read}
     wanted = wanted_columns(section, "catalogue", columns, taken.read[0].layout, lenient=form.kind == "json")
     places = resolve(wanted, layouts)
     asked = sorted({role for place in places.values() for role in place} | set(CATALOGUE_ROLES))
-    records = read_records(spark, taken.read, places, form, asked)
+    pads = None if key is None else Pads.of(key)
+    records = read_records(spark, taken.read, places, form, asked, pads).drop("inner_pad", "outer_pad")
     artist, title = text_of("artist_name"), text_of("title")
     unnamed = text_of("track").isNull()
     track = text_of("track")

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.listening.identity import event_id, hmac_sha256, name_id, normal_name
 
+_BLANKS = " \t\r\n\u00a0\u3000\ufeff"
 _LONGEST_ID = 1024  # characters; what is longer is no id
 _LONGEST_NAME = 1024  # characters kept of a title or an artist's name
 _LONGEST_SHOWN = 4096  # characters kept of a refused record
@@ -49,7 +50,7 @@ def clean(records: DataFrame, settings: ListeningSettings, roles: frozenset[str]
         artist = F.when(lacking, F.col("artist"))
         title = F.when(lacking, F.col("title"))
         track = F.coalesce(track, name_id(normal_name(artist), normal_name(title)))
-    count = parse_count(F.col("play_count")) if "play_count" in roles else F.lit(1).cast("decimal(38,0)")
+    count = parse_count(F.col("play_count")) if "play_count" in roles else F.lit(1).cast("bigint")
     played_at = F.coalesce(F.col("played_at_typed"), parse_time(F.col("played_at"), settings.timestamp_format))
     latest = F.col("taken_at") + F.make_dt_interval(days=F.lit(settings.future_days))
     typed = records.withColumns(
@@ -78,7 +79,7 @@ def clean(records: DataFrame, settings: ListeningSettings, roles: frozenset[str]
     judged = typed.withColumn("reason", reason)
     refused = F.col("reason").isNotNull()
     snapshot = "played_at" not in roles
-    judged = judged.withColumn("play_count", F.when(~refused, amount.cast("bigint")))
+    judged = judged.withColumn("play_count", F.when(~refused, amount))
     return judged.select(
         "file",
         "first_batch",
@@ -97,7 +98,7 @@ def clean(records: DataFrame, settings: ListeningSettings, roles: frozenset[str]
 
 def text_of(column: str) -> Column:
     """A text without blanks around it; null where nothing is left."""
-    return F.nullif(F.trim(F.regexp_replace(column, r"^[\s\u00a0]+|[\s\u00a0]+$", "")), F.lit(""))
+    return F.nullif(F.btrim(F.col(column), F.lit(_BLANKS)), F.lit(""))
 
 
 def detail(reason: Column) -> Column:
@@ -107,10 +108,13 @@ def detail(reason: Column) -> Column:
 
 
 def parse_count(text: Column) -> Column:
-    """A whole number as decimal(38,0), null where it isn't one: 3, 3.0 and 3e0 are, 2.5 and NaN aren't."""
-    plain = text.try_cast("bigint").cast("decimal(38,0)")
+    """A whole number as bigint, null where it isn't one: 3, 3.0 and 3e0 are, 2.5 and NaN aren't.
+
+    What lies beyond +-2^62 becomes that.
+    """
     exact = F.trim(text).try_cast("decimal(38,6)")
-    return F.coalesce(plain, F.when(exact == F.floor(exact), exact.cast("decimal(38,0)")))
+    whole = F.when(exact == F.floor(exact), F.least(F.greatest(exact, F.lit(-(2**62))), F.lit(2**62)))
+    return F.coalesce(text.try_cast("bigint"), whole.cast("bigint"))
 
 
 def parse_time(text: Column, pattern: str | None = None) -> Column:

@@ -128,8 +128,8 @@ def _resolve_one(wanted: Wanted, layout: Layout) -> dict[str, int | str] | str:
     places: dict[str, int | str] = {}
     for role, ref in wanted.columns.items():
         position = _position(ref, layout)
-        if wanted.lenient and isinstance(ref, str):
-            places[role] = ref
+        if wanted.lenient and (isinstance(ref, str) or position is not None):
+            places[role] = str(ref) if position is None else layout.names[position]
         elif position is None:
             return f"{wanted.section}.{role}={ref}: no such column; the file has {_shown(layout)}"
         else:

@@ -13,7 +13,8 @@ def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
     """Find repeats and number equal records, in one shuffle.
 
     Of an event that stands in several records of the batch, the first by file name and record hash is kept; of a
-    snapshot's pair of user and track, the largest count (it only grows). The others become `duplicate`.
+    snapshot's pair of user and track, the largest count (it only grows), and the one of the file that the latest batch
+    has seen. The others become `duplicate`.
 
     Args:
         judged: what `clean` gives.
@@ -21,24 +22,33 @@ def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
 
     Returns:
         The same columns and `ordinal` (int, from 0, among equal records of a file), without the headers of files.
+        first_batch of a snapshot's kept record is the earliest of all its records: its repeats count there.
     """
     # Clean records meet under their event id; refused ones have none and meet only their equals.
     slot = F.coalesce(F.col("event_id"), F.concat_ws("#", F.col("file"), F.col("record").cast("string")))
     rows = judged.withColumn("slot", slot)
-    best_first = [F.col("play_count").desc()] if snapshot else []
-    of_slot = Window.partitionBy("slot").orderBy(*best_first, "file", "record")
+    of_slot = Window.partitionBy("slot")
+    in_order = [F.asc("file"), F.asc("record")]
+    if snapshot:
+        in_order = [F.desc("play_count"), *in_order]
     of_equals = Window.partitionBy("slot", "file", "record").orderBy(F.lit(0))
-    place, ordinal = F.row_number().over(of_slot), F.row_number().over(of_equals) - 1
-    numbered = rows.withColumns({"place": place, "ordinal": ordinal})
-    is_header = F.col("reason") == HEADER
+    place, ordinal = F.row_number().over(of_slot.orderBy(*in_order)), F.row_number().over(of_equals) - 1
+    rows = rows.withColumns({"place": place, "ordinal": ordinal})
+    again, first = F.col("place") > 1, F.col("first_batch")
+    if snapshot:
+        newest = F.row_number().over(of_slot.orderBy(F.desc("last_batch"), *in_order))
+        rows = rows.withColumns({"newest": newest, "earliest": F.min("first_batch").over(of_slot)})
+        again = again & (F.col("newest") > 1)
+        first = F.when(F.col("reason").isNull() & ~again, F.col("earliest")).otherwise(first)
+    is_header = F.col("reason").eqNullSafe(HEADER)
     reason = (
         F.when(is_header, "repeated_header")
-        .when(F.col("reason").isNull() & (F.col("place") > 1), "duplicate")
+        .when(F.col("reason").isNull() & again, "duplicate")
         .otherwise(F.col("reason"))
     )
-    # Each file's first such line is its header; `<=>` keeps rows whose reason is null.
-    kept = numbered.where(~(F.col("reason").eqNullSafe(HEADER) & (F.col("ordinal") == 0)))
-    return kept.withColumn("reason", reason).drop("slot", "place")
+    # Each file's first such line is its header.
+    kept = rows.where(~(is_header & (F.col("ordinal") == 0)))
+    return kept.withColumns({"reason": reason, "first_batch": first}).select(*judged.columns, "ordinal")
 
 
 def reject_bots(numbered: DataFrame, settings: ListeningSettings) -> DataFrame:
@@ -65,5 +75,5 @@ def _mark(rows: DataFrame, heavy: DataFrame, keys: list[str]) -> DataFrame:
 
 
 def play_as_raw() -> Column:
-    """What `rejects` shows of a repeat: its cleaned fields, the same whether it comes from a file or from `plays`."""
+    """What `rejects` shows of repeats and bots: their cleaned fields, the same from a file and from `plays`."""
     return F.to_json(F.struct("track_id", "played_at", "play_count"))

@@ -1,8 +1,8 @@
 """Which files a batch reads: listed by Spark, known files left out by content, the rest looked at by executors.
 
-A file belongs to the earliest batch that saw it. An event log's file is read again only by that batch (a rerun) or
-by an earlier one (a backfill, which takes it over). A snapshot's counts stand for the latest batch that saw them,
-so its files are also read again by later batches; in between nothing could change.
+A file belongs to the earliest batch that saw it. An event log's file is read again only by that batch (a rerun) or by
+an earlier one (a backfill, which takes it over). A snapshot's counts stand for the latest batch that saw them, so every
+batch reads all snapshots that its path holds.
 """
 
 from __future__ import annotations
@@ -107,14 +107,14 @@ def take_files(
         first, last, taken_at = history.get(look.content, (batch, batch, now))
         known_first = first if look.content in history else None
         name = f"{relative_name(look.uri, root)}@{look.content[:16]}"
+        earliest = min(batch, first)
         file = InputFile(
             look.uri, row["path"], name, look.content, row["length"], row["modified"], look.layout,
-            min(batch, first), max(batch, last), known_first, taken_at,
+            earliest, max(batch, last) if snapshot else earliest, known_first, taken_at,
         )  # fmt: skip
         if form.kind == "delimited" and not look.layout.width:
             continue  # nothing but blank lines
-        settled = first < batch and (not snapshot or batch < last)
-        if settled or look.content in read:
+        if (first < batch and not snapshot) or look.content in read:
             copies.append(file)
         else:
             read[look.content] = file
@@ -163,13 +163,11 @@ def list_files(spark: SparkSession, path: str) -> Listing:
     files = found.select(
         F.col("_metadata.file_path").alias("uri"), "path", "length", F.col("modificationTime").alias("modified")
     )
-    filled = F.col("length") > 0
-    total, full, first = files.agg(
-        F.count(F.lit(1)), F.count_if(filled), F.min(F.when(filled, F.col("uri")))
-    ).collect()[0]
-    if not full:
-        raise InputMissingError(f"{path}: {'all files there are empty' if total else 'no files there'}")
-    return Listing(files.where(filled), int(full), str(first))
+    # Spark's scans, and so its listings, leave empty files out.
+    count, first = files.agg(F.count(F.lit(1)), F.min("uri")).collect()[0]
+    if not count:
+        raise InputMissingError(f"{path}: no files there, or only empty ones")
+    return Listing(files, int(count), str(first))
 
 
 def look_at_all(

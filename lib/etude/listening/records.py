@@ -44,7 +44,10 @@ class _Parsed:
     """The record as one text; equal records have equal texts."""
     fault: Column
     shown: Column
-    """The record for `rejects`, without the user's field; null where the fields can't be told apart."""
+    """The record for `rejects`; null where its fields, and so the user's, can't be told apart.
+
+    Of a log's record all but the user; of a catalogue's, which may be a log itself, the columns that are asked for.
+    """
     fields: dict[str, Column]
 
 
@@ -69,7 +72,7 @@ def read_records(
     Returns:
         uri; file (name); first_batch and last_batch (dates); taken_at; record (bigint, hash of the raw record);
         fault (null where the form is right); shown; a text column for every role, and the timestamp `played_at_typed`
-        where the files hold times as such.
+        where the files hold times as such. With pads also the columns of `with_pads`.
     """
     groups: dict[tuple[Layout, tuple[tuple[str, int | str], ...]], list[InputFile]] = defaultdict(list)
     for file in files:
@@ -77,12 +80,11 @@ def read_records(
     frames = []
     for (layout, place), members in groups.items():
         parsed = _parse(spark, members, layout, dict(place), form)
-        rows = parsed.rows if pads is None else with_pads(parsed.rows, pads)
         typed = parsed.fields.pop("played_at_typed", F.lit(None).cast("timestamp"))
         frames.append(
-            rows.select(
-                F.col("uri"),
-                record_hash(parsed.raw, keyed=pads is not None).alias("record"),
+            parsed.rows.select(
+                "uri",
+                parsed.raw.alias("raw"),
                 parsed.fault.alias("fault"),
                 parsed.shown.alias("shown"),
                 *(parsed.fields.get(role, F.lit(None)).cast("string").alias(role) for role in roles),
@@ -94,7 +96,10 @@ def read_records(
         [(f.uri, f.name, f.first_batch, f.last_batch, f.taken_at) for group in groups.values() for f in group],
         "uri string, file string, first_batch date, last_batch date, taken_at timestamp",
     )
-    return reduce(DataFrame.unionAll, frames).join(F.broadcast(attributes), "uri", "inner")
+    rows = reduce(DataFrame.unionAll, frames).join(F.broadcast(attributes), "uri", "inner")
+    if pads is not None:
+        rows = with_pads(rows, pads)
+    return rows.withColumn("record", record_hash(F.col("raw"), keyed=pads is not None)).drop("raw")
 
 
 def count_records(spark: SparkSession, files: Iterable[InputFile], form: FileFormat) -> int:
@@ -161,11 +166,11 @@ def _odd(layout: Layout, fault: Column, field: Mapping[int, Column]) -> Column:
     return fault.isNotNull() & field[layout.width - 1].isNotNull() if layout.ragged else fault.isNotNull()
 
 
-def _without_user(layout: Layout, places: Places, field: Mapping[int, Column]) -> Column:
-    kept = [field[n] for n in range(layout.width) if n != places.get("user")]
-    if not kept:
-        return F.lit("")
-    return F.to_csv(F.struct(*kept), _writing(layout))
+def _shown(layout: Layout, places: Places, field: Mapping[int, Column]) -> Column:
+    """The record without its user; see _Parsed."""
+    shown = set(range(layout.width)) - {places["user"]} if "user" in places else set(places.values())
+    kept = [column for n, column in field.items() if n in shown]
+    return F.to_csv(F.struct(*kept), _writing(layout)) if kept else F.lit("")
 
 
 def _writing(layout: Layout) -> dict[str, str]:
@@ -181,7 +186,7 @@ def _delimited(lines: DataFrame, layout: Layout, places: Places) -> _Parsed:
     odd = _odd(layout, F.col("parsed.fault"), field)
     header = F.lit(False) if layout.header is None else F.col("value") == F.lit(layout.header)
     fault = F.when(header, HEADER).when(F.col("broken"), _ENCODING).when(odd, _WIDTH)
-    shown = F.when(~odd, _without_user(layout, places, field))
+    shown = F.when(~odd, _shown(layout, places, field))
     return _Parsed(rows, F.col("value"), fault, shown, {role: field[int(n)] for role, n in places.items()})
 
 
@@ -200,7 +205,7 @@ def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places) -> _P
     raw = F.coalesce(F.col("fault"), rewritten)  # `fault` holds the text of a record of another width
     broken = raw.contains(_REPLACED) | raw.contains("\x00")
     fault = F.when(broken, _ENCODING).when(odd, _WIDTH)
-    shown = F.when(~odd, _without_user(layout, places, field))
+    shown = F.when(~odd, _shown(layout, places, field))
     return _Parsed(rows, raw, fault, shown, {role: field[int(n)] for role, n in places.items()})
 
 
@@ -211,7 +216,10 @@ def _json(lines: DataFrame, places: Places) -> _Parsed:
     rows = rows.withColumn("parsed", F.when(F.size("parsed") == 1, F.col("parsed")[0]))
     malformed = F.col("parsed").isNull()
     fault = F.when(F.col("broken"), _ENCODING).when(malformed, _MALFORMED)
-    shown = F.to_json(F.map_filter("parsed", lambda key, _: key != F.lit(str(places.get("user", "")))))
+    user, asked = str(places.get("user")), [str(key) for key in places.values()]
+    shown = F.to_json(
+        F.map_filter("parsed", lambda key, _: key != F.lit(user) if "user" in places else key.isin(asked))
+    )
     fields = {role: F.try_element_at("parsed", F.lit(str(key))) for role, key in places.items()}
     return _Parsed(rows, F.col("value"), fault, shown, fields)
 

@@ -72,7 +72,8 @@ def settle(
     new = _as_plays(numbered.where(is_clean), log.source)
     refused = _as_rejects(numbered.where(~is_clean), log.source)
     known = _without_reread(plays, taken)
-    ranked = _rank(new, known, batch, log, staging)
+    several_claims = len({file.last_batch for file in taken.read}) > 1
+    ranked = _rank(new, known, batch, log, several_claims, staging)
     batches = set(taken.touched_batches)
     if ranked is None:
         written, moved, outcomes = new, None, numbered
@@ -116,11 +117,11 @@ def _as_plays(clean: DataFrame, source: str) -> DataFrame:
 
 
 def _as_rejects(refused: DataFrame, source: str) -> DataFrame:
-    repeat = F.col("reason") == "duplicate"
+    well_formed = F.col("reason").isin("duplicate", "bot")
     return refused.select(
         F.lit(source).alias("source"),
         locator(F.col("file"), F.col("record"), F.col("ordinal")).alias("locator"),
-        F.when(repeat, play_as_raw()).otherwise(F.col("raw")).alias("raw"),
+        F.when(well_formed, play_as_raw()).otherwise(F.col("raw")).alias("raw"),
         "reason",
         detail(F.col("reason")).alias("detail"),
         F.col("first_batch").alias("batch_date"),
@@ -139,8 +140,13 @@ def _as_repeats(plays: DataFrame) -> DataFrame:
     )
 
 
-def _rank(new: DataFrame, known: DataFrame, batch: date, log: Log, staging: Staging) -> DataFrame | None:
-    """The new plays together with the lake's plays of the same events, best claim first; None where none are there.
+def _rank(
+    new: DataFrame, known: DataFrame, batch: date, log: Log, several_claims: bool, staging: Staging
+) -> DataFrame | None:
+    """The new plays together with the lake's plays of the same events, best claim first.
+
+    None where the lake has none, unless the new ones have several claims themselves (snapshots of which a later batch
+    saw some, and not the others).
 
     Returns:
         The columns of plays and fresh (of this run), place (1 = stands), earliest (batch date of the event), repeat
@@ -154,10 +160,10 @@ def _rank(new: DataFrame, known: DataFrame, batch: date, log: Log, staging: Stag
             # Repeats have the same time, so only files of the lake that hold such times are opened.
             times = new.agg(F.min("played_at"), F.max("played_at")).first()
             near = near.where(F.col("played_at").between(*times)) if times and times[0] else near.limit(0)
-    if near.isEmpty():
+    if near.isEmpty() and not several_claims:
         return None
     same = staging.keep(near.join(new.select("event_id"), "event_id", "left_semi"))
-    if same.isEmpty():
+    if same.isEmpty() and not several_claims:
         return None
     both = new.withColumn("fresh", F.lit(True)).unionByName(same.withColumn("fresh", F.lit(False)))
     of_event = Window.partitionBy("event_id")
