@@ -123,13 +123,15 @@ def _delimited_layout(lines: list[str], text: str, form: FileFormat) -> Layout:
     quote = form.quote if form.quote is not None else ("" if delimiter == "\t" else '"')
     rows = _parsed([io.StringIO(text)] if form.multi_line else [[line] for line in lines], delimiter, quote)
     sample = [row for row, _ in zip(rows, range(_SAMPLE_LINES), strict=False) if row]
+    if not sample:
+        return Layout(delimiter=delimiter, quote=quote)
     if form.header:
-        names = tuple(name.strip() for name in sample[0]) if sample else ()
+        names = tuple(name.strip() for name in sample[0])
         return Layout(names, len(names), delimiter=delimiter, quote=quote, ragged=form.ragged, header=first)
     widths = [len(row) for row in sample]
     if form.ragged:
         return Layout((), max([form.width or 0, *widths]), delimiter=delimiter, quote=quote, ragged=True)
-    width = form.width or (Counter(widths).most_common(1)[0][0] if widths else 0)
+    width = form.width or Counter(widths).most_common(1)[0][0]
     return Layout((), width, delimiter=delimiter, quote=quote)
 
 
