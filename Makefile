@@ -6,6 +6,9 @@ PYTHON ?=
 BENCH ?=
 PART ?=
 
+# Two processes, each with a Spark session of its own; a file's tests stay together, and so do their fixtures.
+IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
+
 # The environment's own Python and Spark, whatever else is installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport SPARK_HOME PYTHONHOME
@@ -13,7 +16,7 @@ unexport SPARK_HOME PYTHONHOME
 # $(call needs,FILE): a target whose part isn't written yet says so and fails.
 needs = @test -e "$(1)" || { echo "make $@: $(1) is not here yet" >&2; exit 1; }
 
-.PHONY: help setup demo test test-unproven test-fast lint bench cluster-test docs clean
+.PHONY: help setup demo test test-fast lint bench cluster-test docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -35,13 +38,10 @@ demo: setup ## the whole pipeline on a synthetic conservatoire: lake and report 
 	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_latest LIMIT 10' --config conf/demo.yaml)" >&2
 
 test: lint ## set-up where missing, lint, types and all tests but the cluster's
-	pytest -m "not cluster and not unproven"
-
-test-unproven: setup ## tests that haven't been seen to pass yet: what they say is a finding, not a verdict
-	pytest -m unproven
+	pytest $(IN_PAIRS) -m "not cluster" --durations=25
 
 test-fast: setup ## the tests that take no whole job: under 3 minutes
-	pytest -m "not slow and not cluster and not unproven"
+	pytest $(IN_PAIRS) -m "not slow and not cluster"
 
 lint: setup ## format, lint and types
 	ruff format --check

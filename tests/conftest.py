@@ -40,6 +40,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "local"),
     }
+    # Interpreted expressions: compiling each small query costs more than running it (jobs by spark-submit do compile).
+    settings["spark.sql.codegen.factoryMode"] = "NO_CODEGEN"
     arguments = [f"--conf '{key}={value}'" for key, value in settings.items()]
     os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*arguments, "pyspark-shell"])
     session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from standalone import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "cluster"))
@@ -17,6 +23,8 @@ sys.path.insert(0, str(ROOT / "cluster"))
 BIN = Path(sys.executable).parent
 # Small, but with every part: sound, catalogue, faulty rows, cold tracks, two ranks.
 SIZES = ["wmf.rank=16", "wmf.iterations=20", "wmf.engine=blocked", "train.epochs=2", "topn.n=20"]
+# Into the sweeps: reading the interactions and cutting the blocks take about that long.
+KILL_AFTER_S = 4.0
 SESSION = ["--conf", "spark.sql.shuffle.partitions=4", "--conf", "spark.driver.memory=1g"]
 
 
@@ -80,3 +88,45 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
     yield run
     for process in running:
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def run(start: Callable[..., subprocess.Popen]) -> Callable[..., dict]:
+    """Run a job to its end; gives its JSON line."""
+
+    def job(where: list[str], name: str, arguments: list[str], folder: Path) -> dict:
+        log = folder / f"{name}.log"
+        status = start(where, name, arguments, log).wait(timeout=600)
+        assert status == 0, f"{name} ended with {status}:\n{log.read_text()[-3000:]}"
+        return json_line(log)
+
+    return job
+
+
+@pytest.fixture(scope="session")
+def fit_with_a_kill(start: Callable[..., subprocess.Popen]) -> Callable[..., None]:
+    """Run wmf on a cluster and kill one executor, as `kill -9` does, in the middle of the sweeps."""
+
+    def fit(cluster: Cluster, arguments: list[str], folder: Path) -> None:
+        log = folder / "wmf.log"
+        wmf = start(cluster.submit_arguments(), "wmf", arguments, log)
+        _wait_for("engine=blocked", wmf, log)
+        time.sleep(KILL_AFTER_S)
+        cluster.executors()[0].kill()
+        assert wmf.wait(timeout=600) == 0, log.read_text()[-3000:]
+        assert json_line(log)["status"] == "succeeded"
+        assert "Lost executor" in log.with_suffix(".err").read_text(), "the kill came too late to test anything"
+
+    return fit
+
+
+def json_line(log: Path) -> dict:
+    return json.loads(log.read_text().strip().splitlines()[-1])
+
+
+def _wait_for(words: str, process: subprocess.Popen, log: Path) -> None:
+    limit = time.monotonic() + 300
+    while words not in log.read_text(errors="replace"):
+        assert process.poll() is None, f"ended before {words!r}:\n{log.read_text()[-3000:]}"
+        assert time.monotonic() < limit, f"{words!r} was not seen within 5 minutes"
+        time.sleep(0.05)

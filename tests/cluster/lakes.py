@@ -11,8 +11,8 @@ from etude.lake.tables import TABLES
 
 # Times of running and free-text rows differ between any two runs.
 _NOT_COMPARED = {"since", "started_at", "ended_at", "audio_uri", "file_mtime"}
-# One process and two ranks see the examples in other batches: the network's weights are not owed to be equal.
-RUN_SCOPED_BY_TRAINING = {"examples", "predicted_factors", "recommendations"}
+FITTED = ["splits", "user_factors", "track_factors"]
+"""What wmf writes."""
 
 
 def assert_equal(found: Path, wanted: Path, tables: list[str]) -> None:

@@ -19,7 +19,7 @@ from etude.logs import job_logger
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
 import ingest
 
-pytestmark = [pytest.mark.slow, pytest.mark.unproven]
+pytestmark = pytest.mark.slow
 
 DAYS = [date(2026, 1, day) for day in (29, 30, 31)]
 OUTPUTS = ("plays", "rejects", "tracks", "users", "interactions")
@@ -167,6 +167,7 @@ def test_under_a_key_no_raw_id_is_anywhere_in_the_lake(start, tmp_path, monkeypa
         ),
         (gzip.compress(b"user,track\nu,t\n"), (), 4, "gzip"),
     ],
+    ids=["missing", "empty", "header", "names", "column", "values", "core", "share", "disguise"],
 )
 def test_a_run_that_fails_says_why_and_leaves_the_lake_as_it_was(
     start, tmp_path, capfd, content, overrides, code, said

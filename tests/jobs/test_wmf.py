@@ -225,7 +225,6 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
 
 
 @pytest.mark.real
-@pytest.mark.unproven
 def test_the_real_triplets_by_spark_submit(submit, real_data, tmp_path):
     """ingest, then wmf under the strict protocol; its tables are read without Spark."""
     lake = f"lake.root={tmp_path / 'lake'}"

@@ -1,0 +1,23 @@
+"""What every change must keep: wmf on a standalone cluster ends with local mode's tables though an executor dies."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from lakes import FITTED, assert_equal
+from standalone import standalone
+
+pytestmark = pytest.mark.cluster
+
+
+def test_wmf_survives_kill_9_of_an_executor(corpus, run, fit_with_a_kill, tmp_path):
+    options = ["evaluation.protocol=strict", "--run-id", "r", "--batch-date", "2026-01-31"]
+    expected, found = tmp_path / "local" / "lake", tmp_path / "remote" / "lake"
+    expected.parent.mkdir()
+    run(["--master", "local[2]"], "ingest", [*corpus.settings(expected), *options], expected.parent)
+    shutil.copytree(expected, found)
+    run(["--master", "local[2]"], "wmf", [*corpus.settings(expected), *options], expected.parent)
+    with standalone(tmp_path / "cluster", workers=2, cores=1, memory="3g") as cluster:
+        fit_with_a_kill(cluster, [*corpus.settings(found), *options], found.parent)
+    assert_equal(found, expected, FITTED)
