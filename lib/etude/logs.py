@@ -29,13 +29,13 @@ def job_logger() -> logging.Logger:
 
 
 def progress(items: Iterable[_Item], desc: str, total: int | None, log: logging.Logger) -> Iterator[_Item]:
-    """Pass items on; a tqdm bar where standard error is a terminal, else a line every half minute."""
+    """Pass items on; a tqdm bar where standard error is a terminal, else a line for the first and every half minute."""
     if sys.stderr.isatty():
         yield from tqdm(items, desc=desc, total=total, leave=False)
         return
-    last = time.monotonic()
-    for done, item in enumerate(items):
+    last = -_QUIET_S
+    for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - last >= _QUIET_S:
             last = time.monotonic()
-            log.info("progress=%r done=%d total=%s", desc, done + 1, total if total is not None else "?")
+            log.info("progress=%r done=%d total=%s", desc, done, total if total is not None else "?")

@@ -22,9 +22,7 @@ sys.path.insert(0, str(ROOT / "cluster"))
 
 BIN = Path(sys.executable).parent
 # Small, but with every part: sound, catalogue, faulty rows, cold tracks, two ranks.
-SIZES = ["wmf.rank=16", "wmf.iterations=20", "wmf.engine=blocked", "train.epochs=2", "topn.n=20"]
-# Into the sweeps: reading the interactions and cutting the blocks take about that long.
-KILL_AFTER_S = 4.0
+SIZES = ["wmf.rank=16", "wmf.iterations=30", "wmf.engine=blocked", "train.epochs=2", "topn.n=20"]
 SESSION = ["--conf", "spark.sql.shuffle.partitions=4", "--conf", "spark.driver.memory=1g"]
 
 
@@ -105,13 +103,12 @@ def run(start: Callable[..., subprocess.Popen]) -> Callable[..., dict]:
 
 @pytest.fixture(scope="session")
 def fit_with_a_kill(start: Callable[..., subprocess.Popen]) -> Callable[..., None]:
-    """Run wmf on a cluster and kill one executor, as `kill -9` does, in the middle of the sweeps."""
+    """Run wmf on a cluster and kill one executor, as `kill -9` does, right after the first of its iterations."""
 
     def fit(cluster: Cluster, arguments: list[str], folder: Path) -> None:
         log = folder / "wmf.log"
         wmf = start(cluster.submit_arguments(), "wmf", arguments, log)
-        _wait_for("engine=blocked", wmf, log)
-        time.sleep(KILL_AFTER_S)
+        _wait_for("progress='factorising' done=1 ", wmf, log)
         cluster.executors()[0].kill()
         assert wmf.wait(timeout=600) == 0, log.read_text()[-3000:]
         assert json_line(log)["status"] == "succeeded"

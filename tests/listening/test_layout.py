@@ -83,7 +83,8 @@ def test_parquet_columns_come_with_their_types(tmp_path):
         ("log.parquet", b"a,b\n", FileFormat("parquet"), "not a Parquet file"),
         ("log.parquet", b"PAR1 but cut off", FileFormat("parquet"), ""),
         ("log.csv", "a,b\n".encode("utf-16"), CSV, "UTF-16"),
-    ],    ids=["gzip", "plain-as-gzip", "zip", "parquet-as-csv", "csv-as-parquet", "torn-parquet", "utf-16"],
+    ],
+    ids=["gzip", "plain-as-gzip", "zip", "parquet-as-csv", "csv-as-parquet", "torn-parquet", "utf-16"],
 )
 def test_a_file_in_disguise_is_a_problem_and_not_a_crash(file, name, content, form, problem):
     import re
