@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from etude.config.lake import LakeSettings, SparkSettings
+from etude.environment import horovod
 from etude.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +30,9 @@ SMALL_SPARK = {
     "spark.sql.shuffle.partitions": "4",
     "spark.default.parallelism": "2",
 }
+# How long an example takes depends on what else the machine does: no property is about that.
+hypothesis.settings.register_profile("etude", deadline=None)
+hypothesis.settings.load_profile("etude")
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +51,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     arguments = [f"--conf '{key}={value}'" for key, value in settings.items()]
     os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*arguments, "pyspark-shell"])
     session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
+    del os.environ["PYSPARK_SUBMIT_ARGS"]  # it has been read: jobs that tests start have arguments of their own
     yield session
     session.stop()
 
@@ -62,6 +69,17 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real inputs (../shared/data) are not here")
     return folder
+
+
+@pytest.fixture
+def needs_horovod() -> None:
+    """Horovod, to import: the test is skipped where it can't be built, and fails where it could have been."""
+    lacking = horovod.lacking()
+    if importlib.util.find_spec("horovod") is None and lacking:
+        pytest.skip(f"Horovod is not built here: it needs {lacking}")
+    import horovod.torch as hvd
+
+    assert hvd.gloo_built()
 
 
 @pytest.fixture(scope="session")

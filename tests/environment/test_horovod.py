@@ -1,5 +1,7 @@
 """Whether Horovod can be built here, and which wheel belongs to which torch."""
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,14 @@ def test_an_installed_horovod_of_another_torch_does_not_count(tmp_path: Path) ->
     assert not horovod.installed_for(tmp_path, tmp_path)
     (info / "direct_url.json").write_text('{"url": "file:///x/build/wheels/torch-2.13.0/horovod-0.28.1-x.whl"}')
     assert horovod.installed_for(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(("lacking", "outcome"), [("make", pytest.skip.Exception), (None, ImportError)])
+def test_tests_of_horovod_are_skipped_only_where_it_cannot_be_built(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, lacking: str | None, outcome: type
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "horovod.torch", None)
+    monkeypatch.setattr(horovod, "lacking", lambda: lacking)
+    with pytest.raises(outcome):
+        request.getfixturevalue("needs_horovod")
