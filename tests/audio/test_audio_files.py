@@ -1,7 +1,9 @@
 import os
 
 import pytest
+from pyarrow import fs
 
+from etude import storage
 from etude.audio.files import Found, Place, as_text, fetch, file_uri, find, list_folder, local_path, normal_uri
 from etude.audio.refusal import RefusedError
 
@@ -44,7 +46,7 @@ def test_absolute_paths_and_uris_are_taken_as_they_are_unless_roots_are_named(fo
         assert find(path, place(folder)).size == 1
         assert find(path, Place()).size == 1
         assert reason(path, place(folder, ())) == "outside_root"
-        assert find(path, place(folder, (str(folder.parent),))).size == 1
+        assert find(path, place(folder, (file_uri(str(folder.parent)),))).size == 1
     assert find(str(folder / "a.wav"), place(folder, ())).size == 5
     assert reason("a.wav", Place()) == "bad_path"
 
@@ -56,7 +58,8 @@ def test_links_are_followed_before_they_are_judged(folder):
     assert reason("out.wav", place(folder)) == "outside_root"
     assert reason("away/secret.wav", place(folder)) == "outside_root"
     assert find("in.wav", place(folder)).size == 5
-    assert find("out.wav", place(folder, (str(folder.parent / "secret.wav"), str(folder.parent)))).size == 1
+    allowed = (folder.parent / "secret.wav", folder.parent)
+    assert find("out.wav", place(folder, tuple(file_uri(str(path)) for path in allowed))).size == 1
     linked = folder.parent / "linked"
     linked.symlink_to(folder)
     assert find("a.wav", place(linked)).size == 5
@@ -71,6 +74,69 @@ def test_what_is_no_file_to_read(folder):
     assert reason("x" * 300, place(folder)) == "unreadable"
     assert reason("a\0.wav", place(folder)) == "bad_path"
     assert reason("gopher://host/a.wav", place(folder)) == "bad_path"
+
+
+@pytest.mark.parametrize(
+    "path", ["s3://[abc/x.wav", "Mix://[Live] song.mp3", "file:///a%00.wav", "file://[/x.wav", "half a pair \ud800.wav"]
+)
+def test_what_python_cannot_take_for_a_path_costs_that_row_alone(folder, path):
+    assert reason(path, place(folder)) == "bad_path"
+    assert reason(path, place(folder, (file_uri("/"),))) == "bad_path"
+
+
+@pytest.fixture
+def remote(folder, monkeypatch):
+    """The folder as a bucket, remote://music; calling it with an error makes every call to the bucket fail."""
+    system = fs.SubTreeFileSystem(str(folder.parent), fs.LocalFileSystem())
+    real = storage.filesystem
+
+    class Failing:
+        def __init__(self, error):
+            self.error = error
+
+        def __getattr__(self, _):
+            raise self.error
+
+    def serve(chosen):
+        monkeypatch.setattr(
+            storage,
+            "filesystem",
+            lambda uri: (chosen, uri.removeprefix("remote://")) if uri.startswith("remote:") else real(uri),
+        )
+
+    serve(system)
+    return lambda error: serve(Failing(error))
+
+
+def test_files_elsewhere_are_found_listed_and_fetched(folder, remote):
+    where = Place("remote://music")
+    found = find("deep/../a.wav", where)
+    assert (found.uri, found.size) == ("remote://music/a.wav", 5)
+    assert found.mtime_us == (folder / "a.wav").stat().st_mtime_ns // 1000
+    assert fetch(found.uri) == b"12345"
+    assert find("remote://music/deep/b.ogg", Place()).size == 1
+    assert reason("none.wav", where) == "missing"
+    assert reason("deep", where) == "not_a_file"
+    assert reason("../a.wav", Place("remote://music/deep")) == "outside_root"
+    assert reason("remote://music/a.wav", Place("remote://music/deep", ())) == "outside_root"
+    assert find("remote://music/a.wav", Place("remote://music/deep", ("remote://music",))).size == 5
+    listed = dict(list_folder("remote://music", (".wav", ".ogg"), where))
+    assert listed == {"a.wav": found, "deep/b.ogg": find("deep/b.ogg", where)}
+    with pytest.raises(RefusedError, match="missing: no such file"):
+        fetch("remote://music/none.wav")
+
+
+def test_storage_that_fails_is_a_reason_to_try_again(remote, monkeypatch):
+    remote(OSError("connection reset"))
+    assert reason("remote://music/a.wav", Place()) == "unreadable"
+    with pytest.raises(RefusedError, match="unreadable: OSError: connection reset"):
+        fetch("remote://music/a.wav")
+
+    def lacking(uri):
+        raise OSError("Unable to load libhdfs")
+
+    monkeypatch.setattr(storage, "filesystem", lacking)
+    assert reason("hdfs://host/x.wav", Place()) == "unreadable"
 
 
 def test_a_folder_is_listed_with_all_below_it(folder):

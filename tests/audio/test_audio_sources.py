@@ -1,6 +1,8 @@
 import pytest
 
+from etude.audio.files import file_uri
 from etude.audio.sources import audio_source
+from etude.audio.spread import task_count
 from etude.config.audio import AudioColumns, AudioSettings
 from etude.errors import DataCheckError, InputMissingError
 
@@ -61,7 +63,33 @@ def test_a_folder_may_keep_suffixes_and_choose_them(files_of, folder):
     assert {track for track, _ in found} == {"deep/b.OGG", "note.txt"}
 
 
-def test_paths_that_lead_out_are_refused(files_of, folder):
+def test_a_manifest_may_be_a_uri_and_its_path_hold_what_globs_are_made_of(files_of, folder):
+    odd = folder.parent / "[Live] {1,2} *"
+    folder.rename(odd)
+    (odd / "list.csv").write_text("track_id,audio_path\nt,a.wav\n")
+    for manifest in (str(odd / "list.csv"), (odd / "list.csv").as_uri(), f"file:{(odd / 'list.csv').as_uri()[7:]}"):
+        name, found = files_of(manifest=manifest)
+        assert name == file_uri(str(odd / "list.csv"))
+        assert found["t", "a.wav"]["file_size"] == 5
+
+
+def test_a_missing_track_id_has_one_form(files_of, folder):
+    (folder / "list.csv").write_text('track_id,audio_path\n"",a.wav\n,deep/b.OGG\n')
+    _, found = files_of(manifest=str(folder / "list.csv"))
+    assert set(found) == {(None, "a.wav"), (None, "deep/b.OGG")}
+
+
+def test_one_odd_path_costs_one_row(files_of, folder):
+    (folder / "list.csv").write_text("track_id,audio_path\nt,a.wav\nu,Mix://[Live] song.wav\nv,file:///a%00.wav\n")
+    _, found = files_of(manifest=str(folder / "list.csv"))
+    assert {track: row["reason"] for (track, _), row in found.items()} == {"t": None, "u": "bad_path", "v": "bad_path"}
+
+
+def test_every_slot_gets_files_to_look_up_and_no_task_too_many(spark):
+    assert [task_count(spark, files, 100) for files in (0, 1, 2, 150, 201, 1000)] == [1, 1, 2, 2, 3, 10]
+
+
+def test_paths_that_lead_out_are_refused(files_of, folder, monkeypatch):
     (folder.parent / "secret.wav").write_bytes(b"1")
     (folder / "link.wav").symlink_to(folder.parent / "secret.wav")
     (folder / "list.csv").write_text("track_id,audio_path\nt,../secret.wav\nu,link.wav\n")
@@ -70,6 +98,10 @@ def test_paths_that_lead_out_are_refused(files_of, folder):
     _, found = files_of(root=str(folder))
     assert found["link", "link.wav"]["reason"] == "outside_root"
     _, found = files_of(manifest=str(folder / "list.csv"), allowed_roots=(str(folder.parent),))
+    assert found["u", "link.wav"]["reason"] is None
+    # A relative root is the driver's: executors work elsewhere.
+    monkeypatch.chdir(folder.parent)
+    _, found = files_of(manifest=str(folder / "list.csv"), allowed_roots=(".",))
     assert found["u", "link.wav"]["reason"] is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from etude.audio.files import fetch, local_path
 from etude.audio.guard import Guard, shared_guard
 from etude.audio.recipe import Recipe
 from etude.audio.refusal import RefusedError
+from etude.audio.spread import task_count
 from etude.config.audio import MelSettings
 
 # A task of so many files takes about a second: small enough to spread evenly, large enough that overhead is small.
@@ -48,8 +48,7 @@ def compute(files: DataFrame, n_files: int, mel: MelSettings, done: Accumulator[
     `files` has the columns of plan.asked_files, n_files rows.
     """
     recipe, limits = recipe_of(mel), limits_of(mel)
-    slots = files.sparkSession.sparkContext.defaultParallelism
-    tasks = max(1, min(n_files, max(slots, math.ceil(n_files / _FILES_A_TASK))))
+    tasks = task_count(files.sparkSession, n_files, _FILES_A_TASK)
 
     def rows(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         guard = shared_guard(recipe, limits)

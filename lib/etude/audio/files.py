@@ -20,9 +20,9 @@ from etude.audio.refusal import RefusedError
 class Place:
     """Where paths stand.
 
-    base: URI of the folder that relative paths start from, or None. allowed: URIs of the folders that audio may lie in
-    besides base; None allows whatever an absolute path or URI names, and still nothing outside base that a relative
-    path or a link leads to.
+    base: URI of the folder that relative paths start from, or None. allowed: URIs (normal_uri) of the folders that
+    audio may lie in besides base; None allows whatever an absolute path or URI names, and still nothing outside base
+    that a relative path or a link leads to.
     """
 
     base: str | None = None
@@ -66,10 +66,13 @@ def find(path: str, place: Place) -> Found:
     Raises:
         RefusedError: bad_path, outside_root, missing, unreadable or not_a_file.
     """
-    uri, relative = _resolve(path, place.base)
-    local = local_path(uri)
-    found = _stat_local(local, uri) if local is not None else _stat_remote(uri)
-    _check_allowed(found.uri, local, relative, place)
+    try:
+        uri, relative = _resolve(path, place.base)
+        local = local_path(uri)
+        found = _stat_local(local, uri) if local is not None else _stat_remote(uri)
+        _check_allowed(found.uri, local, relative, place)
+    except ValueError as error:  # no URI by the rules (`s3://[a/b`), a zero byte behind %00, half a surrogate pair
+        raise RefusedError("bad_path", f"{type(error).__name__}: {error}") from error
     return found
 
 
@@ -101,8 +104,8 @@ def _check_allowed(uri: str, local: str | None, relative: bool, place: Place) ->
 
 
 def _real_root(root: str) -> str:
-    local = local_path(storage.to_uri(root))
-    return file_uri(os.path.realpath(local)) if local is not None else normal_uri(root)
+    local = local_path(root)
+    return file_uri(os.path.realpath(local)) if local is not None else root
 
 
 def _under(uri: str, root: str) -> bool:
@@ -126,6 +129,8 @@ def _stat_remote(uri: str) -> Found:
         system, path = storage.filesystem(uri)
     except (ArrowException, ValueError) as error:
         raise RefusedError("bad_path", f"{type(error).__name__}: {error}") from error
+    except OSError as error:  # a library that this machine lacks, a service that doesn't answer
+        raise RefusedError("unreadable", f"{type(error).__name__}: {error}") from error
     try:
         info = system.get_file_info(path)
     except (ArrowException, OSError) as error:
@@ -185,7 +190,7 @@ def _list_local(
             if entry.is_dir(follow_symlinks=False):
                 yield from _list_local(root, name + "/", suffixes, place)
             elif entry.is_symlink() and entry.is_dir():
-                if not _under(file_uri(os.path.realpath(entry.path)) + "/", _real_root(root)):
+                if not _under(file_uri(os.path.realpath(entry.path)) + "/", file_uri(os.path.realpath(root))):
                     raise RefusedError("outside_root", "a linked folder, not entered")
             elif name.lower().endswith(suffixes):
                 found = _stat_local(entry.path, file_uri(f"{root}/{name}"))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from etude.audio.files import Found, Place, as_text, find, list_folder, normal_uri
+from etude.audio.files import Found, Place, as_text, find, list_folder, local_path, normal_uri
 from etude.audio.refusal import RefusedError
+from etude.audio.spread import task_count
 from etude.config.audio import AudioColumns, AudioSettings
 from etude.errors import DataCheckError, InputMissingError
 from etude.storage import exists
@@ -24,6 +25,8 @@ _FILES = (
     "reason string, detail string"
 )
 _BATCH_ROWS = 4096
+# A path costs from a microsecond (local) to some milliseconds (object stores): a task of so many ends within seconds.
+_PATHS_A_TASK = 2048
 
 
 @dataclass(frozen=True)
@@ -45,25 +48,29 @@ def audio_source(spark: SparkSession, audio: AudioSettings, tracks: Callable[[],
         InputMissingError: the manifest or folder isn't there, or nothing names any audio.
         DataCheckError: the manifest lacks a column.
     """
+    allowed = None if audio.allowed_roots is None else tuple(map(normal_uri, audio.allowed_roots))
     if audio.manifest:
         name = normal_uri(audio.manifest)
         rows = _manifest(spark, audio.manifest, audio.columns)
-        return AudioSource(name, _located(rows, Place(posixpath.dirname(name), audio.allowed_roots)))
+        return AudioSource(name, _located(rows, rows.count(), Place(posixpath.dirname(name), allowed)))
     if audio.root:
         root = normal_uri(audio.root)
         if not exists(root):
             raise InputMissingError(f"audio.root={audio.root}: no such folder")
-        place = Place(root, audio.allowed_roots)
+        place = Place(root, allowed)
         return AudioSource(root, _folder(spark, audio, place))
     named = tracks().where(F.col("audio_uri").isNotNull()).select("track_id", F.col("audio_uri").alias("path"))
-    if named.isEmpty():
+    n_named = named.count()
+    if not n_named:
         raise InputMissingError("no audio is named: set audio.manifest or audio.root, or audio_uri in the catalogue")
-    return AudioSource("tracks.audio_uri", _located(named, Place(None, audio.allowed_roots)))
+    return AudioSource("tracks.audio_uri", _located(named, n_named, Place(None, allowed)))
 
 
 def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFrame:
-    # Spark takes a path literally where a URI has escapes, so a local one must not go through to_uri.
-    literal = path if "://" in path else f"file://{Path(path).expanduser().absolute()}"
+    uri = normal_uri(path)
+    local = local_path(uri)
+    # Spark takes a path literally where a URI has escapes, and as a pattern where it has brackets or stars.
+    literal = re.sub(r"([\\{}\[\]*?])", r"\\\1", uri if local is None else f"file://{local}")
     try:
         # Spark's default escape, the backslash, would misread quoted fields as RFC 4180 writes them.
         rows = spark.read.csv(literal, header=True, escape='"', quote='"', encoding="UTF-8")
@@ -83,9 +90,9 @@ def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFram
     )
 
 
-def _located(rows: DataFrame, place: Place) -> DataFrame:
+def _located(rows: DataFrame, n_rows: int, place: Place) -> DataFrame:
     """Looks every file up, on the executors: a manifest of 400,000 rows is 400,000 calls of stat."""
-    spread = rows.repartition(rows.sparkSession.sparkContext.defaultParallelism)
+    spread = rows.repartition(task_count(rows.sparkSession, n_rows, _PATHS_A_TASK))
 
     def locate(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -96,7 +103,8 @@ def _located(rows: DataFrame, place: Place) -> DataFrame:
 
 def _row(track_id: str | None, path: str | None, place: Place) -> tuple[str | None, str | None, Found | RefusedError]:
     if not track_id or not path:
-        return track_id, path, RefusedError("bad_row", "track id or path is missing")
+        # One form for what is missing: its rejects are numbered together.
+        return track_id or None, path or None, RefusedError("bad_row", "track id or path is missing")
     try:
         return track_id, path, find(path, place)
     except RefusedError as refused:
