@@ -133,14 +133,14 @@ def up_to_date(step: Step, ledger: Ledger, outside: dict[str, int]) -> bool:
     if settings is None:
         return False
     arguments = step.arguments
-    done = ledger.succeeded(step.stage).where(f"run_id = '{arguments.run_id}'").first()
+    done = ledger.succeeded_run(step.stage, arguments.run_id)
     return (
         done is not None
         and done["package_version"] == etude.__version__
         and _shaping(done["settings"], settings) == _shaping(redacted_json(arguments.settings), settings)
         and all(value >= 0 and done["inputs"].get(name) == value for name, value in outside.items())
         and _tables_unchanged(done, ledger)
-        and all(_ended_before(done, ledger, job, run_id) for job, run_id in done["upstream"].items())
+        and not ledger.is_outdated(step.stage, arguments.run_id)
     )
 
 
@@ -157,8 +157,3 @@ def _tables_unchanged(done: Row, ledger: Ledger) -> bool:
     versions = {**done["inputs"], **done["outputs"]}
     shared = [name for name in done["inputs"] if name in TABLES and not TABLES[name].has_runs]
     return all(ledger.lake.version(name) == versions[name] for name in shared if name != "rejects")
-
-
-def _ended_before(done: Row, ledger: Ledger, job: str, run_id: str) -> bool:
-    upstream = ledger.succeeded(job).where(f"run_id = '{run_id}'").first()
-    return upstream is not None and upstream["ended_at"] <= done["started_at"]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from etude.errors import InputMissingError
 from etude.lake.lake import Lake
-from etude.lake.tables import CURRENT, RUNS
-
-_CURRENT_TABLE_OF = {"wmf": "track_factors", "train": "predicted_factors", "topn": "recommendations"}
+from etude.lake.tables import CURRENT, IN_FORCE_BY, RUNS
 
 
 @dataclass
@@ -63,9 +62,12 @@ class Ledger:
 
     def write(self, record: RunRecord) -> None:
         """Put the record in the place of the run's row."""
-        row = tuple(getattr(record, name) for name in RUNS.column_names)
-        frame = self.lake.spark.createDataFrame([row], RUNS.schema)
-        self.lake.replace("runs", frame, job=record.job, run_id=record.run_id)
+        self.lake.replace("runs", self.frame([record]), job=record.job, run_id=record.run_id)
+
+    def frame(self, records: Iterable[RunRecord]) -> DataFrame:
+        """Records as rows of `runs`."""
+        rows = [tuple(getattr(record, name) for name in RUNS.column_names) for record in records]
+        return self.lake.spark.createDataFrame(rows, RUNS.schema)
 
     def succeeded(self, job: str) -> DataFrame:
         """Runs of a job that succeeded."""
@@ -73,7 +75,25 @@ class Ledger:
 
     def is_succeeded(self, job: str, run_id: str) -> bool:
         """Whether that run's rows count."""
-        return self.succeeded(job).where(F.col("run_id") == run_id).limit(1).count() > 0
+        return self.succeeded_run(job, run_id) is not None
+
+    def succeeded_run(self, job: str, run_id: str) -> Row | None:
+        """That run's row of `runs`, or None where its rows don't count."""
+        return self.succeeded(job).where(F.col("run_id") == run_id).first()
+
+    def is_outdated(self, job: str, run_id: str) -> bool:
+        """Whether a run that its rows rest on has run again since (or no longer counts), at any remove.
+
+        The ids alone don't tell: a wmf run that is fitted again under its run_id leaves factors in another basis. True
+        also where the run itself hasn't succeeded.
+        """
+        done = self.succeeded_run(job, run_id)
+        return done is None or any(
+            (before := self.succeeded_run(stage, earlier)) is None
+            or before["ended_at"] > done["started_at"]
+            or self.is_outdated(stage, earlier)
+            for stage, earlier in done["upstream"].items()
+        )
 
     def upstream(self, job: str, run_id: str, asked: str | None, batch_date: date, protocol: str) -> str:
         """The run of an earlier stage whose rows a run reads.
@@ -96,7 +116,7 @@ class Ledger:
         newest = same_protocol.where(F.col("batch_date") == F.lit(batch_date)).orderBy(F.desc("ended_at")).first()
         if newest is not None:
             return str(newest["run_id"])
-        in_force = self.current(_CURRENT_TABLE_OF[job]) if protocol == "none" else None
+        in_force = self.current(IN_FORCE_BY[job]) if protocol == "none" else None
         if in_force is not None:
             return in_force
         raise InputMissingError(
