@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,33 @@ def test_json_holds_every_finding(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_settings_that_do_not_parse_exit_2(capsys: pytest.CaptureFixture) -> None:
     assert main(["doctor", "--quick", "lake.rot=x"]) == 2
     assert "lake.rot" in capsys.readouterr().err
+
+
+def test_where_packages_are_missing_it_says_so_and_does_not_crash(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(doctor, "static_findings", lambda folder: [GOOD])
+    monkeypatch.delattr("etude.environment.live", raising=False)
+    monkeypatch.setitem(sys.modules, "etude.environment.live", None)
+    assert main(["doctor", "--quick"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("17.0.9")
+    assert lines[1].startswith("fault  imports")
+    assert lines[2].endswith("-> run `make setup` again")
+
+
+def test_without_any_package_it_still_speaks(tmp_path) -> None:
+    """As on a machine where the set-up hasn't run: this Python, and nothing installed."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(doctor.__file__).parents[2])!r})\n"
+        "from etude.cli import doctor, main\n"
+        "doctor.static_findings = lambda folder: []\n"
+        "sys.exit(main.main(['doctor', '--quick', '--json']))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1, done.stderr
+    assert [finding["part"] for finding in json.loads(done.stdout)["findings"]] == ["imports"]
 
 
 @pytest.mark.slow

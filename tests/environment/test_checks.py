@@ -35,13 +35,17 @@ def test_python_of_another_version_is_a_fault_and_another_environment_worth_a_no
 
 
 def test_packages_are_compared_with_the_constraints(assert_fault, tmp_path: Path) -> None:
-    assert checks.check_packages({"numpy": "1"}, tmp_path).status == "note"
+    assert checks.check_packages({"numpy": "1"}, root=tmp_path).status == "note"
+    assert_fault(checks.check_packages({"numpy": "1"}, ["numpy"], root=tmp_path), "numpy lacks files", "make setup")
     (tmp_path / "requirements").mkdir()
     for group in pins.GROUPS:
         pins.requirements_file(group, tmp_path).touch()
     (tmp_path / "constraints.txt").write_text("numpy==1.26.4\n")
-    assert checks.check_packages({"numpy": "1.26.4"}, tmp_path).status == "ok"
-    assert_fault(checks.check_packages({"numpy": "2"}, tmp_path), "numpy 2 instead of 1.26.4", "make setup")
+    right = {"numpy": "1.26.4"}
+    assert checks.check_packages(right, root=tmp_path).status == "ok"
+    assert_fault(checks.check_packages({"numpy": "2"}, root=tmp_path), "numpy 2 instead of 1.26.4", "make setup")
+    needs = "petastorm 0.12.1 requires dill, which is not installed."
+    assert_fault(checks.check_packages(right, (), [needs], tmp_path), "requires dill", "make setup")
 
 
 def test_java_is_the_one_that_sparks_scripts_take(fake_java, site: Path, tmp_path: Path) -> None:

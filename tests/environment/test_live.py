@@ -1,6 +1,7 @@
 """The doctor's checks that try things out, on stand-ins for what they try; and once on the real parts."""
 
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +32,16 @@ def test_torch_with_and_without_a_gpu(assert_fault) -> None:
     assert [finding.status for finding in with_gpus] == ["ok", "ok"]
     assert with_gpus[1].found == "13.0: GPU 0, GPU 1"
     assert_fault(live.check_torch(broken)[0], "undefined symbol: x", "make setup")
+
+
+def test_what_jobs_import_is_imported(assert_fault) -> None:
+    assert live.check_imports(lambda name: None).status == "ok"
+
+    def load(name: str) -> None:
+        if name == "petastorm.reader":
+            raise ImportError("No module named 'dill'")
+
+    assert_fault(live.check_imports(load), "petastorm.reader doesn't import: No module named 'dill'", "make setup")
 
 
 def test_horovod_and_its_operations(assert_fault) -> None:
@@ -91,6 +102,14 @@ def test_the_checkpoint_directory_is_tried_and_left_as_it_was(tmp_path: Path) ->
     finding = live.check_checkpoints(load_settings((), (f"spark.checkpoint_dir={own}",)))
     assert (finding.status, finding.found) == ("ok", f"file://{own}")
     assert list(own.iterdir()) == []
+
+
+def test_without_pyarrow_the_checkpoint_directory_is_a_fault_and_no_crash(
+    assert_fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("etude.storage")
+    monkeypatch.setitem(sys.modules, "etude.storage", None)
+    assert_fault(live.check_checkpoints(load_settings()), "etude.storage", "spark.checkpoint_dir")
 
 
 def test_a_checkpoint_directory_that_cannot_be_written_is_a_fault(assert_fault, tmp_path: Path) -> None:

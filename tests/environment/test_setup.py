@@ -126,3 +126,53 @@ def test_an_environment_that_does_not_work_is_made_anew(tmp_path: Path) -> None:
     moved.mkdir()
     (tmp_path / ".venv").rename(moved / ".venv")
     assert not packages._works(moved)
+
+
+@pytest.mark.parametrize(
+    ("activate", "works"),
+    [
+        ('VIRTUAL_ENV="/root/.venv"\nexport VIRTUAL_ENV\n', True),
+        ("    export VIRTUAL_ENV=/root/.venv\n", True),
+        ('VIRTUAL_ENV="/tmp/x/root/.venv"\n', False),
+        ("# /root/.venv\nVIRTUAL_ENV='/root/.venv2'\n", False),
+    ],
+)
+def test_an_environment_works_in_the_very_folder_that_it_was_made_in(activate: str, works: bool) -> None:
+    assert packages._names(activate, Path("/root/.venv")) == works
+
+
+def test_a_torn_horovod_comes_back_from_its_kept_wheel_and_etude_is_installed_each_time(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never from source by plain pip, which knows nothing of the switches it is built with."""
+    folder = packages.site_packages(project)
+    for name, version in (("horovod", "0.28.1"), ("torch", "2.13.0")):
+        info = folder / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    (folder / "horovod").mkdir()
+    wheel = horovod.wheel_folder(project) / f"horovod-0.28.1-{pins.python_tag()}-{pins.python_tag()}-x.whl"
+    wheel.parent.mkdir(parents=True)
+    wheel.touch()
+    calls: list[list[str]] = []
+    monkeypatch.setattr(packages, "pip", lambda arguments, root: calls.append(list(arguments)))
+    monkeypatch.setattr(packages, "inconsistent", lambda python: [])
+    packages.install(project)
+    assert [call[-1] for call in calls] == ["torch==2.13.0", str(project)]
+    assert not (folder / "horovod").exists()
+    assert setup.provide_horovod(project) == "installed"
+    assert calls[-1][-1] == str(wheel)
+
+
+def test_a_build_that_failed_says_how_to_try_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fails(*arguments, **named):
+        raise pins.SetupError("Horovod couldn't be built (log: x)")
+
+    monkeypatch.setattr(packages, "pip", lambda arguments, root: None)
+    monkeypatch.setattr(horovod, "lacking", lambda: None)
+    monkeypatch.setattr(horovod, "build", fails)
+    stamp(project, setup.provide_horovod(project))
+    assert f"remove {setup.stamp_file(project)} and run `make setup` again" in capsys.readouterr().err
+    assert setup.is_complete(project)

@@ -13,7 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from etude.environment.checks import Finding, static_findings
+from etude.environment import horovod
+from etude.environment.checks import AGAIN, Finding, static_findings
+from etude.environment.packages import installed
 
 
 def add_parser(subparsers: Any) -> None:
@@ -39,13 +41,17 @@ def run(args: argparse.Namespace) -> int:
 
 def examine(args: argparse.Namespace) -> Iterable[Finding]:
     """All findings; the cheap ones first, since later ones often follow from them."""
-    from etude.config import load_settings
-    from etude.environment import horovod, live
-    from etude.environment.packages import installed
-
-    settings = load_settings(args.config, args.settings)
     site_packages = Path(sysconfig.get_path("purelib"))
+    try:
+        from etude.config import load_settings
+        from etude.environment import live
+    except (ImportError, OSError) as error:
+        yield from static_findings(site_packages)
+        yield Finding("imports", "fault", f"settings can't be read: {error}", AGAIN)
+        return
+    settings = load_settings(args.config, args.settings)
     yield from static_findings(site_packages)
+    yield live.check_imports()
     yield from live.check_torch()
     yield live.check_horovod(installed(site_packages).get("horovod"), horovod.lacking())
     yield live.check_audio()

@@ -148,7 +148,10 @@ def provide_horovod(root: Path = ROOT) -> str:
         try:
             wheel = horovod.build(packages.venv_python(root), root=root)
         except SetupError as error:
-            say(f"  {error}: training will use train.distribution=torch")
+            say(
+                f"  {error}: training will use train.distribution=torch; to try again, remove {stamp_file(root)} and "
+                "run `make setup` again"
+            )
             return _why_no_horovod(root)
     packages.pip(["install", *horovod.RUN_NEEDS], root)
     packages.pip(["install", "--force-reinstall", "--no-deps", str(wheel)], root)

@@ -9,13 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from etude.environment import delta, java, pins, sparkconf
-from etude.environment.packages import installed
+from etude.environment.packages import damaged, inconsistent, installed
 
 Status = Literal["ok", "note", "fault"]
 AGAIN = "run `make setup` again"
@@ -45,13 +45,23 @@ def check_python(version: tuple[int, ...], prefix: Path, root: Path = pins.ROOT)
     return Finding("Python", "ok", text)
 
 
-def check_packages(have: Mapping[str, str], root: Path = pins.ROOT) -> Finding:
-    """Installed versions against constraints.txt."""
-    if not (root / "constraints.txt").exists():
+def check_packages(
+    have: Mapping[str, str], torn: Sequence[str] = (), lacking: Sequence[str] = (), root: Path = pins.ROOT
+) -> Finding:
+    """Installed versions against constraints.txt and against what packages require of one another.
+
+    Args:
+        have: normalised name -> version of what is installed.
+        torn: names of packages that lack files.
+        lacking: pip's complaints of packages that others require.
+        root: the project's folder.
+    """
+    pinned = (root / "constraints.txt").exists()
+    wrong = [*(pins.unmet(dict(have), root) if pinned else ()), *(f"{name} lacks files" for name in torn), *lacking]
+    if wrong:
+        return Finding("packages", "fault", "; ".join(wrong), AGAIN)
+    if not pinned:
         return Finding("packages", "note", f"{len(have)} installed; no constraints.txt here to compare them with")
-    unmet = pins.unmet(dict(have), root)
-    if unmet:
-        return Finding("packages", "fault", "; ".join(unmet), AGAIN)
     return Finding("packages", "ok", f"{len(have)} installed, versions as in constraints.txt")
 
 
@@ -135,7 +145,7 @@ def static_findings(site_packages: Path, environ: Mapping[str, str] = os.environ
     have = installed(site_packages)
     return [
         check_python(tuple(sys.version_info[:3]), Path(sys.prefix)),
-        check_packages(have),
+        check_packages(have, damaged(site_packages), inconsistent(Path(sys.executable))),
         check_java(spark_java_home(site_packages, environ), environ),
         check_spark(have.get("pyspark"), site_packages, environ),
         check_defaults(site_packages, environ),

@@ -1,4 +1,4 @@
-"""Horovod's wheel, built once for each pair of Python and torch and kept in build/wheels."""
+"""Horovod's wheel, built once for each Python, torch and platform, and kept in build/wheels."""
 
 from __future__ import annotations
 
@@ -50,12 +50,15 @@ def compiler(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def wheel_folder(root: Path = ROOT) -> Path:
-    """Where the wheel for the pinned torch is kept; the wheel's own name tells Python and platform."""
-    return root / "build" / "wheels" / f"torch-{constraints(root)['torch']}"
+    """Where the wheel for the pinned torch and this platform is kept; the wheel's own name tells the Python.
+
+    A checkout may lie on a disk that several machines share.
+    """
+    return root / "build" / "wheels" / f"torch-{constraints(root)['torch']}-{sysconfig.get_platform()}"
 
 
 def kept_wheel(root: Path = ROOT) -> Path | None:
-    """The wheel built earlier for this Python and torch, if any."""
+    """The wheel built earlier for this Python, torch and platform, if any."""
     version = constraints(root)["horovod"]
     return next(iter(sorted(wheel_folder(root).glob(f"horovod-{version}-{python_tag()}-*.whl"))), None)
 
@@ -64,6 +67,12 @@ def installed_for(site_packages: Path, root: Path = ROOT) -> bool:
     """Whether the pinned Horovod is installed and was built for the pinned torch (its wheel's folder tells)."""
     origin = site_packages / f"horovod-{constraints(root)['horovod']}.dist-info" / "direct_url.json"
     return origin.exists() and f"/{wheel_folder(root).name}/" in origin.read_text(encoding="utf-8")
+
+
+def remove(site_packages: Path) -> None:
+    """Uninstall it, however little of it is left: pip does without its list of files only what it is made to."""
+    for folder in (site_packages / "horovod", *site_packages.glob("horovod-*.dist-info")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def build(python: Path, environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Path:
@@ -78,7 +87,7 @@ def build(python: Path, environ: Mapping[str, str] = os.environ, root: Path = RO
     for needed in (folder, log.parent, work):
         needed.mkdir(parents=True, exist_ok=True)
     command = [str(python), "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir"]
-    command += ["--wheel-dir", str(work), f"horovod=={constraints(root)['horovod']}"]
+    command += ["--no-binary", "horovod", "--wheel-dir", str(work), f"horovod=={constraints(root)['horovod']}"]
     with log.open("w", encoding="utf-8") as stream:
         done = subprocess.run(
             command,

@@ -1,7 +1,8 @@
-"""What `etude doctor` has to try out: torch, Horovod, the audio decoder, executors, and the checkpoint directory."""
+"""What `etude doctor` has to try out: imports, torch, Horovod, audio, executors, checkpoints."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -17,6 +18,24 @@ from etude.environment import horovod as build
 from etude.environment.checks import AGAIN, Finding
 
 _EXECUTOR_IMPORTS = ("etude", "numpy", "pandas", "pyarrow")
+# Those that need much else to import.
+_DRIVER_IMPORTS = ("numba", "petastorm.reader", "librosa", "pyspark.sql")
+
+
+def check_imports(load: Callable[[str], Any] = importlib.import_module) -> Finding:
+    """Packages that jobs import, as far as no other check does."""
+    failed = [f"{name} doesn't import: {why}" for name in _DRIVER_IMPORTS if (why := _failure(name, load))]
+    if failed:
+        return Finding("imports", "fault", "; ".join(failed), AGAIN)
+    return Finding("imports", "ok", ", ".join(_DRIVER_IMPORTS))
+
+
+def _failure(name: str, load: Callable[[str], Any]) -> str | None:
+    try:
+        load(name)
+    except (ImportError, OSError) as error:
+        return first_line(error)
+    return None
 
 
 def check_torch(load: Callable[[], Any] | None = None) -> list[Finding]:
@@ -147,13 +166,13 @@ def try_executors(master: str) -> list[Finding]:
 
 def check_checkpoints(settings: Settings) -> Finding:
     """Whether the checkpoint directory can be written: tried out in it, or in the nearest folder that exists."""
-    from etude import storage
-
     part = "checkpoints"
-    uri = storage.to_uri(settings.spark.checkpoint_dir or f"{storage.to_uri(settings.lake.root)}/_checkpoints/spark")
-    folder = uri
+    uri = settings.spark.checkpoint_dir or f"{settings.lake.root.rstrip('/')}/_checkpoints/spark"
     remedy = "set spark.checkpoint_dir or lake.root to a place that this user may write"
     try:
+        from etude import storage
+
+        uri = folder = storage.to_uri(uri)
         # Nothing is created but one small file, which goes again: a look must not leave folders behind.
         while not storage.exists(folder) and folder.count("/") > 3:
             folder = folder.rpartition("/")[0]

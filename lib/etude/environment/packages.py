@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
+from etude.environment import horovod
 from etude.environment.pins import GROUPS, ROOT, SetupError, constraints, normalised, requirements_file, unmet
 
 
@@ -44,7 +47,7 @@ def make_venv(root: Path = ROOT) -> None:
 def _works(root: Path) -> bool:
     """Whether the environment's Python is of the running version and has pip: an interrupted set-up may lack either."""
     activate = venv_folder(root) / "bin" / "activate"
-    if not activate.exists() or str(venv_folder(root)) not in activate.read_text(encoding="utf-8"):
+    if not activate.exists() or not _names(activate.read_text(encoding="utf-8"), venv_folder(root)):
         return False  # moved here from elsewhere: its scripts name a Python that isn't this one
     try:
         done = subprocess.run(
@@ -56,6 +59,12 @@ def _works(root: Path) -> bool:
     except OSError:
         return False
     return done.returncode == 0 and done.stdout.strip() == str(sys.version_info[:2])
+
+
+def _names(activate: str, folder: Path) -> bool:
+    """Whether the text of an `activate` script names the folder as its environment."""
+    values = re.findall(r"^\s*(?:export )?VIRTUAL_ENV=(.*)$", activate, re.M)
+    return any(shlex.split(value) == [str(folder)] for value in values)
 
 
 def installed(folder: Path) -> dict[str, str]:
@@ -93,26 +102,29 @@ def install(root: Path = ROOT) -> None:
     for left in folder.glob("~*"):  # what a pip that was killed had put aside
         shutil.rmtree(left, ignore_errors=True)
     torn = damaged(folder)
-    if torn:
-        pinned = constraints(root)
-        again = [f"{name}=={pinned[name]}" for name in torn if name in pinned]
+    if "horovod" in torn:
+        horovod.remove(folder)  # its step brings it back, from the kept wheel
+    pinned = constraints(root)
+    again = [f"{name}=={pinned[name]}" for name in torn if name in pinned and name != "horovod"]
+    if again:
         pip(["install", "--force-reinstall", "--no-deps", "--no-build-isolation", *again], root)
-    if unmet(installed(folder), root) or not _consistent(root):
+    if unmet(installed(folder), root) or inconsistent(venv_python(root)):
         # setuptools first: packages that come as source are built with it, not with whatever is newest.
         pip(["install", "pip", "setuptools"], root)
         files = [word for group in GROUPS for word in ("-r", str(requirements_file(group, root)))]
         pip(["install", "--no-build-isolation", *files], root)
-    if not (venv_folder(root) / "bin" / "etude").exists() or "etude" in torn or "etude" not in installed(folder):
-        pip(["install", "--no-build-isolation", "--no-deps", "--editable", str(root)], root)
+    # Each time: what setup.py says (commands, requirements) is copied when it is installed.
+    pip(["install", "--no-build-isolation", "--no-deps", "--editable", str(root)], root)
     wrong = unmet(installed(folder), root)
     if wrong:
         raise SetupError("pip left the environment other than pinned: " + "; ".join(wrong))
 
 
-def _consistent(root: Path) -> bool:
-    """Whether nothing is missing that an installed package requires."""
-    command = [str(venv_python(root)), "-m", "pip", "check", "--disable-pip-version-check"]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+def inconsistent(python: Path) -> list[str]:
+    """What the packages beside a Python require and isn't there, or not in that version: a phrase each."""
+    command = [str(python), "-m", "pip", "check", "--disable-pip-version-check"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return [] if done.returncode == 0 else (done.stdout or done.stderr).strip().splitlines()
 
 
 def pip(arguments: Sequence[str], root: Path = ROOT) -> None:
