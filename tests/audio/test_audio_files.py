@@ -1,4 +1,5 @@
 import os
+import time
 
 import pytest
 from pyarrow import fs
@@ -32,7 +33,7 @@ def reason(path, where):
 def test_relative_paths_start_from_the_base(folder):
     found = find("deep/../a.wav", place(folder))
     assert found == Found(file_uri(f"{folder}/a.wav"), 5, (folder / "a.wav").stat().st_mtime_ns // 1000)
-    assert fetch(found.uri) == f"{folder}/a.wav"
+    assert fetch(found.uri, 9.0) == f"{folder}/a.wav"
 
 
 @pytest.mark.parametrize("path", ["../secret.wav", "deep/../../secret.wav", "deep/../../../../etc/passwd"])
@@ -113,7 +114,7 @@ def test_files_elsewhere_are_found_listed_and_fetched(folder, remote):
     found = find("deep/../a.wav", where)
     assert (found.uri, found.size) == ("remote://music/a.wav", 5)
     assert found.mtime_us == (folder / "a.wav").stat().st_mtime_ns // 1000
-    assert fetch(found.uri) == b"12345"
+    assert fetch(found.uri, 9.0) == b"12345"
     assert find("remote://music/deep/b.ogg", Place()).size == 1
     assert reason("none.wav", where) == "missing"
     assert reason("deep", where) == "not_a_file"
@@ -123,14 +124,18 @@ def test_files_elsewhere_are_found_listed_and_fetched(folder, remote):
     listed = dict(list_folder("remote://music", (".wav", ".ogg"), where))
     assert listed == {"a.wav": found, "deep/b.ogg": find("deep/b.ogg", where)}
     with pytest.raises(RefusedError, match="missing: no such file"):
-        fetch("remote://music/none.wav")
+        fetch("remote://music/none.wav", 9.0)
 
 
 def test_storage_that_fails_is_a_reason_to_try_again(remote, monkeypatch):
     remote(OSError("connection reset"))
     assert reason("remote://music/a.wav", Place()) == "unreadable"
     with pytest.raises(RefusedError, match="unreadable: OSError: connection reset"):
-        fetch("remote://music/a.wav")
+        fetch("remote://music/a.wav", 9.0)
+
+    monkeypatch.setattr(storage, "read_bytes", lambda uri: time.sleep(20))
+    with pytest.raises(RefusedError, match=r"timeout: more than 0\.1 s"):
+        fetch("remote://music/a.wav", 0.1)
 
     def lacking(uri):
         raise OSError("Unable to load libhdfs")

@@ -73,10 +73,12 @@ def test_a_manifest_may_be_a_uri_and_its_path_hold_what_globs_are_made_of(files_
         assert found["t", "a.wav"]["file_size"] == 5
 
 
-def test_a_missing_track_id_has_one_form(files_of, folder):
-    (folder / "list.csv").write_text('track_id,audio_path\n"",a.wav\n,deep/b.OGG\n')
-    _, found = files_of(manifest=str(folder / "list.csv"))
-    assert set(found) == {(None, "a.wav"), (None, "deep/b.OGG")}
+def test_a_missing_track_id_has_one_form(files_of):
+    _, found = files_of([("", "title", "a.wav"), (None, "title", "b.wav")])
+    assert {key: row["reason"] for key, row in found.items()} == {
+        (None, "a.wav"): "bad_row",
+        (None, "b.wav"): "bad_row",
+    }
 
 
 def test_one_odd_path_costs_one_row(files_of, folder):

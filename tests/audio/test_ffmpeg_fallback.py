@@ -71,7 +71,7 @@ def test_the_guarded_process_finds_the_program_and_its_end_is_the_programs_end(s
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    guard = Guard(RECIPE, Limits(time_limit_s=2.0, ffmpeg=True))
+    guard = Guard(RECIPE, Limits(time_limit_s=6.0, ffmpeg=True))
     try:
         assert guard.spectrograms(secret, "t", [0])[0].mel.shape == (128, 47)
         Path(stand_in.binary).write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
@@ -81,6 +81,17 @@ def test_the_guarded_process_finds_the_program_and_its_end_is_the_programs_end(s
         assert not list(scratch.iterdir())
     finally:
         guard.close()
+
+
+def test_a_program_that_hangs_ends_without_anybody_watching(stand_in, secret, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    Path(stand_in.binary).write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    (refusal,) = spectrograms(secret, "t", [0], RECIPE, Transcoder(stand_in.binary, 1 << 30, time_limit_s=2.0))
+    assert (refusal.reason, refusal.detail) == ("timeout", "ffmpeg took more than 2 s")
+    assert gone(int((tmp_path / "pid").read_text()))
+    assert not list(scratch.iterdir())
 
 
 def test_a_machine_without_the_program_says_so_at_the_start(wav_path, monkeypatch):

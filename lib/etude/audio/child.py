@@ -110,7 +110,7 @@ def _fallback(limits: Limits) -> Any:
     binary = find_ffmpeg()
     if binary is None:
         raise SystemExit("mel.fallback=ffmpeg: there is no ffmpeg in PATH")
-    return Transcoder(binary, limits.max_bytes)
+    return Transcoder(binary, limits.max_bytes, limits.time_limit_s)
 
 
 def _bound(limits: Limits) -> None:

@@ -69,7 +69,7 @@ def compute(files: DataFrame, n_files: int, mel: MelSettings, done: Accumulator[
 def _outcomes(guard: Guard, file: Any) -> list[Outcome]:
     try:
         _check_size(file.audio_uri, file.file_size, guard.limits)
-        source = fetch(file.audio_uri)
+        source = fetch(file.audio_uri, guard.limits.time_limit_s)
     except RefusedError as refused:
         return [Refusal(int(crop), refused.reason, refused.detail) for crop in file.crops]
     return guard.spectrograms(source, file.track_id, [int(crop) for crop in file.crops])

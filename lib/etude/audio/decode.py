@@ -136,14 +136,20 @@ def _read_through(source: Source, start: int, wanted: int) -> tuple[NDArray[np.f
     """The same without seeking: decode from the beginning. A file whose seek failed must be opened anew for it."""
     with open_audio(source) as file:
         block = np.empty((max(1, min(file.samplerate, 1 << 18)), file.channels), np.float32)
+        window = np.empty((wanted, file.channels), np.float32)
         done = 0
-        while done < start:
-            read = len(file.read(out=block[: min(len(block), start - done)]))
-            done += read
+        while done < start + wanted:
+            place = done - start
+            try:
+                read = len(file.read(out=block[:-place] if place < 0 else window[place : place + len(block)]))
+            except soundfile.LibsndfileError:
+                if not done:
+                    raise
+                read = 0  # here the file breaks off: what was decoded before stands
             if not read:
-                return block[:0], done
-        window = file.read(wanted, dtype="float32", always_2d=True)
-        return window, file.frames if len(window) == wanted else start + len(window)
+                return window[: max(0, place)], done
+            done += read
+        return window, file.frames
 
 
 def _mix(window: NDArray[np.float32]) -> NDArray[np.float32]:

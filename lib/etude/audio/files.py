@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
@@ -142,17 +144,29 @@ def _stat_remote(uri: str) -> Found:
     return Found(uri, info.size, (info.mtime_ns or 0) // 1000)
 
 
-def fetch(uri: str) -> str | bytes:
+def fetch(uri: str, time_limit_s: float) -> str | bytes:
     """What a decoder is given: the path of a local file (so that it can seek), the bytes of any other.
 
     Raises:
-        RefusedError: missing or unreadable.
+        RefusedError: missing, unreadable, or timeout where reading takes more than time_limit_s.
     """
     local = local_path(uri)
     if local is not None:
         return local
+    answer: futures.Future[bytes] = futures.Future()
+
+    def read() -> None:
+        try:
+            answer.set_result(storage.read_bytes(uri))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    # A read that stalls can't be interrupted: its thread is left to itself, and ends with the process.
+    threading.Thread(target=read, daemon=True).start()
     try:
-        return storage.read_bytes(uri)
+        return answer.result(time_limit_s)
+    except (futures.TimeoutError, TimeoutError) as error:  # the same from Python 3.11 on
+        raise RefusedError("timeout", f"more than {time_limit_s:g} s to read it") from error
     except FileNotFoundError as error:
         raise RefusedError("missing", "no such file") from error
     except (ArrowException, OSError) as error:

@@ -99,7 +99,10 @@ class Guard:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         # A program of its own, not a fork: this process may hold threads and the sockets of Spark.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from etude.audio.child import main; main()", self._configuration()],
+            [
+                *(sys.executable, "-c", "from etude.audio.child import main; main()"),
+                configuration(self.recipe, self.limits),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -118,9 +121,6 @@ class Guard:
             said = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
             self.close()
             raise RuntimeError(f"the decoding process doesn't start: {said[-1] if said else 'no word'}") from error
-
-    def _configuration(self) -> str:
-        return configuration(self.recipe, self.limits)
 
     def _send(self, data: bytes, deadline: float) -> None:
         assert self._process is not None and self._process.stdin is not None
