@@ -45,8 +45,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     plays, rejects = job.read("plays"), job.read("rejects", job=job.name)
     of_log = F.col("source") == listening.source
 
-    known_files = job.read("ingested_files", source=listening.source)
-    batch = read_batch(staging, listening, known_files, job.batch_date, now, key)
+    batch = read_batch(staging, listening, job.read("ingested_files"), job.batch_date, now, key)
     tell_columns(job, batch.columns)
     before = plays.where(of_log), rejects.where(of_log)
     settled = settle(batch.numbered, *before, batch.taken, job.batch_date, batch.log, staging)
@@ -73,7 +72,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     replace_rejects(job, catalogues, rejects)
     job.replace("interactions", interactions)
     # Files last: only now do they count as taken.
-    merge(job, "ingested_files", file_rows(job.spark, listening.source, batch.taken, key))
+    merge(job, "ingested_files", file_rows(job.spark, listening.source, batch.taken, batch.columns, key))
     job.note("k_core_rounds", rounds)
     job.note("catalogues", coverage(catalogues, summed.join(tracks, "track_idx")))
     for table in ("users", "tracks", "interactions"):

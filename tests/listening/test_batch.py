@@ -11,6 +11,7 @@ from etude.config import load_settings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.tables import INGESTED_FILES
 from etude.listening.batch import check_balance, file_rows, read_batch
+from etude.listening.columns import Wanted
 from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name, spark_path
 from etude.listening.frames import small_frame
 from etude.listening.layout import Layout
@@ -52,10 +53,10 @@ def test_counts_balance_whatever_a_file_holds(staging, tmp_path, records, end):
     assert reasons.count(None) >= len(set(pure))
 
 
-def row_of(file):
+def row_of(file, columns=(("played_at", "ts"),)):
     return (
         "log", file.path, file.content, file.name, file.size, file.modified_at,
-        file.first_batch, file.last_batch, file.taken_at, None,
+        file.first_batch, file.last_batch, file.taken_at, columns, None,
     )  # fmt: skip
 
 
@@ -85,9 +86,30 @@ def test_a_snapshots_files_are_read_again_by_later_batches(staging, tmp_path):
     (tmp_path / "log.tsv").write_text("u\tt\t1\n")
     first = read(staging, tmp_path / "log.tsv", "format=taste-profile")
     assert first.log.snapshot
-    known = [row_of(file) for file in first.taken.read]
+    known = [row_of(file, (("play_count", "2"),)) for file in first.taken.read]
     later = read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known, day=NEXT)
     assert [(file.first_batch, file.last_batch) for file in later.taken.read] == [(DAY, NEXT)]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "role"),
+    [
+        ("user,track,ts\nu,t,2026-01-01\n", "user,track\nu,t\n", "ts as played_at"),
+        ("user,track\nu,t\n", "user,track,ts\nu,t,2026-01-01\n", "ts as played_at|no played_at, this one has ts"),
+        ("user,track,plays\nu,t,5\n", "user,track\nu,t\n", "plays as play_count"),
+    ],
+)
+def test_a_log_does_not_change_its_meaning_between_nights(staging, tmp_path, earlier, now, role):
+    """Guessed anew each night, events would become a snapshot, or counts become 1, in silence."""
+    (tmp_path / "1.csv").write_text(earlier)
+    (tmp_path / "2.csv").write_text(now)
+    first = read(staging, tmp_path / "1.csv")
+    known = file_rows(staging.spark, "log", first.taken, first.columns, None).collect()
+    with pytest.raises(DataCheckError, match=role):
+        read(staging, tmp_path / "2.csv", known=known, day=NEXT)
+    assert read(staging, tmp_path / "2.csv", known=known).rows_in == 1  # the batch itself, with other settings
+    with pytest.raises(DataCheckError, match=r"looks like the|no such column|other files have it"):
+        read(staging, tmp_path / "[12].csv")
 
 
 def test_file_names_are_told_from_the_part_of_the_path_that_varies(tmp_path):
@@ -107,13 +129,13 @@ def test_paths_with_signs_of_globs_are_read_as_they_are(staging, tmp_path):
 
 def test_what_is_missing_or_empty_is_said_with_its_path(spark, staging, tmp_path):
     with pytest.raises(InputMissingError, match=r"nowhere: no such file"):
-        list_files(spark, str(tmp_path / "nowhere"))
+        list_files(spark, str(tmp_path / "nowhere"), DAY)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputMissingError, match="no files there"):
-        list_files(spark, str(tmp_path / "empty"))
+        list_files(spark, str(tmp_path / "empty"), DAY)
     (tmp_path / "empty" / "log.tsv").touch()
     with pytest.raises(InputMissingError, match="only empty ones"):
-        list_files(spark, str(tmp_path / "empty"))
+        list_files(spark, str(tmp_path / "empty"), DAY)
     (tmp_path / "empty" / "log.tsv").write_text("\n\n")
     with pytest.raises(InputMissingError, match="blank lines"):
         read(staging, tmp_path / "empty", "format=taste-profile")
@@ -124,7 +146,8 @@ def test_what_is_missing_or_empty_is_said_with_its_path(spark, staging, tmp_path
 def test_a_lake_keeps_one_way_of_naming_users(spark, staging, tmp_path):
     (tmp_path / "log.tsv").write_text("u\tt\t1\n")
     file = InputFile("u", "p", "n@0", "c", 1, NOW, Layout(), DAY, DAY, None, NOW)
-    known = file_rows(spark, "log", Taken((file,), (), 0, frozenset()), b"secret").collect()
+    columns = Wanted("listening.columns", {"user": 0, "track": 1, "play_count": 2})
+    known = file_rows(spark, "another log", Taken((file,), (), 0, frozenset()), columns, b"secret").collect()
     with pytest.raises(DataCheckError, match="taken with another ETUDE_USER_KEY, and none is set now"):
         read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known)
     assert read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known, key=b"secret").rows_in == 1

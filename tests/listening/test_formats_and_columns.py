@@ -4,7 +4,7 @@ import pytest
 
 from etude.config import load_settings
 from etude.errors import DataCheckError, SettingsError
-from etude.listening.columns import guess, resolve, wanted_columns
+from etude.listening.columns import Wanted, guess, resolve, wanted_columns
 from etude.listening.formats import catalogue_format, log_format
 from etude.listening.layout import Layout
 
@@ -88,12 +88,25 @@ def test_what_cannot_be_guessed_is_said_with_the_columns_there_are():
         wanted({"user": "who"}, "who", "what")
 
 
-def test_a_first_record_in_the_place_of_names_does_not_reach_the_message():
+@pytest.mark.parametrize("record", [("user_000001", "song", "x"), ("alice@example.org", "song", "x"), ("al", "", "x")])
+def test_a_first_record_in_the_place_of_names_does_not_reach_the_message(record):
     """A file without header, read as if it had one: its first line is somebody's record."""
-    with pytest.raises(SettingsError) as caught:
-        wanted({}, "user_000001", "2009-05-04T23:08:57Z", "")
-    assert "user_000001" not in str(caught.value) and "2009" not in str(caught.value)
-    assert "header=false" in str(caught.value)
+    with pytest.raises(SettingsError, match=r"3 columns \(positions 0 to 2\).*header=false") as caught:
+        wanted({}, *record)
+    assert not any(cell and cell in str(caught.value).split("3 columns")[1].split() for cell in record)
+
+
+def test_under_a_key_no_name_reaches_a_message():
+    first = layout("alice", "wonderwall", "oasis")
+    keyed = Wanted("listening.columns", {"user": "who"}, keyed=True)
+    for ask in (
+        lambda: wanted_columns("listening.columns", "log", {}, first, False, keyed=True),
+        lambda: wanted_columns("listening.columns", "log", {"user": "who"}, first, False, keyed=True),
+        lambda: resolve(keyed, {"a": first}),
+    ):
+        with pytest.raises(SettingsError, match="positions 0 to 2") as caught:
+            ask()
+        assert not any(name in str(caught.value) for name in first.names)
 
 
 def test_artist_and_title_stand_for_a_track_id():

@@ -11,13 +11,11 @@ from pyspark.sql import functions as F
 
 from etude.config import load_settings
 from etude.errors import DataCheckError
-from etude.lake.tables import INGESTED_FILES
-from etude.listening.columns import LOG_ROLES, resolve, wanted_columns
-from etude.listening.files import first_layout, take_files
+from etude.listening.columns import LOG_ROLES, LOG_SECTION, resolve, wanted_columns
+from etude.listening.files import first_layout, list_files, take_files
 from etude.listening.formats import log_format
-from etude.listening.frames import small_frame
 from etude.listening.identity import Pads
-from etude.listening.records import count_records, read_records
+from etude.listening.records import count_records, read_records, reading_files
 
 DAY = date(2026, 1, 31)
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
@@ -39,14 +37,14 @@ def read(spark, tmp_path):
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
         settings = load_settings([], [f"listening.{each}" for each in overrides]).listening
         form, columns = log_format(settings)
-        known = small_frame(spark, [], INGESTED_FILES.schema)
-        taken = take_files(spark, str(folder), form, known, DAY, NOW)
-        first = first_layout(spark, str(folder), form, DAY)
-        wanted = wanted_columns("listening.columns", "log", columns, first, form.kind == "json")
+        listed = list_files(spark, str(folder), DAY)
+        taken = take_files(spark, listed, form, None, DAY, NOW)
+        wanted = wanted_columns(LOG_SECTION, "log", columns, first_layout(listed, form), form.kind == "json")
         places = resolve(wanted, {file.name: file.layout for file in taken.read})
-        rows = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
-        rows = rows.withColumn("file", F.split("file", "@")[0])
-        return [row.asDict() for row in rows.collect()], count_records(spark, taken.read, form)
+        with reading_files(spark):
+            rows = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
+            rows = rows.withColumn("file", F.split("file", "@")[0])
+            return [row.asDict() for row in rows.collect()], count_records(spark, taken.read, form)
 
     return run
 
@@ -128,15 +126,18 @@ def test_latin_1_where_it_is_said(read):
 
 
 def test_line_breaks_inside_quotes(read):
-    text = 'user,track,title\nu1,t1,"two\nlines"\nu2,t2,"a ""b"""\nu3,t3\nu4,t\ufffd,x\n'
+    text = '\ufeffuser,track,title\nu1,t1,"two\nlines"\n"user",track,title\nu2,t2,"a ""b"""\nu3,t3\nu4,t\ufffd,x\n'
     rows, count = read({"log.csv": text}, "multi_line=true")
     assert sorted(((row["fault"], row["user"], row["title"]) for row in rows), key=key) == [
         (None, "u1", "two\nlines"),
         (None, "u2", 'a "b"'),
         ("encoding", "u4", "x"),
+        ("header", "user", "title"),
+        ("header", "user", "title"),
         ("wrong_columns", "u3", None),
     ]
-    assert count == len(rows)
+    assert len({row["record"] for row in rows if row["fault"] == "header"}) == 1
+    assert count == len(rows) - 1
 
 
 def test_json_lines_that_lie(read):
@@ -197,6 +198,43 @@ def test_parquet_times_are_read_in_every_unit_and_as_text(read):
 def test_a_parquet_column_of_no_use_is_refused(read):
     with pytest.raises(DataCheckError, match=r"column user_id is array<bigint>: no use as user"):
         read({"a.parquet": pa.table({"user_id": [[1]], "track_id": ["t"]})}, "format=parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "shown"),
+    [
+        ("user_id,email,track,ts,event_id\nalice,alice@x.org,t,never,alice-1\n", (), "t,never"),
+        ('user_id,mail,track\nalice,"alice\nx",t\n', ("multi_line=true",), "t"),
+        (
+            '{"user_id": "alice", "userId": "alice", "event_id": "alice-1", "track": "t"}\n',
+            ("format=json",),
+            '{"track":"t"}',
+        ),
+        (
+            pa.table({"user_id": ["alice"], "event_id": ["alice-1"], "track": ["t"]}),
+            ("format=parquet",),
+            '{"track":"t"}',
+        ),
+        ("alice,t,alice@x.org\n", ("columns={user: 0, track: 1}",), "t"),
+    ],
+    ids=["delimited", "lines", "json", "parquet", "positions"],
+)
+def test_under_a_key_only_columns_of_known_use_are_shown(read, content, overrides, shown):
+    """Any other may name the user too. Without a key all but the user's own column is shown."""
+    files = {"log.parquet" if isinstance(content, pa.Table) else "log.csv": content}
+    rows, _ = read(files, *overrides, pads=Pads.of(b"secret"))
+    assert [row["shown"] for row in rows if row["fault"] is None] == [shown]
+
+
+def test_json_files_are_grouped_by_what_is_asked_not_by_the_keys_of_their_first_lines(read):
+    files = {f"{n}.json": f'{{"k{n}": 1, "user_id": "u{n}", "track_id": "t"}}\n' for n in range(3)}
+    rows, count = read(files, "format=edge-events")
+    assert sorted(row["user"] for row in rows) == ["u0", "u1", "u2"] and count == 3
+
+
+def test_settings_of_the_session_are_as_before_once_files_have_been_read(spark, read):
+    read({"a.parquet": pa.table({"user_id": ["u"], "track_id": ["t"]})}, "format=parquet")
+    assert spark.conf.get("spark.sql.legacy.parquet.nanosAsLong") == "false"
 
 
 def test_under_a_key_record_hashes_are_keyed(read):

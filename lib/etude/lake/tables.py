@@ -102,6 +102,12 @@ INGESTED_FILES = Table(
         Column("first_batch_date", "date", "Earliest batch that saw the content; its rows belong there."),
         Column("last_batch_date", "date", "Latest batch that read it; later than the first for snapshots only."),
         Column("taken_at", "timestamp", "When the content was first taken, UTC; later plays in it are refused."),
+        Column(
+            "columns",
+            "map<string,string>",
+            "What its columns were taken for, role -> name or position; played_at, play_count and event can't come or "
+            "go from batch to batch.",
+        ),
         Column("key_id", "string", "Which ETUDE_USER_KEY was set; null where none was.", nullable=True),
     ),
 )

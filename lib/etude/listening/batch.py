@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
-from urllib.parse import unquote
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from etude.config.listening import ListeningSettings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.tables import INGESTED_FILES
 from etude.listening.cleaning import clean
-from etude.listening.columns import LOG_ROLES, Wanted, resolve, wanted_columns
+from etude.listening.columns import LOG_ROLES, LOG_SECTION, Wanted, check_same_roles, resolve, wanted_columns
 from etude.listening.dedup import number_records, reject_bots
-from etude.listening.files import InputFile, Taken, first_layout, take_files
+from etude.listening.files import InputFile, Taken, first_layout, list_files, take_files
 from etude.listening.formats import log_format
 from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, key_id
-from etude.listening.records import count_records, read_records
+from etude.listening.records import count_records, read_records, reading_files
 from etude.listening.settle import Log
 from etude.listening.staging import Staging
 
@@ -45,7 +40,7 @@ class Batch:
 def read_batch(
     staging: Staging,
     settings: ListeningSettings,
-    known: DataFrame,
+    files: DataFrame,
     batch: date,
     now: datetime,
     key: bytes | None,
@@ -55,7 +50,7 @@ def read_batch(
     Args:
         staging: keeps the records.
         settings: where the log is, its form, the caps.
-        known: rows of `ingested_files` of this source.
+        files: the table `ingested_files`, all sources.
         batch: the batch date.
         now: the time of the run, with its zone.
         key: user key, or None.
@@ -63,42 +58,40 @@ def read_batch(
     Raises:
         SettingsError: there is no path, or a column that is asked for isn't there.
         InputMissingError: there is no file.
-        DataCheckError: files changed their columns, or the lake holds user ids under another key.
+        DataCheckError: files changed their columns, or the lake holds user ids under another key, of whatever log.
     """
     if settings.path is None:
         raise SettingsError("listening.path: not set; the file, folder or URI of the listening log")
     spark = staging.spark
-    seen_before = not known.isEmpty()
-    if seen_before:
-        _check_key(known, key)
+    only_here = (F.col("first_batch_date") == F.lit(batch)) & (F.col("last_batch_date") == F.lit(batch))
+    ways = files.select("source", "key_id", only_here.alias("only_here"), _entries("columns")).distinct().collect()
+    _check_key({way["key_id"] for way in ways}, key)
+    earlier = [way for way in ways if way["source"] == settings.source]
     form, given = log_format(settings)
-    lenient = form.kind == "json"
-    first = first_layout(spark, settings.path, form, batch)
-    wanted = wanted_columns("listening.columns", "log", given, first, lenient, seen_before)
+    listed = list_files(spark, settings.path, batch)
+    first = first_layout(listed, form)
+    wanted = wanted_columns(LOG_SECTION, "log", given, first, form.kind == "json", bool(earlier), key is not None)
+    for way in earlier:
+        if not way["only_here"]:  # this batch run again may mean something else than before
+            check_same_roles(wanted, dict(way["columns"]))
     snapshot = "played_at" not in wanted.columns
     log = Log(settings.source, snapshot, settings.dedup_days, "event" in wanted.columns)
-    taken = take_files(spark, settings.path, form, known, batch, now, key, snapshot)
+    known = files.where(F.col("source") == settings.source) if earlier else None
+    taken = take_files(spark, listed, form, known, batch, now, key, snapshot)
     places = resolve(wanted, {file.name: file.layout for file in taken.read})
     if not taken.read:
         return Batch(log, taken, wanted, 0, small_frame(spark, [], _NOTHING))
     pads = None if key is None else Pads.of(key)
-    records = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
-    judged = clean(records, settings, frozenset(wanted.columns), keyed=key is not None)
-    numbered = reject_bots(number_records(judged, snapshot), settings)
-    with _unreadable_files_named():
+    with reading_files(spark):
+        records = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
+        judged = clean(records, settings, frozenset(wanted.columns), keyed=key is not None)
+        numbered = reject_bots(number_records(judged, snapshot), settings)
         return Batch(log, taken, wanted, count_records(spark, taken.read, form), staging.keep(numbered))
 
 
-@contextmanager
-def _unreadable_files_named() -> Iterator[None]:
-    """Turn Spark's failure over a file that breaks off in the middle into a line that names the file."""
-    try:
-        yield
-    except (PySparkException, Py4JJavaError) as error:
-        found = re.search(r"FAILED_READ_FILE[^\n]*?(?P<uri>[a-z0-9]+:/\S+?)\.?(\s|$)", str(error))
-        if found is None:
-            raise
-        raise DataCheckError(f"{unquote(found['uri'])}: the file breaks off or is damaged") from error
+def _entries(column: str) -> Column:
+    """A map as sorted pairs, which can be compared."""
+    return F.array_sort(F.map_entries(column)).alias(column)
 
 
 _NOTHING = (
@@ -108,14 +101,14 @@ _NOTHING = (
 )
 
 
-def _check_key(known: DataFrame, key: bytes | None) -> None:
+def _check_key(key_ids: Collection[str | None], key: bytes | None) -> None:
     """One lake has one way of naming users: a forgotten key would bring raw ids in and count everybody anew."""
-    other = known.where(~F.col("key_id").eqNullSafe(F.lit(key_id(key)))).select("key_id").first()
-    if other is None:
+    others = [other for other in key_ids if other != key_id(key)]
+    if not others:
         return
-    there = "no ETUDE_USER_KEY" if other[0] is None else "another ETUDE_USER_KEY"
+    there = "no ETUDE_USER_KEY" if None in others else "another ETUDE_USER_KEY"
     here = "none is set now" if key is None else "one is set now"
-    raise DataCheckError(f"this log's earlier batches were taken with {there}, and {here}: user ids would not match")
+    raise DataCheckError(f"this lake's earlier batches were taken with {there}, and {here}: user ids would not match")
 
 
 def check_balance(rows_in: int, kept: int, rejected: dict[str, int], most_rejected: float, path: str) -> None:
@@ -136,13 +129,14 @@ def check_balance(rows_in: int, kept: int, rejected: dict[str, int], most_reject
         raise DataCheckError(f"{path}: {wrong} of {rows_in} rows rejected, above max_reject_share: {reasons}")
 
 
-def file_rows(spark: SparkSession, source: str, taken: Taken, key: bytes | None) -> DataFrame:
+def file_rows(spark: SparkSession, source: str, taken: Taken, wanted: Wanted, key: bytes | None) -> DataFrame:
     """Rows of `ingested_files` for the files that a batch read or recognised."""
+    columns = [(role, str(column)) for role, column in wanted.columns.items()]
 
     def row(file: InputFile) -> tuple[object, ...]:
         return (
             source, file.path, file.content, file.name, file.size, file.modified_at,
-            file.first_batch, file.last_batch, file.taken_at, key_id(key),
+            file.first_batch, file.last_batch, file.taken_at, columns, key_id(key),
         )  # fmt: skip
 
     return small_frame(spark, [row(file) for file in (*taken.read, *taken.copies)], INGESTED_FILES.schema)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -14,14 +14,12 @@ from pyspark.sql import functions as F
 
 from etude.config.listening import CatalogueSource
 from etude.errors import SettingsError
-from etude.lake.tables import INGESTED_FILES
 from etude.listening.cleaning import detail, parse_count, text_of
 from etude.listening.columns import CATALOGUE_ROLES, Wanted, resolve, wanted_columns
-from etude.listening.files import take_files
+from etude.listening.files import list_files, take_files
 from etude.listening.formats import catalogue_format
-from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, locator, name_id, normal_name
-from etude.listening.records import HEADER, read_records
+from etude.listening.records import HEADER, Places, read_records, reading_files
 from etude.listening.staging import Staging
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 2999
@@ -78,28 +76,22 @@ def read_catalogue(
     name = source_name(source)
     section = f"catalogue.sources[{name}].columns"
     _check_weights(source, section)
-    nothing_known = small_frame(spark, [], INGESTED_FILES.schema)
-    taken = take_files(spark, source.path, form, nothing_known, batch, now, key)
+    taken = take_files(spark, list_files(spark, source.path, batch), form, None, batch, now, key)
     layouts = {file.name: file.layout for file in taken.read}
-    wanted = wanted_columns(section, "catalogue", columns, taken.read[0].layout, lenient=form.kind == "json")
+    first, lenient = taken.read[0].layout, form.kind == "json"
+    wanted = wanted_columns(section, "catalogue", columns, first, lenient, keyed=key is not None)
     places = resolve(wanted, layouts)
     asked = sorted({role for place in places.values() for role in place} | set(CATALOGUE_ROLES))
     pads = None if key is None else Pads.of(key)
-    records = read_records(spark, taken.read, places, form, asked, pads).drop("inner_pad", "outer_pad")
-    artist, title = text_of("artist_name"), text_of("title")
-    unnamed = text_of("track").isNull()
-    track = text_of("track")
-    if any({"artist_name", "title"} <= set(place) for place in places.values()):
-        by_name = name_id(normal_name(F.when(unnamed, artist)), normal_name(F.when(unnamed, title)))
-        track = F.coalesce(track, by_name)
-    reason = F.when(F.col("fault").isNotNull(), F.col("fault")).when(F.col("track_id").isNull(), "empty_track")
-    judged = staging.keep(records.withColumn("track_id", track).withColumn("reason", reason))
+    with reading_files(spark):
+        records = read_records(spark, taken.read, places, form, asked, pads).drop("inner_pad", "outer_pad")
+        judged = staging.keep(_judged(records, places))
     tags = sorted(int(role.split(".")[1]) for role in asked if role.startswith("tags."))
     clean = judged.where(F.col("reason").isNull()).select(
         "track_id",
-        F.left(title, F.lit(_LONGEST)).alias("title"),
+        F.left(text_of("title"), F.lit(_LONGEST)).alias("title"),
         text_of("artist_id").alias("artist_id"),
-        F.left(artist, F.lit(_LONGEST)).alias("artist_name"),
+        F.left(text_of("artist_name"), F.lit(_LONGEST)).alias("artist_name"),
         parse_year(F.col("release_year")).alias("release_year"),
         _audio_uri(text_of("audio"), F.col("uri")).alias("audio_uri"),
         _tags_of_row([(f"tags.{n}", f"tag_weights.{n}") for n in tags], asked, source.tag_delimiter).alias("tags"),
@@ -107,6 +99,17 @@ def read_catalogue(
     origin = f"catalogue:{name}"
     tracks = staging.keep(one_row_a_track(clean, max_tags))
     return Catalogue(name, origin, tracks, _rejects(judged, origin, batch), wanted)
+
+
+def _judged(records: DataFrame, places: Mapping[str, Places]) -> DataFrame:
+    """Records with track_id, and the reason why one is refused."""
+    artist, title, track = text_of("artist_name"), text_of("title"), text_of("track")
+    if any({"artist_name", "title"} <= set(place) for place in places.values()):
+        unnamed = track.isNull()
+        by_name = name_id(normal_name(F.when(unnamed, artist)), normal_name(F.when(unnamed, title)))
+        track = F.coalesce(track, by_name)
+    reason = F.when(F.col("fault").isNotNull(), F.col("fault")).when(F.col("track_id").isNull(), "empty_track")
+    return records.withColumn("track_id", track).withColumn("reason", reason)
 
 
 def _check_weights(source: CatalogueSource, section: str) -> None:

@@ -11,6 +11,7 @@ from etude.errors import DataCheckError, SettingsError
 from etude.listening.formats import Columns
 from etude.listening.layout import Layout
 
+LOG_SECTION = "listening.columns"
 LOG_ROLES = ("user", "track", "play_count", "played_at", "artist", "artist_id", "title", "event")
 CATALOGUE_ROLES = ("track", "title", "artist_id", "artist_name", "release_year", "tags.0", "tag_weights.0", "audio")
 
@@ -50,6 +51,9 @@ _CATALOGUE_NAMES: dict[str, tuple[str, ...]] = {
     "tag_weights.0": ("tag_weights", "tag_weight", "tag_count", "tag_counts", "terms_freq"),
     "audio": ("audio_path", "audio_uri", "audio", "audio_file"),
 }
+TELLING = ("played_at", "play_count", "event")
+"""Roles that decide what a log's rows mean: with one more or one less, the same row would be another event."""
+
 _REQUIRED = {"log": ("user", "track"), "catalogue": ("track",)}
 _NOT_IDS = ("track", "song", "item", "piece")
 
@@ -67,10 +71,18 @@ class Wanted:
     """Columns need not be in the files' first lines (JSON, whose records may leave keys out)."""
     seen_before: bool = False
     """Whether earlier batches were read with success: then it is the data that has changed, not the settings."""
+    keyed: bool = False
+    """Whether a user key is set: no message then repeats what may be a record instead of column names."""
 
 
 def wanted_columns(
-    section: str, kind: str, columns: Columns, first: Layout, lenient: bool, seen_before: bool = False
+    section: str,
+    kind: str,
+    columns: Columns,
+    first: Layout,
+    lenient: bool,
+    seen_before: bool = False,
+    keyed: bool = False,
 ) -> Wanted:
     """The columns that are given or, where none is, those that the first file's names suggest.
 
@@ -81,6 +93,7 @@ def wanted_columns(
         first: the layout of the first file.
         lenient: see Wanted.
         seen_before: see Wanted.
+        keyed: see Wanted.
 
     Raises:
         SettingsError: a role that can't be done without is neither given nor found (DataCheckError if seen before).
@@ -89,10 +102,10 @@ def wanted_columns(
     for role in _lacking(chosen, kind):
         if columns:
             text = "needed where other columns are named"
-            raise SettingsError(f"{section}.{role}: {text}; the file has {_shown(first)}")
-        text = f"no column looks like the {role}; set {section}.{role} to one of {_shown(first)}"
+            raise SettingsError(f"{section}.{role}: {text}; the file has {_shown(first, keyed)}")
+        text = f"no column looks like the {role}; set {section}.{role} to one of {_shown(first, keyed)}"
         raise DataCheckError(text) if seen_before else SettingsError(text)
-    return Wanted(section, dict(chosen), not columns, lenient, seen_before)
+    return Wanted(section, dict(chosen), not columns, lenient, seen_before, keyed)
 
 
 def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str, int | str]]:
@@ -105,6 +118,7 @@ def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str
     Raises:
         SettingsError: no file has what is asked: the settings are wrong.
         DataCheckError: some files have it and others don't, or earlier batches had: the data has changed its shape.
+            Also where columns are guessed and a file has one of `TELLING` that the first file lacks.
     """
     places: dict[str, dict[str, int | str]] = {}
     wrong: dict[str, str] = {}
@@ -115,12 +129,47 @@ def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str
         else:
             places[name] = found
     if not wrong:
+        _check_nothing_more(wanted, layouts)
         return places
     name, text = next(iter(wrong.items()))
     others = f" (and {len(wrong) - 1} more files)" if len(wrong) > 1 else ""
     if places or wanted.seen_before:
         raise DataCheckError(f"{name}{others}: {text}; {'other' if places else 'earlier'} files have it")
     raise SettingsError(f"{name}{others}: {text}")
+
+
+def _check_nothing_more(wanted: Wanted, layouts: Mapping[str, Layout]) -> None:
+    """A guess goes by the first file; one that would be guessed otherwise must not be read in silence."""
+    if not wanted.guessed or wanted.section != LOG_SECTION:
+        return
+    for name, layout in sorted(layouts.items()):
+        for role, column in guess(layout.names, "log").items():
+            if role in TELLING and role not in wanted.columns:
+                raise DataCheckError(
+                    f"{name}: its column {column} looks like the {role}, and the first file has none; "
+                    f"name the columns in {wanted.section}, or give these files a listening.source of their own"
+                )
+
+
+def check_same_roles(wanted: Wanted, earlier: Mapping[str, str]) -> None:
+    """A later batch of a log must mean the same as the earlier ones.
+
+    Args:
+        wanted: what this batch's columns are taken for.
+        earlier: the same of an earlier batch, role -> column.
+
+    Raises:
+        DataCheckError: one of `TELLING` has come or gone.
+    """
+    for role in TELLING:
+        there, here = earlier.get(role), wanted.columns.get(role)
+        if (there is None) == (here is None):
+            continue
+        text = f"{there} as {role}, this one has none" if here is None else f"no {role}, this one has {here}"
+        raise DataCheckError(
+            f"{wanted.section}.{role}: earlier batches of this log had {text}: its rows would not mean the same; if "
+            "that is meant, give it another listening.source"
+        )
 
 
 def _resolve_one(wanted: Wanted, layout: Layout) -> dict[str, int | str] | str:
@@ -131,7 +180,7 @@ def _resolve_one(wanted: Wanted, layout: Layout) -> dict[str, int | str] | str:
         if wanted.lenient and (isinstance(ref, str) or position is not None):
             places[role] = str(ref) if position is None else layout.names[position]
         elif position is None:
-            return f"{wanted.section}.{role}={ref}: no such column; the file has {_shown(layout)}"
+            return f"{wanted.section}.{role}={ref}: no such column; the file has {_shown(layout, wanted.keyed)}"
         else:
             places[role] = position
     return places
@@ -179,16 +228,18 @@ def _position(ref: ColumnRef, layout: Layout) -> int | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def _shown(layout: Layout) -> str:
+def _shown(layout: Layout, keyed: bool) -> str:
     """The file's columns for a message.
 
-    Where a file has no header its first record stands in the place of the names: what holds a digit is therefore not
-    repeated, since it may be a user's id.
+    Where a file has no header its first record stands in the place of the names. So none is repeated under a user key,
+    nor where one of them is no likely name.
     """
+    positions = f"(positions 0 to {layout.width - 1})"
     if not layout.names:
-        return f"{layout.width} columns without names (positions 0 to {layout.width - 1})"
-    names = [name if name and not re.search(r"\d", name) else f"<column {n}>" for n, name in enumerate(layout.names)]
-    hint = ""
-    if any(re.search(r"\d", name) or not name for name in layout.names):
-        hint = " (if that isn't a line of column names: header=false, and columns by position)"
-    return ", ".join(names) + hint
+        return f"{layout.width} columns without names {positions}"
+    if keyed or any(not name or re.search(r"[\d@]", name) for name in layout.names):
+        return (
+            f"{layout.width} columns {positions}, whose names may be somebody's record and are not shown; if the first "
+            "line isn't one of column names: header=false, and columns by position"
+        )
+    return ", ".join(layout.names)

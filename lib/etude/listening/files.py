@@ -14,7 +14,7 @@ from datetime import date, datetime
 from urllib.parse import unquote, urlsplit
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError, InputMissingError
@@ -62,11 +62,24 @@ class Taken:
     """Batch dates whose rows the files change: this batch, and those that files are taken over from."""
 
 
+@dataclass(frozen=True)
+class Listing:
+    """The non-empty files that a path names, hidden ones left out."""
+
+    path: str
+    """As the settings have it."""
+    files: tuple[Row, ...]
+    """uri, path, length (bytes), modified."""
+
+
+_LISTED = "uri string, path string, length bigint, modified timestamp"
+
+
 def take_files(
     spark: SparkSession,
-    path: str,
+    listed: Listing,
     form: FileFormat,
-    known: DataFrame,
+    known: DataFrame | None,
     batch: date,
     now: datetime,
     key: bytes | None = None,
@@ -76,30 +89,30 @@ def take_files(
 
     Args:
         spark: the session.
-        path: file, folder, glob or URI; may hold {batch_date}.
+        listed: all that there is.
         form: their format.
-        known: rows of `ingested_files` of this source.
+        known: rows of `ingested_files` of this source, if there are any.
         batch: the batch date.
         now: the time of the run, with its zone.
         key: user key; content hashes are then HMACs.
         snapshot: whether counts of later batches replace those of earlier ones.
 
     Raises:
-        InputMissingError: there is no file, or all are empty.
+        InputMissingError: all are blank.
         DataCheckError: a file isn't what it claims to be.
     """
-    listed = list_files(spark, path.replace("{batch_date}", batch.isoformat()))
-    unchanged = known.select(
-        "path", F.col("size").alias("length"), F.col("modified_at").alias("modified"), "first_batch_date"
-    )
-    # An event log's file that is as an earlier batch left it isn't even opened.
-    earlier = unchanged.where(F.lit(not snapshot) & (F.col("first_batch_date") < F.lit(batch)))
-    rows = listed.files.join(earlier.drop("first_batch_date"), ["path", "length", "modified"], "left_anti").collect()
+    rows = list(listed.files)
+    if known is not None and not snapshot:
+        # An event log's file that is as an earlier batch left it isn't even opened.
+        earlier = known.where(F.col("first_batch_date") < F.lit(batch))
+        unchanged = earlier.select("path", F.col("size").alias("length"), F.col("modified_at").alias("modified"))
+        there = small_frame(spark, rows, _LISTED)
+        rows = there.join(unchanged, ["path", "length", "modified"], "left_anti").select(*there.columns).collect()
     looks = look_at_all(spark, [row["uri"] for row in rows], form, key)
-    history = _history(spark, known, [look.content for look in looks.values()])
-    root = name_root(path)
+    history = {} if known is None else _history(spark, known, [look.content for look in looks.values()])
+    root = name_root(listed.path)
     if form.kind == "delimited" and looks and not any(look.layout.width for look in looks.values()):
-        raise InputMissingError(f"{path}: nothing but blank lines there")
+        raise InputMissingError(f"{listed.path}: nothing but blank lines there")
     read: dict[str, InputFile] = {}
     copies: list[InputFile] = []
     for row in sorted(rows, key=lambda row: row["uri"]):
@@ -119,55 +132,44 @@ def take_files(
         else:
             read[look.content] = file
     touched = {batch} | {file.known_first for file in read.values() if file.known_first}
-    return Taken(tuple(read.values()), tuple(copies), listed.count - len(read), frozenset(touched))
+    return Taken(tuple(read.values()), tuple(copies), len(listed.files) - len(read), frozenset(touched))
 
 
-def first_layout(spark: SparkSession, path: str, form: FileFormat, batch: date) -> Layout:
+def first_layout(listed: Listing, form: FileFormat) -> Layout:
     """The layout of the first file, in the order of their names; reads its beginning only.
 
     Raises:
-        InputMissingError: there is no file.
         DataCheckError: it isn't what it claims to be.
     """
-    first = list_files(spark, path.replace("{batch_date}", batch.isoformat())).first
+    first = min(row["uri"] for row in listed.files)
     try:
         return find_layout(first, form)
     except READ_ERRORS as error:
         raise DataCheckError(f"{unquote(first)}: {str(error).splitlines()[0]}") from error
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The non-empty files that a path names, hidden ones left out."""
+def list_files(spark: SparkSession, path: str, batch: date) -> Listing:
+    """List the files of a path, which may hold {batch_date}.
 
-    files: DataFrame
-    """uri, path, length (bytes), modified."""
-    count: int
-    first: str
-    """The least uri."""
-
-
-def list_files(spark: SparkSession, path: str) -> Listing:
-    """List the files of a path.
+    The driver holds the list: Spark's own scans do so too.
 
     Raises:
         InputMissingError: there are none.
     """
+    of_batch = path.replace("{batch_date}", batch.isoformat())
     try:
-        found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+        found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(of_batch)
     except AnalysisException as error:
         if error.getCondition() in _NO_FILE:
-            raise InputMissingError(f"{path}: no such file or folder") from error
+            raise InputMissingError(f"{of_batch}: no such file or folder") from error
         raise
     # Without `content` among the columns, only the listing is read.
-    files = found.select(
-        F.col("_metadata.file_path").alias("uri"), "path", "length", F.col("modificationTime").alias("modified")
-    )
+    uri, modified = F.col("_metadata.file_path").alias("uri"), F.col("modificationTime").alias("modified")
     # Spark's scans, and so its listings, leave empty files out.
-    count, first = files.agg(F.count(F.lit(1)), F.min("uri")).collect()[0]
-    if not count:
-        raise InputMissingError(f"{path}: no files there, or only empty ones")
-    return Listing(files, int(count), str(first))
+    files = found.select(uri, "path", "length", modified).collect()
+    if not files:
+        raise InputMissingError(f"{of_batch}: no files there, or only empty ones")
+    return Listing(path, tuple(files))
 
 
 def look_at_all(

@@ -6,11 +6,16 @@ bytes that aren't UTF-8, the record as it stood in the file, the number of its c
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from urllib.parse import unquote
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -29,6 +34,7 @@ HEADER = "header"
 
 _MALFORMED, _ENCODING, _WIDTH = "malformed", "encoding", "wrong_columns"
 _URI = "_metadata.file_path"
+_NANOSECONDS = "spark.sql.legacy.parquet.nanosAsLong"
 _REPLACED = "\ufffd"
 _TEXT = (T.StringType, T.BinaryType, T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
 _NUMBER = (*_TEXT, T.FloatType, T.DoubleType)
@@ -44,10 +50,7 @@ class _Parsed:
     """The record as one text; equal records have equal texts."""
     fault: Column
     shown: Column
-    """The record for `rejects`; null where its fields, and so the user's, can't be told apart.
-
-    Of a log's record all but the user; of a catalogue's, which may be a log itself, the columns that are asked for.
-    """
+    """The record for `rejects`, as far as `_shown_places` allows; null where its fields can't be told apart."""
     fields: dict[str, Column]
 
 
@@ -67,7 +70,7 @@ def read_records(
         places: file name -> role -> position or key.
         form: the format.
         roles: roles to give columns to; those without a place are null.
-        pads: the user key's pads; record hashes are then keyed.
+        pads: the user key's pads; record hashes are then keyed, and `shown` holds mapped columns only.
 
     Returns:
         uri; file (name); first_batch and last_batch (dates); taken_at; record (bigint, hash of the raw record);
@@ -76,10 +79,12 @@ def read_records(
     """
     groups: dict[tuple[Layout, tuple[tuple[str, int | str], ...]], list[InputFile]] = defaultdict(list)
     for file in files:
-        groups[file.layout, tuple(sorted(places[file.name].items()))].append(file)
+        # Of JSON the places say all; the keys of its first lines differ from file to file.
+        layout = Layout() if form.kind == "json" else file.layout
+        groups[layout, tuple(sorted(places[file.name].items()))].append(file)
     frames = []
     for (layout, place), members in groups.items():
-        parsed = _parse(spark, members, layout, dict(place), form)
+        parsed = _parse(spark, members, layout, dict(place), form, keyed=pads is not None)
         typed = parsed.fields.pop("played_at_typed", F.lit(None).cast("timestamp"))
         frames.append(
             parsed.rows.select(
@@ -102,33 +107,65 @@ def read_records(
     return rows.withColumn("record", record_hash(F.col("raw"), keyed=pads is not None)).drop("raw")
 
 
-def count_records(spark: SparkSession, files: Iterable[InputFile], form: FileFormat) -> int:
-    """How many records the files hold, counted without parsing them where the format allows."""
+def count_records(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> int:
+    """How many records the files hold, counted in one job, without parsing them where the format allows."""
     groups: dict[Layout, list[InputFile]] = defaultdict(list)
     for file in files:
         groups[file.layout].append(file)
-    total = 0
-    for layout, members in groups.items():
-        if form.kind == "parquet":
-            total += spark.read.parquet(*_paths(members)).count()
-        elif form.multi_line:
-            total += _multi_line(spark, members, layout, form).count()
-        else:
-            headers = len(members) if layout.header is not None else 0
-            total += _lines(spark, members, form).count() - headers
-    return total
+    if form.kind == "parquet":
+        frames = [spark.read.parquet(*_paths(members)) for members in groups.values()]
+    elif form.multi_line:
+        frames = [_multi_line(spark, members, layout, form) for layout, members in groups.items()]
+    else:
+        frames = [_lines(spark, files, form)]
+    counted = reduce(DataFrame.unionAll, (frame.select(F.lit(1)) for frame in frames)).count()
+    return counted - sum(file.layout.header is not None for file in files)
+
+
+@contextmanager
+def reading_files(spark: SparkSession) -> Iterator[None]:
+    """What holds while Spark reads input files, and only then.
+
+    pandas writes Parquet times in nanoseconds, which Spark reads as numbers or not at all; numbers do (Unix times may
+    be in ns). And where a file breaks off in the middle, Spark's failure becomes a line that names the file.
+    """
+    before = spark.conf.get(_NANOSECONDS)
+    spark.conf.set(_NANOSECONDS, "true")
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        found = re.search(r"FAILED_READ_FILE[^\n]*?(?P<uri>[a-z0-9]+:/\S+?)\.?(\s|$)", str(error))
+        if found is None:
+            raise
+        raise DataCheckError(f"{unquote(found['uri'])}: the file breaks off or is damaged") from error
+    finally:
+        spark.conf.set(_NANOSECONDS, str(before))
 
 
 def _parse(
-    spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places, form: FileFormat
+    spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places, form: FileFormat, keyed: bool
 ) -> _Parsed:
     if form.kind == "parquet":
-        return _parquet(spark, files, layout, places)
+        return _parquet(spark, files, layout, places, keyed)
     if form.kind == "json":
-        return _json(_lines(spark, files, form), places)
+        return _json(_lines(spark, files, form), places, keyed)
     if form.multi_line:
-        return _delimited_multi_line(_multi_line(spark, files, layout, form), layout, places)
-    return _delimited(_lines(spark, files, form), layout, places)
+        return _delimited_multi_line(_multi_line(spark, files, layout, form), layout, places, keyed)
+    return _delimited(_lines(spark, files, form), layout, places, keyed)
+
+
+def _shown_places(places: Places, keyed: bool) -> tuple[frozenset[int | str], bool]:
+    """Which columns `rejects` may show, and whether those are the ones not to show.
+
+    Of a log's record all but the user. Under a key, and of a catalogue's record (which may be a log itself), only
+    columns whose use is known, and no event's id: any other may name the user too, by an e-mail address or under a
+    key spelt another way.
+    """
+    user = {places["user"]} if "user" in places else set()
+    if user and not keyed:
+        return frozenset(user), True
+    known = {place for role, place in places.items() if role not in ("user", "event")}
+    return frozenset(known - user), False
 
 
 def _paths(files: Sequence[InputFile]) -> list[str]:
@@ -166,10 +203,9 @@ def _odd(layout: Layout, fault: Column, field: Mapping[int, Column]) -> Column:
     return fault.isNotNull() & field[layout.width - 1].isNotNull() if layout.ragged else fault.isNotNull()
 
 
-def _shown(layout: Layout, places: Places, field: Mapping[int, Column]) -> Column:
-    """The record without its user; see _Parsed."""
-    shown = set(range(layout.width)) - {places["user"]} if "user" in places else set(places.values())
-    kept = [column for n, column in field.items() if n in shown]
+def _shown(layout: Layout, places: Places, field: Mapping[int, Column], keyed: bool) -> Column:
+    named, but_these = _shown_places(places, keyed)
+    kept = [column for n, column in field.items() if (n in named) != but_these]
     return F.to_csv(F.struct(*kept), _writing(layout)) if kept else F.lit("")
 
 
@@ -180,53 +216,53 @@ def _writing(layout: Layout) -> dict[str, str]:
     return {"sep": layout.delimiter, "quote": quote, "escape": quote, **blanks}
 
 
-def _delimited(lines: DataFrame, layout: Layout, places: Places) -> _Parsed:
+def _delimited(lines: DataFrame, layout: Layout, places: Places, keyed: bool) -> _Parsed:
     rows = lines.withColumn("parsed", F.from_csv("value", _schema(layout), _options(layout)))
     field = {n: F.col(f"parsed.c{n}") for n in range(layout.width)}
     odd = _odd(layout, F.col("parsed.fault"), field)
     header = F.lit(False) if layout.header is None else F.col("value") == F.lit(layout.header)
     fault = F.when(header, HEADER).when(F.col("broken"), _ENCODING).when(odd, _WIDTH)
-    shown = F.when(~odd, _shown(layout, places, field))
+    shown = F.when(~odd, _shown(layout, places, field, keyed))
     return _Parsed(rows, F.col("value"), fault, shown, {role: field[int(n)] for role, n in places.items()})
 
 
 def _multi_line(spark: SparkSession, files: Sequence[InputFile], layout: Layout, form: FileFormat) -> DataFrame:
-    reader = spark.read.schema(_schema(layout)).options(
-        **_options(layout), multiLine=True, header=layout.header is not None, encoding=form.encoding
-    )
+    reader = spark.read.schema(_schema(layout)).options(**_options(layout), multiLine=True, encoding=form.encoding)
     return reader.csv(_paths(files)).select(F.col(_URI).alias("uri"), *(f"c{n}" for n in range(layout.width)), "fault")
 
 
-def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places) -> _Parsed:
+def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places, keyed: bool) -> _Parsed:
     """A record's own text isn't to be had here, so it is written anew from its fields."""
     field = {n: F.col(f"c{n}") for n in range(layout.width)}
     odd = _odd(layout, F.col("fault"), field)
     rewritten = F.to_csv(F.struct(*field.values()), _writing(layout))
     raw = F.coalesce(F.col("fault"), rewritten)  # `fault` holds the text of a record of another width
+    header = F.lit(False)
+    if layout.header is not None:
+        names = [F.coalesce(F.trim(field[n]), F.lit("")) == F.lit(name) for n, name in enumerate(layout.names)]
+        header = reduce(Column.__and__, names) & ~odd
     broken = raw.contains(_REPLACED) | raw.contains("\x00")
-    fault = F.when(broken, _ENCODING).when(odd, _WIDTH)
-    shown = F.when(~odd, _shown(layout, places, field))
-    return _Parsed(rows, raw, fault, shown, {role: field[int(n)] for role, n in places.items()})
+    fault = F.when(header, HEADER).when(broken, _ENCODING).when(odd, _WIDTH)
+    shown = F.when(~odd, _shown(layout, places, field, keyed))
+    # All headers of a file are equal records, however their names are quoted: the first of them is no record.
+    equal = F.when(header, HEADER).otherwise(raw)
+    return _Parsed(rows, equal, fault, shown, {role: field[int(n)] for role, n in places.items()})
 
 
-def _json(lines: DataFrame, places: Places) -> _Parsed:
+def _json(lines: DataFrame, places: Places, keyed: bool) -> _Parsed:
     # In brackets, a second value on the line is a second element instead of being dropped in silence.
     in_brackets = F.concat(F.lit("["), F.col("value"), F.lit("]"))
     rows = lines.withColumn("parsed", F.from_json(in_brackets, "array<map<string,string>>"))
     rows = rows.withColumn("parsed", F.when(F.size("parsed") == 1, F.col("parsed")[0]))
     malformed = F.col("parsed").isNull()
     fault = F.when(F.col("broken"), _ENCODING).when(malformed, _MALFORMED)
-    user, asked = str(places.get("user")), [str(key) for key in places.values()]
-    shown = F.to_json(
-        F.map_filter("parsed", lambda key, _: key != F.lit(user) if "user" in places else key.isin(asked))
-    )
+    named, but_these = _shown_places(places, keyed)
+    shown = F.to_json(F.map_filter("parsed", lambda key, _: key.isin(*map(str, named)) != F.lit(but_these)))
     fields = {role: F.try_element_at("parsed", F.lit(str(key))) for role, key in places.items()}
     return _Parsed(rows, F.col("value"), fault, shown, fields)
 
 
-def _parquet(spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places) -> _Parsed:
-    # pandas writes nanoseconds, which Spark reads as numbers or not at all; numbers do (Unix times may be in ns).
-    spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
+def _parquet(spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places, keyed: bool) -> _Parsed:
     rows = spark.read.parquet(*_paths(files))
     name = {role: layout.names[int(n)] for role, n in places.items()}
     kinds = {role: rows.schema[column].dataType for role, column in name.items()}
@@ -241,7 +277,9 @@ def _parquet(spark: SparkSession, files: Sequence[InputFile], layout: Layout, pl
     fault = F.when(reduce(Column.__or__, broken, F.lit(False)), _ENCODING)
     valid = {role: F.make_valid_utf8(column) for role, column in text.items()}
     raw = F.to_json(F.struct(*(valid[role].alias(role) for role in sorted(valid))))
-    shown = F.to_json(F.struct(*(valid[role].alias(name[role]) for role in sorted(valid) if role != "user")))
+    named, but_these = _shown_places(places, keyed)
+    kept = [role for role in sorted(valid) if (places[role] in named) != but_these]
+    shown = F.to_json(F.struct(*(valid[role].alias(name[role]) for role in kept))) if kept else F.lit("")
     fields = dict(valid)
     if isinstance(kinds.get("played_at"), _TIME):
         fields["played_at_typed"] = typed["played_at"].cast("timestamp")
