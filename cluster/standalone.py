@@ -52,13 +52,21 @@ class Cluster:
 
     def executors(self) -> list[psutil.Process]:
         """The executors' Java processes, oldest first."""
-        found = [
-            child
-            for worker in self.workers
-            for child in psutil.Process(worker.pid).children()
-            if any("CoarseGrainedExecutorBackend" in word for word in child.cmdline())
-        ]
+        found = []
+        for worker in self.workers:
+            for child in psutil.Process(worker.pid).children():
+                with suppress(psutil.NoSuchProcess):  # ended meanwhile
+                    if any("CoarseGrainedExecutorBackend" in word for word in child.cmdline()):
+                        found.append(child)
         return sorted(found, key=lambda process: process.create_time())
+
+    def commands_of_executors(self) -> list[list[str]]:
+        """Command lines of the processes that the executors have started: Python workers, ranks of a training."""
+        found = []
+        for executor in self.executors():
+            with suppress(psutil.NoSuchProcess):  # ended meanwhile
+                found += [child.cmdline() for child in executor.children(recursive=True)]
+        return found
 
 
 @contextmanager
@@ -66,7 +74,7 @@ def standalone(folder: Path, workers: int = 2, cores: int = 1, memory: str = "3g
     """Start a cluster whose files lie in `folder`; everything is stopped at the end.
 
     Raises:
-        TimeoutError: the workers have not registered within 90 s; the logs lie in `folder`.
+        TimeoutError: the workers have not registered within 90 s; the last lines of the logs in `folder` say why.
     """
     import pyspark
 
@@ -77,11 +85,11 @@ def standalone(folder: Path, workers: int = 2, cores: int = 1, memory: str = "3g
     started: list[subprocess.Popen] = []
 
     def launch(name: str, main_class: str, *arguments: str) -> subprocess.Popen:
-        log = (folder / f"{name}.log").open("wb")
         command = [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{main_class}", *arguments]
         work = folder / name
         work.mkdir(parents=True)
-        process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log, start_new_session=True)
+        with (folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
         started.append(process)
         return process
 
@@ -97,7 +105,7 @@ def standalone(folder: Path, workers: int = 2, cores: int = 1, memory: str = "3g
         yield cluster
     finally:
         for process in reversed(started):
-            _stop(process)
+            stop(process)
 
 
 def executor_environment(folder: Path) -> Path:
@@ -125,31 +133,35 @@ def _await_workers(master_ui: int, count: int, folder: Path) -> None:
     limit = time.monotonic() + _START_LIMIT_S
     while _living_workers(master_ui) < count:
         if time.monotonic() > limit:
-            raise TimeoutError(
-                f"the master counts fewer than {count} workers after {_START_LIMIT_S:.0f} s: see {folder}"
-            )
+            said = "\n".join(f"{log.name}: {_last_lines(log)}" for log in sorted(folder.glob("*.log")))
+            raise TimeoutError(f"the master counts fewer than {count} workers after {_START_LIMIT_S:.0f} s\n{said}")
         time.sleep(0.5)
 
 
+def _last_lines(log: Path, count: int = 5) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+
+
 def _living_workers(master_ui: int) -> int:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{master_ui}/json/", timeout=5) as answer:
+        with direct.open(f"http://{HOST}:{master_ui}/json/", timeout=5) as answer:
             return int(json.load(answer)["aliveworkers"])
     except OSError:
         return -1
 
 
-def _stop(process: subprocess.Popen) -> None:
-    """End a process and its children (a worker's executors are in groups of their own)."""
-    try:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    except psutil.NoSuchProcess:
-        family = []
+def stop(process: subprocess.Popen) -> None:
+    """End a process and all below it: gently, and after 10 s for good."""
+    if process.poll() is not None:
+        return  # its number may be another's by now
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.terminate()
     for member in psutil.wait_procs(family, timeout=10)[1]:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     process.wait()
 
 
@@ -160,12 +172,14 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1, help="cores a worker (default: %(default)s)")
     parser.add_argument("--memory", default="3g", help="memory a worker offers (default: %(default)s)")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as at an interruption, the cluster is to end with this
     with (
         tempfile.TemporaryDirectory(prefix="etude-cluster-") as folder,
         standalone(Path(folder), given.workers, given.cores, given.memory) as cluster,
     ):
         print("spark-submit", *cluster.submit_arguments(), "jobs/pipeline.py ...", flush=True)
-        signal.pause()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "cluster"))
+from standalone import stop  # noqa: E402
 
 BIN = Path(sys.executable).parent
 # Small, but with every part: sound, catalogue, faulty rows, cold tracks, two ranks.
@@ -85,16 +86,16 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
 
     yield run
     for process in running:
-        process.kill()
+        stop(process)
 
 
 @pytest.fixture(scope="session")
 def run(start: Callable[..., subprocess.Popen]) -> Callable[..., dict]:
-    """Run a job to its end; gives its JSON line."""
+    """Run a job to its end, looking on with `watch` if given; gives its JSON line."""
 
-    def job(where: list[str], name: str, arguments: list[str], folder: Path) -> dict:
+    def job(where: list[str], name: str, arguments: list[str], folder: Path, watch: Callable[[], None] | None = None):
         log = folder / f"{name}.log"
-        status = start(where, name, arguments, log).wait(timeout=600)
+        status = _ended(start(where, name, arguments, log), watch)
         assert status == 0, f"{name} ended with {status}:\n{log.read_text()[-3000:]}"
         return json_line(log)
 
@@ -103,18 +104,36 @@ def run(start: Callable[..., subprocess.Popen]) -> Callable[..., dict]:
 
 @pytest.fixture(scope="session")
 def fit_with_a_kill(start: Callable[..., subprocess.Popen]) -> Callable[..., None]:
-    """Run wmf on a cluster and kill one executor, as `kill -9` does, right after the first of its iterations."""
+    """Run wmf on a cluster and kill one executor, as `kill -9` does, right after the first of its iterations.
+
+    Before that, its executors' Python is seen to be the one without Etude.
+    """
 
     def fit(cluster: Cluster, arguments: list[str], folder: Path) -> None:
         log = folder / "wmf.log"
         wmf = start(cluster.submit_arguments(), "wmf", arguments, log)
         _wait_for("progress='factorising' done=1 ", wmf, log)
+        commands = cluster.commands_of_executors()
+        assert any(str(cluster.executor_python) in command for command in commands), commands
         cluster.executors()[0].kill()
-        assert wmf.wait(timeout=600) == 0, log.read_text()[-3000:]
+        assert _ended(wmf) == 0, log.read_text()[-3000:]
         assert json_line(log)["status"] == "succeeded"
         assert "Lost executor" in log.with_suffix(".err").read_text(), "the kill came too late to test anything"
 
     return fit
+
+
+def _ended(process: subprocess.Popen, watch: Callable[[], None] | None = None) -> int:
+    """The exit status of a job, which ends in 10 minutes or is stopped as a whole, its Python driver included."""
+    limit = time.monotonic() + 600
+    while process.poll() is None:
+        if time.monotonic() > limit:
+            stop(process)
+            raise TimeoutError("the job took more than 10 minutes")
+        if watch:
+            watch()
+        time.sleep(0.2)
+    return process.returncode
 
 
 def json_line(log: Path) -> dict:
