@@ -1,6 +1,10 @@
 """Files by URI."""
 
+import os
+import time
+
 import pytest
+from pyarrow import fs
 
 from etude import storage
 
@@ -42,4 +46,48 @@ def test_delete_takes_folders_whole(tmp_path):
 def test_uris_of_other_stores_are_left_alone():
     assert storage.to_uri("s3a://bucket/lake/") == "s3a://bucket/lake"
     assert storage.to_uri("file:/tmp/x") == "file:///tmp/x"
+    assert storage.to_uri("s3a://bucket/käse #1?") == "s3a://bucket/käse #1?"
     assert storage.join("hdfs://host:9000/lake", "runs") == "hdfs://host:9000/lake/runs"
+
+
+class Bucket(fs.LocalFileSystem):
+    """Stands for S3: keys as they are on the store."""
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "percent%20sign", "käse#1?"])
+def test_keys_of_a_bucket_are_literal_and_the_store_is_opened_once(monkeypatch, name):
+    opened = []
+    monkeypatch.setattr(storage.fs, "S3FileSystem", lambda: opened.append(1) or Bucket())
+    storage._system.cache_clear()
+    uri = storage.join("s3a://key:secret@bucket/lake", name)
+    assert storage.filesystem(uri)[1] == f"bucket/lake/{name}"
+    assert storage.filesystem("s3a://bucket/käse#1?")[1] == "bucket/käse#1?"
+    storage._system.cache_clear()
+    assert opened == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("s3a://key:secret@bucket/x", "s3a://***@bucket/x"),
+        ("s3a://KEY:sec/r+et@bucket/x", "s3a://***@bucket/x"),
+        (
+            "no lake at 'hdfs://me@host:9000/x', nor at s3://k:s@b",
+            "no lake at 'hdfs://***@host:9000/x', nor at s3://***@b",
+        ),
+        ("hdfs://host:9000/x", "hdfs://host:9000/x"),
+        ("file:///home/a@b/x", "file:///home/a@b/x"),
+        ("s3a://bucket/a@b/x", "s3a://bucket/a@b/x"),
+    ],
+)
+def test_what_people_see_of_a_uri_has_no_credentials(text, masked):
+    assert storage.shown(text) == masked
+
+
+def test_age(tmp_path):
+    uri = storage.join(str(tmp_path), "file")
+    with pytest.raises(FileNotFoundError):
+        storage.age_s(uri)
+    storage.write_bytes(uri, b"")
+    os.utime(tmp_path / "file", (time.time() - 100,) * 2)
+    assert 99 < storage.age_s(uri) < 160

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
 
+from etude.storage import shown
+
 _Item = TypeVar("_Item")
 _QUIET_S = 30.0
+
+
+class _Formatter(logging.Formatter):
+    """Lines with the time in UTC, and without the credentials that a URI may hold, whoever wrote it into a message."""
+
+    converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def job_logger() -> logging.Logger:
@@ -19,9 +32,7 @@ def job_logger() -> logging.Logger:
     log = logging.getLogger("etude")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        formatter = logging.Formatter("time=%(asctime)sZ level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-        formatter.converter = time.gmtime
-        handler.setFormatter(formatter)
+        handler.setFormatter(_Formatter("time=%(asctime)sZ level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
@@ -39,3 +50,33 @@ def progress(items: Iterable[_Item], desc: str, total: int | None, log: logging.
         if time.monotonic() - last >= _QUIET_S:
             last = time.monotonic()
             log.info("progress=%r done=%d total=%s", desc, done, total if total is not None else "?")
+
+
+_TICKING: list[object] = []
+
+
+@contextmanager
+def ticking(log: logging.Logger, job: str, doing: Callable[[], str], every_s: float = 60.0) -> Iterator[None]:
+    """While the body runs, a line now and then that says how long it has, and what `doing` says.
+
+    Nothing where standard error is a terminal (Spark's bar is there). Of bodies nested, the innermost speaks.
+    """
+    if sys.stderr.isatty():
+        yield
+        return
+    ended, me, started = threading.Event(), object(), time.monotonic()
+
+    def tick() -> None:
+        while not ended.wait(every_s):
+            if _TICKING[-1] is me:
+                log.info("job=%s running seconds=%d %s", job, time.monotonic() - started, doing())
+
+    _TICKING.append(me)
+    thread = threading.Thread(target=tick, name=f"tick {job}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _TICKING.remove(me)

@@ -1,18 +1,30 @@
 """Files by URI, on the driver and on executors alike: the one place that knows how a URI becomes bytes.
 
 Spark and Delta open their own files; this module serves everything else (checkpoints, status files, manifests, the
-files of a table version that a training rank reads). A path without a scheme is a local path.
+files of a table version that a training rank reads). A path without a scheme is a local path. In a URI's path `%` and
+two digits stand for a reserved character, in every scheme alike; `#` and `?` have no meaning and are taken literally.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import posixpath
+import re
+import time
 import uuid
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from pyarrow import fs
+
+# Up to the first slash; past it only after a colon, since a secret may hold slashes.
+_USERINFO = re.compile(r"(?<=://)(?:[^\s/@'\"]+|[^\s/@:'\"]+:[^\s@'\"]+)@")
+
+
+def shown(text: str) -> str:
+    """A URI, or a text with URIs in it, as people may see it: what stands before a host's @ is masked."""
+    return _USERINFO.sub("***@", text)
 
 
 def to_uri(path_or_uri: str) -> str:
@@ -29,13 +41,22 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
     s3a: and s3: take credentials from the environment or the instance, as Spark's own providers do.
     """
-    parts = urlsplit(to_uri(uri))
-    if parts.scheme == "file":
-        return fs.LocalFileSystem(), unquote(parts.path)
-    if parts.scheme in ("s3", "s3a"):
-        return fs.S3FileSystem(), parts.netloc + parts.path
-    found, path = fs.FileSystem.from_uri(to_uri(uri))
-    return found, path
+    scheme, _, rest = to_uri(uri).partition("://")
+    host, slash, path = rest.partition("/")
+    inside = unquote(slash + path)
+    if scheme in ("s3", "s3a"):
+        return _system(scheme, ""), host.rpartition("@")[2] + inside
+    return _system(scheme, host), inside
+
+
+@functools.cache
+def _system(scheme: str, host: str) -> fs.FileSystem:
+    """One for all files there: each S3FileSystem would look for credentials and open connections of its own."""
+    if scheme == "file":
+        return fs.LocalFileSystem()
+    if scheme in ("s3", "s3a"):
+        return fs.S3FileSystem()
+    return fs.FileSystem.from_uri(f"{scheme}://{host}/")[0]
 
 
 def join(uri: str, *parts: str) -> str:
@@ -47,6 +68,19 @@ def exists(uri: str) -> bool:
     """Whether a file or folder is there."""
     system, path = filesystem(uri)
     return system.get_file_info(path).type != fs.FileType.NotFound
+
+
+def age_s(uri: str) -> float:
+    """Seconds since the file was last written, by this machine's clock; 0 where its store keeps no times.
+
+    Raises:
+        FileNotFoundError: nothing lies there.
+    """
+    system, path = filesystem(uri)
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError(uri)
+    return 0.0 if info.mtime is None else time.time() - info.mtime.timestamp()
 
 
 def read_bytes(uri: str) -> bytes:

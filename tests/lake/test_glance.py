@@ -60,3 +60,28 @@ def test_where_there_is_no_lake_nothing_is_made(tmp_path):
     with pytest.raises(InputMissingError), open_lake(settings):
         pass
     assert not root.exists()
+
+
+def test_a_lake_whose_path_holds_reserved_characters(tmp_path, spark):
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    folder = tmp_path / "a b#ü"
+    rows = [{"run_id": "r", "user_idx": 0, "factors": [1.0], "origin": "fit"}]
+    write_deltalake(str(folder / "user_factors"), pa.Table.from_pylist(rows), partition_by=["run_id"])
+    root = to_uri(str(folder))
+    for glance in (ArrowGlance(root), SparkGlance(spark, root)):
+        assert glance.rows("user_factors", ("run_id", "user_idx")) == [{"run_id": "r", "user_idx": 0}]
+        assert (glance.count("user_factors"), glance.version("user_factors")) == (1, 0)
+
+
+def test_a_lake_whose_path_holds_reserved_characters_is_written_where_it_is_read(tmp_path, spark):
+    from etude.lake import Lake
+
+    lake = Lake(spark, str(tmp_path / "a b#ü"))
+    rows = spark.createDataFrame([("ann", 0)], TABLES["users"].schema)
+    lake.merge("users", rows)
+    lake.replace("users", rows)
+    assert lake.version("users") == 2
+    assert (tmp_path / "a b#ü" / "users" / "_delta_log").is_dir()
+    assert ArrowGlance(lake.root).rows("users") == [{"user_id": "ann", "user_idx": 0}]

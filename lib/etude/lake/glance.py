@@ -111,8 +111,11 @@ class ArrowGlance(Glance):
         found = self._table(table)
         if found is None or not (uris := found.file_uris()):
             return None
-        system, first = storage.filesystem(uris[0])
-        paths = [first, *(storage.filesystem(uri)[1] for uri in uris[1:])]
+        # The library writes the table's own path with escapes, and without a scheme where it is local; what follows
+        # it is as the store has it.
+        system, folder = storage.filesystem(f"{self.root}/{table}")
+        below = len(found.table_uri.rstrip("/").removeprefix("file://"))
+        paths = [folder + uri.removeprefix("file://")[below:] for uri in uris]
         # With their types: a run_id such as 2026 would otherwise be read as a number.
         kinds = {"string": pa.string(), "date": pa.date32(), "int": pa.int32()}
         spec = TABLES[table]
