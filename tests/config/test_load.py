@@ -1,6 +1,7 @@
 """Settings: later layers win, and every mistake is one line that names key, value and what is allowed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +18,43 @@ def test_later_layers_win_and_overrides_win_over_all(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("listening.delimiter=,", ","),
+        ("listening.delimiter=|", "|"),
+        ("listening.delimiter=:", ":"),
+        ("listening.delimiter=\\t", "\t"),
+        ('listening.delimiter="\\t"', "\t"),
+        ("listening.delimiter=null", None),
+        ("listening.quote=", ""),
+        ("inputs.wmf_run_id=20260131", "20260131"),
+        ("inputs.wmf_run_id=00123", "00123"),
+        ("listening.path=[x].csv", "[x].csv"),
+        ("listening.path=a b #c=d", "a b #c=d"),
+        ("listening.path='a b'", "a b"),
+        ("listening.path=${lake.root}/x", "build/lake/x"),
+        ("listening.columns.user=0", 0),
+        ("mel.fallback=none", "none"),
+        ("topn.cold_share=null", None),
+        ("evaluation.k=[1,2]", (1, 2)),
+    ],
+)
+def test_a_text_is_taken_as_it_was_typed_and_all_else_is_yaml(tmp_path, override, value):
+    layer = tmp_path / "layer.yaml"
+    layer.write_text("lake: {root: build/lake}\n")
+    found = load_settings([layer], [override])
+    for part in override.partition("=")[0].split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("wmf.rnk=3", ["wmf.rnk", "unknown setting", "rank"]),
         ("wmf.rank=many", ["wmf.rank", "'many'", "integer"]),
         ("wmf.rank=0", ["wmf.rank", "0", "greater than or equal to 1"]),
+        ("pipeline.samples=-1", ["pipeline.samples", "-1", "greater than or equal to 0"]),
         ("wmf.engine=best", ["wmf.engine", "'best'", "'blocked'"]),
         ("nothing.here=1", ["nothing", "unknown setting", "wmf"]),
         ("wmf.rank", ["wmf.rank", "section.key=value"]),
@@ -66,6 +99,14 @@ def test_credentials_in_a_uri_do_not_reach_the_ledger():
     settings = load_settings((), ["lake.root=s3a://key:secret@bucket/lake"])
     assert "secret" not in redacted_json(settings)
     assert json.loads(redacted_json(settings))["lake"]["root"] == "s3a://***@bucket/lake"
+
+
+def test_the_paper_s_settings_have_its_shape():
+    paper = load_settings([Path(__file__).resolve().parents[2] / "conf" / "paper.yaml"])
+    tracks, held_out = paper.listening.max_tracks, paper.evaluation
+    assert (paper.listening.sample_users, tracks, held_out.protocol) == (10_000, 50_000, "paper")
+    assert (tracks * held_out.test_tracks, held_out.validation_tracks) == (10_000, 0)
+    assert (paper.train.epochs, paper.train.patience, paper.train.learning_rate) == (100, None, 0.001)
 
 
 def test_help_explains_every_setting():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from omegaconf import OmegaConf
@@ -24,6 +25,7 @@ from etude.config.topn import TopnSettings
 from etude.config.train import TrainSettings
 from etude.config.wmf import WmfSettings
 from etude.errors import SettingsError
+from etude.storage import shown
 
 
 class Settings(Section):
@@ -53,11 +55,11 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
     """
     layers = [_read_layer(Path(file)) for file in files]
     for override in overrides:
-        key, equals, _ = override.partition("=")
+        key, equals, value = override.partition("=")
         if not equals or not key:
             raise SettingsError(f"'{override}': settings are given as section.key=value")
         try:
-            layers.append(OmegaConf.from_dotlist([override]))
+            layers.append(_as_layer(key, value))
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise SettingsError(f"'{override}': {_first_line(error)}") from error
     try:
@@ -67,6 +69,30 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
         raise SettingsError(_first_line(error)) from error
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(item) for item in error.errors())) from error
+
+
+def _as_layer(key: str, value: str) -> Any:
+    """One override. What belongs to a text stays as it was typed: in YAML a `,` is an error and 00123 a number.
+
+    A text in quotes is still YAML, and so is null where it is allowed.
+    """
+    layer = OmegaConf.create()
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if _is_text(_annotation_at(key.split("."))) and value != "null" and not quoted:
+        OmegaConf.update(layer, key, value)
+        return layer
+    return OmegaConf.from_dotlist([f"{key}={value}"])
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether a field takes texts only, or texts and null: str, Literal of texts, each perhaps with None."""
+    if get_origin(annotation) is Annotated:
+        return _is_text(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return all(isinstance(value, str) for value in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return all(_is_text(part) for part in get_args(annotation) if part is not type(None))
+    return annotation is str
 
 
 def _read_layer(file: Path) -> Any:
@@ -94,14 +120,19 @@ def _explain(item: Any) -> str:
 
 
 def _section_at(path: Sequence[str | int]) -> type[BaseModel] | None:
-    section: type[BaseModel] = Settings
+    annotation = _annotation_at(path)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _annotation_at(path: Sequence[str | int]) -> Any:
+    """The type of the setting or section that a path names, or None."""
+    found: Any = Settings
     for part in path:
-        field = section.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        fields = found.model_fields if isinstance(found, type) and issubclass(found, BaseModel) else {}
+        if str(part) not in fields:
             return None
-        section = annotation
-    return section
+        found = fields[str(part)].annotation
+    return found
 
 
 def settings_help(sections: Sequence[str]) -> str:
@@ -133,7 +164,4 @@ def _mask(value: Any) -> Any:
         return {key: _mask(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_mask(item) for item in value]
-    if isinstance(value, str) and "://" in value and "@" in value:
-        scheme, _, rest = value.partition("://")
-        return f"{scheme}://***@{rest.rpartition('@')[2]}"
-    return value
+    return shown(value) if isinstance(value, str) else value
