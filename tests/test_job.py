@@ -1,22 +1,17 @@
 """The job contract, with small bodies in the place of stages."""
 
 import json
-import os
-import socket
-import time
-from datetime import date, datetime
+from datetime import date, timedelta
 
 import pytest
 from pyspark.sql import functions as F
 
 from etude import storage
 from etude.config import load_settings
-from etude.errors import BatchHeldError, DataCheckError, InputMissingError, SettingsError
+from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.job import Arguments, execute, explain, parse_arguments, run_program
 from etude.lake import Lake, Metric
-from etude.lake.hold import batch_hold
-from etude.lake.ledger import Ledger, RunRecord
-from etude.lake.tables import RUNS
+from etude.lake.ledger import Ledger
 from etude.logs import job_logger
 
 DAY = date(2026, 1, 31)
@@ -101,26 +96,19 @@ def test_a_batch_is_held_by_one_run_at_a_time(start):
     assert start(one_user, run_id="other").exit_code == 0
 
 
-LEASE = {"run_id": "other", "host": socket.gethostname(), "pid": os.getpid()}
+def test_jobs_whose_tables_all_batches_share_run_one_at_a_time(start):
+    codes = {}
 
+    def body(job):
+        for day in (DAY, DAY + timedelta(days=1)):
+            for protocol in ("none", "strict"):
+                inner = start(lambda job: None, job.name, "other", day, [f"evaluation.protocol={protocol}"])
+                codes[job.name, day == DAY, protocol] = inner.exit_code
 
-@pytest.mark.parametrize("holder", [{"pid": 2**22 + 1}, {"host": "elsewhere", "heartbeat": 0.0}, "not json"])
-def test_the_hold_of_a_dead_run_is_taken_over(spark, tmp_path, holder):
-    uri = storage.join(str(tmp_path), "lease")
-    content = holder if isinstance(holder, str) else json.dumps(LEASE | {"heartbeat": time.time()} | holder)
-    storage.write_bytes(uri, content.encode())
-    with batch_hold(spark, uri, "mine", 600):
-        assert json.loads(storage.read_bytes(uri))["run_id"] == "mine"
-    assert not storage.exists(uri)
-
-
-@pytest.mark.parametrize("holder", [{}, {"host": "elsewhere"}])
-def test_the_hold_of_a_living_run_is_respected(spark, tmp_path, holder):
-    uri = storage.join(str(tmp_path), "lease")
-    storage.write_bytes(uri, json.dumps(LEASE | {"heartbeat": time.time()} | holder).encode())
-    with pytest.raises(BatchHeldError, match="run other"), batch_hold(spark, uri, "mine", 600):
-        pytest.fail("held twice")
-    assert json.loads(storage.read_bytes(uri))["run_id"] == "other"
+    start(body, name="ingest")
+    start(body, name="wmf")
+    assert {code for (job, *_), code in codes.items() if job == "ingest"} == {5}
+    assert [code for (job, *_), code in codes.items() if job == "wmf"] == [5, 0, 0, 0]
 
 
 def test_everything_read_of_a_table_is_one_snapshot(start):
@@ -134,46 +122,48 @@ def test_everything_read_of_a_table_is_one_snapshot(start):
     assert start(body, name="topn").exit_code == 0
 
 
-def test_upstream_prefers_the_shared_run_id_then_the_batch_then_the_one_in_force(lake, spark):
-    def ran(run_id, day, protocol="none", status="succeeded", hour=0):
-        at = datetime(2026, 2, 1, hour)
-        record = RunRecord(run_id, "wmf", day, protocol, "{}", "0", at, ended_at=at, status=status)
-        return tuple(getattr(record, name) for name in RUNS.column_names)
-
-    rows = [
-        ran("old", date(2026, 1, 1)),
-        ran("strict", DAY, "strict"),
-        ran("failed", DAY, status="failed", hour=3),
-        ran("first", DAY, hour=1),
-        ran("second", DAY, hour=2),
-    ]
-    lake.replace("runs", spark.createDataFrame(rows, RUNS.schema))
-    ledger = Ledger(lake)
-    other_day = date(2026, 1, 30)
-
-    def upstream(run_id="x", asked=None, day=DAY, protocol="none"):
-        return ledger.upstream("wmf", run_id, asked, day, protocol)
-
-    assert upstream(asked="strict") == "strict"
-    assert upstream(run_id="first") == "first"
-    assert upstream() == "second"
-    assert upstream(protocol="strict") == "strict"
-    for missing in ({"asked": "gone"}, {"asked": "failed"}, {"day": other_day}, {"protocol": "paper"}):
-        with pytest.raises(InputMissingError):
-            upstream(**missing)
-    ledger.make_current({"track_factors": "old"})
-    assert upstream(day=other_day) == "old"
-    with pytest.raises(InputMissingError):
-        upstream(day=other_day, protocol="strict")
+def test_a_run_that_is_killed_does_not_leave_the_success_of_an_earlier_attempt_in_the_status_file(start):
+    status = storage.join(start.lake.root, "_status", "r", "wmf.json")
+    assert start(one_user).exit_code == 0
+    seen = []
+    start(lambda job: seen.append(json.loads(storage.read_bytes(status))))
+    assert [(line["status"], line["run_id"]) for line in seen] == [("running", "r")]
 
 
-def test_only_success_moves_what_is_in_force(start):
+def test_a_rerun_leaves_no_figures_of_an_earlier_attempt(start):
+    start(one_user)
+    start(lambda job: None)
+    assert start.lake.read("metrics").count() == 0
+
+
+def test_only_success_moves_what_is_in_force_and_moves_all_of_it(start):
+    def in_force():
+        return {row["table"]: row["run_id"] for row in start.lake.read("current").collect()}
+
     def fail(job):
         job.make_current({"recommendations": "r"})
         raise DataCheckError("no")
 
     start(fail, name="topn")
-    assert Ledger(start.lake).current("recommendations") is None
+    assert in_force() == {}
+    start(lambda job: job.make_current({"recommendations": "r", "predicted_factors": "t"}), name="topn")
+    assert in_force() == {"recommendations": "r", "predicted_factors": "t"}
+    start(lambda job: job.make_current({"recommendations": "s"}), name="topn", run_id="s")
+    assert in_force() == {"recommendations": "s"}
+
+
+def test_a_backfill_does_not_take_the_lists_of_a_later_batch_back(start):
+    def body(job):
+        job.make_current({"recommendations": job.run_id})
+
+    def in_force():
+        return Ledger(start.lake).current("recommendations")
+
+    start(body, name="topn", run_id="today")
+    outcome = start(body, name="topn", run_id="late", day=DAY - timedelta(days=1))
+    assert (outcome.exit_code, in_force(), json.loads(outcome.line)["in_force"]) == (0, "today", "today")
+    outcome = start(body, name="topn", run_id="again")
+    assert (in_force(), json.loads(outcome.line)["in_force"]) == ("again", "again")
 
 
 @pytest.mark.parametrize(
@@ -184,13 +174,32 @@ def test_only_success_moves_what_is_in_force(start):
         ["--batch-date", "31.1.2026"],
         ["wmf.rank=-1"],
         ["--config", "no.yaml"],
+        ["--nonsense"],
+        ["--run-id"],
     ],
 )
 def test_mistakes_are_found_before_spark_starts(argv, monkeypatch):
     monkeypatch.setattr("etude.job.spark_session", lambda *_: pytest.fail("Spark was started"))
     outcome = run_program("wmf", one_user, ("wmf",), "doc", argv)
     assert outcome.exit_code == 2
-    assert json.loads(outcome.line)["status"] == "failed"
+    line = json.loads(outcome.line)
+    assert (line["job"], line["status"], line["run_id"], line["rows"]) == ("wmf", "failed", None, None)
+
+
+def test_the_line_has_the_same_keys_however_a_job_ends(start, monkeypatch):
+    def fail(job):
+        raise InputMissingError("s3a://key:secret@bucket/log: no such file")
+
+    def no_spark(*_):
+        raise RuntimeError("Java is gone")
+
+    monkeypatch.setattr("etude.job.spark_session", no_spark)
+    early = [run_program("wmf", one_user, ("wmf",), "doc", argv) for argv in (["--run-id", "r"], ["--what"])]
+    lines = [json.loads(outcome.line) for outcome in (*early, start(fail), start(one_user))]
+    assert all(set(line) == set(lines[0]) for line in lines)
+    assert [line["run_id"] for line in lines] == ["r", None, "r", "r"]
+    assert lines[2]["error"] == "s3a://***@bucket/log: no such file"
+    assert start.lake.read("runs").first()["earlier_errors"] == [lines[2]["error"]]
 
 
 def test_run_ids_follow_the_batch_date():

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
-import re
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
@@ -20,29 +15,22 @@ from pyspark.sql import functions as F
 
 import etude
 from etude import storage
-from etude.config import Settings, load_settings, redacted_json, settings_help
-from etude.errors import BatchHeldError, EtudeError, SettingsError
+from etude.arguments import Arguments, MoreArguments, parse_arguments
+from etude.config import Settings, redacted_json
+from etude.errors import BatchHeldError, EtudeError
 from etude.lake.hold import batch_hold
 from etude.lake.lake import Lake
-from etude.lake.ledger import Ledger, RunRecord, summary, utc_now
+from etude.lake.ledger import Ledger, RunRecord, json_line, summary, utc_now
 from etude.lake.metrics import Metric
 from etude.lake.tables import METRICS, TABLES
-from etude.logs import job_logger, progress
+from etude.logs import job_logger, progress, ticking
 from etude.session import spark_session
 
-_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+__all__ = ["Arguments", "JobRun", "Outcome", "execute", "main", "parse_arguments", "run_program"]
+
+# Their tables are shared by all batches: two at once would both give the next new user the same index.
+_ONE_AT_A_TIME = ("ingest", "mel")
 _Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What the command line said; `extra` holds the arguments that a job adds to the contract's."""
-
-    settings: Settings
-    batch_date: date
-    run_id: str
-    resume: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -110,9 +98,7 @@ class JobRun:
         """run_id of the earlier stage's run that this run builds on (see Ledger.upstream); remembered."""
         if job not in self.record.upstream:
             asked = getattr(self.settings.inputs, f"{job}_run_id", None)
-            self.record.upstream[job] = self.ledger.upstream(
-                job, self.run_id, asked, self.batch_date, self.record.protocol
-            )
+            self.record.upstream[job] = self.ledger.upstream(job, asked, self.record)
         return self.record.upstream[job]
 
     def count(self, name: str, n: int) -> None:
@@ -132,17 +118,17 @@ class JobRun:
         self._metric_frames.append(rows.select(*Metric._fields))
 
     def make_current(self, run_ids: dict[str, str]) -> None:
-        """Bring runs into force (table -> run_id) once this job has succeeded."""
-        self._into_force.update(run_ids)
+        """Bring runs into force (table -> run_id) once this job has succeeded, unless a later batch's are."""
+        self._into_force = dict(run_ids)
 
     def progress(self, items: Iterable[_Item], desc: str, total: int | None = None) -> Iterator[_Item]:
         """Pass items on, showing how far the work is."""
         return progress(items, desc, total, self.log)
 
     def write_metrics(self) -> None:
-        """Write what `metrics` and `metrics_frame` kept."""
+        """Write what `metrics` and `metrics_frame` kept, in the place of what an earlier attempt did."""
         frames = list(self._metric_frames)
-        if self._metric_rows:
+        if self._metric_rows or (not frames and self.record.attempt > 1 and self.name in METRICS.written_by):
             schema = METRICS.schema
             fields = [schema[name] for name in Metric._fields]
             rows = [row._replace(value=float(row.value)) for row in self._metric_rows]
@@ -164,7 +150,6 @@ class JobRun:
 
 
 Body = Callable[[JobRun], None]
-MoreArguments = Callable[[argparse.ArgumentParser], None]
 
 
 @dataclass(frozen=True)
@@ -193,61 +178,16 @@ def run_program(
     more_arguments: MoreArguments | None = None,
 ) -> Outcome:
     """All of `main` but printing and leaving."""
-    log = job_logger()
+    log, started = job_logger(), time.monotonic()
+    known: dict[str, Any] = {"job": name, "status": "failed"}
     try:
         arguments = parse_arguments(name, sections, doc, argv, more_arguments)
+        known |= {"run_id": arguments.run_id, "batch_date": arguments.batch_date, "lake": arguments.settings.lake.root}
         with spark_session(f"etude {name}", arguments.settings.spark, arguments.settings.lake) as spark:
             return execute(name, body, spark, arguments, log)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         code = explain(log, name, error)
-        return Outcome(code, json.dumps({"job": name, "status": "failed", "error": one_line(error)}))
-
-
-def parse_arguments(
-    name: str,
-    sections: Sequence[str],
-    doc: str | None,
-    argv: Sequence[str],
-    more_arguments: MoreArguments | None = None,
-) -> Arguments:
-    """The job contract's arguments: --config, --batch-date, --run-id, --resume and section.key=value.
-
-    `more_arguments` may add optional ones of the job's own; they end up in `Arguments.extra`.
-
-    Raises:
-        SettingsError: an argument or a setting is wrong.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"jobs/{name}.py",
-        description=doc,
-        epilog=f"settings (section.key=value), with defaults:\n{settings_help(sections)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML layer; repeatable")
-    parser.add_argument("--batch-date", metavar="YYYY-MM-DD", help="batch to work for (default: today, UTC)")
-    parser.add_argument("--run-id", help="id of the run (default: the batch date if given, else made from the time)")
-    parser.add_argument("--resume", action="store_true", help="go on where a run of this id stopped")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over all layers")
-    contract = {action.dest for action in parser._actions}
-    if more_arguments is not None:
-        more_arguments(parser)
-    given = parser.parse_intermixed_args(argv)
-    extra = {name: value for name, value in vars(given).items() if name not in contract}
-    settings = load_settings([*base_layers(), *given.config], given.overrides)
-    try:
-        batch_date = date.fromisoformat(given.batch_date) if given.batch_date else utc_now().date()
-    except ValueError as error:
-        raise SettingsError(f"--batch-date {given.batch_date}: expected YYYY-MM-DD") from error
-    run_id = given.run_id or given.batch_date or f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-    if not _RUN_ID.fullmatch(run_id):
-        raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -")
-    return Arguments(settings, batch_date, run_id, given.resume, extra)
-
-
-def base_layers() -> list[Path]:
-    """conf/etude.yaml beside the folder of the job that runs, where there is one; the defaults are the same."""
-    beside = Path(sys.argv[0]).absolute().parent.parent / "conf" / "etude.yaml"
-    return [beside] if beside.is_file() else []
+        return Outcome(code, json_line(time.monotonic() - started, {**known, "error": one_line(error)}))
 
 
 def execute(
@@ -277,21 +217,29 @@ def execute(
     job = JobRun(name, spark, settings, lake, Ledger(lake), record, log, arguments)
     spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", f"job={name} run_id={record.run_id}")
     log.info("job=%s run_id=%s batch_date=%s lake=%s", name, record.run_id, record.batch_date, lake.root)
-    lease = storage.join(lake.root, "_locks", f"{record.batch_date}.{record.protocol}.{name}")
+    lease = storage.join(lake.root, "_locks", name if name in _ONE_AT_A_TIME else _batch(record))
     started = time.monotonic()
     try:
-        with batch_hold(spark, lease, record.run_id, settings.lake.lock_timeout_s):
-            return _recorded(job, body, started)
+        with batch_hold(spark, lease, record.run_id, settings.lake.lock_timeout_s) as check_hold:
+            return _recorded(job, body, started, check_hold)
     except BatchHeldError as error:
         record.status, record.error = "failed", str(error)
         return Outcome(explain(log, name, error), _summary(job, started))
 
 
-def _recorded(job: JobRun, body: Body, started: float) -> Outcome:
+def _batch(record: RunRecord) -> str:
+    return f"{record.batch_date}.{record.protocol}.{record.job}"
+
+
+def _recorded(job: JobRun, body: Body, started: float, check_hold: Callable[[], None]) -> Outcome:
     job.ledger.begin(job.record)
+    # What an earlier attempt left there would pass for this one's, should this one die without a word.
+    _write_status(job, _summary(job, started))
     code = 0
     try:
-        body(job)
+        with ticking(job.log, job.name, lambda: spark_work(job.spark)):
+            body(job)
+        check_hold()
         job.write_metrics()
         job.record.status = "succeeded"
     except Exception as error:
@@ -305,17 +253,38 @@ def _recorded(job: JobRun, body: Body, started: float) -> Outcome:
         job.record.ended_at = utc_now()
         job.ledger.write(job.record)
     if code == 0 and job._into_force:
-        job.ledger.make_current(job._into_force)
+        _bring_into_force(job)
     line = _summary(job, started)
-    storage.write_bytes(storage.join(job.lake.root, "_status", job.run_id, f"{job.name}.json"), line.encode())
+    _write_status(job, line)
     return Outcome(code, line)
+
+
+def _bring_into_force(job: JobRun) -> None:
+    """Move `current`, unless the lists of a later batch are in force: a backfill doesn't take them back."""
+    later = job.ledger.overtaken(job.batch_date)
+    job.note("in_force", later or job.run_id)
+    if later is None:
+        job.ledger.make_current(job._into_force)
+    else:
+        job.log.warning("job=%s in_force=%s it works for a later batch than %s", job.name, later, job.batch_date)
+
+
+def _write_status(job: JobRun, line: str) -> None:
+    storage.write_bytes(storage.join(job.lake.root, "_status", job.run_id, f"{job.name}.json"), line.encode())
+
+
+def spark_work(spark: SparkSession) -> str:
+    """The stages that Spark is at, with their tasks: `stage=12 tasks=3/40`; empty while it has none."""
+    tracker = spark.sparkContext.statusTracker()
+    stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
+    return " ".join(f"stage={s.stageId} tasks={s.numCompletedTasks}/{s.numTasks}" for s in stages if s is not None)
 
 
 def _summary(job: JobRun, started: float) -> str:
     return summary(job.record, time.monotonic() - started, {"lake": job.lake.root, **job._facts})
 
 
-def explain(log: logging.Logger, name: str, error: Exception) -> int:
+def explain(log: logging.Logger, name: str, error: BaseException) -> int:
     """Say on standard error what went wrong, in one line where a person can act on it; returns the exit status."""
     if isinstance(error, EtudeError):
         for line in str(error).splitlines():
@@ -328,5 +297,5 @@ def explain(log: logging.Logger, name: str, error: Exception) -> int:
 def one_line(error: BaseException) -> str:
     """The first line of an error's text, after its type where it isn't one of ours."""
     text = str(error).strip().splitlines()
-    first = text[0][:500] if text else ""
+    first = storage.shown(text[0][:500]) if text else ""
     return first if isinstance(error, EtudeError) else f"{type(error).__name__}: {first}"

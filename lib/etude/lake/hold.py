@@ -1,14 +1,19 @@
-"""One run at a time on a batch: a lease file with a heartbeat, taken by an exclusive create."""
+"""One run at a time: a lease file with a heartbeat, taken by an exclusive create."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
+import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -18,44 +23,171 @@ from etude import storage
 from etude.errors import BatchHeldError
 
 _BEATS_PER_TIMEOUT = 6
+_log = logging.getLogger("etude")
 
 
 @contextmanager
-def batch_hold(spark: SparkSession, lease_uri: str, run_id: str, timeout_s: int) -> Iterator[None]:
-    """Hold a batch while the body runs.
+def batch_hold(spark: SparkSession, lease_uri: str, run_id: str, timeout_s: int) -> Iterator[Callable[[], None]]:
+    """Hold a lease while the body runs; gives a function that raises where it is held no longer.
 
-    A lease whose process is dead (same host) or whose heartbeat is older than `timeout_s` is taken over.
+    A lease whose process is dead (same machine) or whose heartbeat is older than `timeout_s` is taken over. One that
+    can't be read may just be being written: it counts as alive until the file is that old.
 
     Raises:
-        BatchHeldError: another living run holds it.
+        BatchHeldError: another living run holds it, or has taken it over.
     """
-    mine = {"run_id": run_id, "host": socket.gethostname(), "pid": os.getpid()}
-    if not _create(spark, lease_uri, _lease(mine)):
-        holder = _read(lease_uri)
-        if holder is not None and _alive(holder, timeout_s):
-            raise BatchHeldError(
-                f"run {holder['run_id']} (pid {holder['pid']} on {holder['host']}) holds this batch: {lease_uri}"
-            )
-        storage.delete(lease_uri)
-        if not _create(spark, lease_uri, _lease(mine)):
-            raise BatchHeldError(f"another run took this batch over at the same moment: {lease_uri}")
+    lease = _Lease(spark, lease_uri, run_id, timeout_s)
+    lease.take()
     done = threading.Event()
-    beat = threading.Thread(target=_beat, args=(lease_uri, mine, timeout_s, done), daemon=True)
+    beat = threading.Thread(target=lease.keep, args=(done,), name="lease", daemon=True)
     beat.start()
     try:
-        yield
+        yield lease.check
     finally:
         done.set()
         beat.join()
-        storage.delete(lease_uri)
+        lease.release()
 
 
-def _lease(mine: dict[str, Any]) -> bytes:
-    return json.dumps({**mine, "heartbeat": time.time()}).encode()
+class _Lease:
+    def __init__(self, spark: SparkSession, uri: str, run_id: str, timeout_s: int):
+        self.spark, self.uri, self.timeout_s = spark, uri, timeout_s
+        self.mine = {
+            "run_id": run_id,
+            "host": socket.gethostname(),
+            "machine": _machine(),
+            "pid": os.getpid(),
+            "token": secrets.token_hex(8),
+        }
+        self.lost = False
+
+    def take(self) -> None:
+        if _create(self.spark, self.uri, self._content()):
+            return
+        found = _look(self.uri)
+        if found is None or found.alive(self.timeout_s):
+            raise BatchHeldError(f"{found or 'another run'} holds this batch: {self.uri}")
+        self._take_over(found)
+
+    def _take_over(self, stale: _Found) -> None:
+        """Put this lease in a dead one's place.
+
+        Of several runs that find the dead one, the claim lets one through at a time; who comes later finds another
+        lease in its place. A claim is there for moments only, so an old one was left by a run that was killed there.
+        """
+        claim = f"{self.uri}.claim"
+        left = _look(claim)
+        if left is not None and left.age_s >= self.timeout_s:
+            storage.delete(claim)
+        if not _create(self.spark, claim, self._content()):
+            raise BatchHeldError(f"another run is taking this batch over: {self.uri}")
+        try:
+            now = _look(self.uri)
+            if now is None or now.digest != stale.digest:
+                raise BatchHeldError(f"another run took this batch over at the same moment: {self.uri}")
+            storage.write_bytes(self.uri, self._content())
+        finally:
+            storage.delete(claim)
+
+    def keep(self, done: threading.Event) -> None:
+        """Beat until `done`."""
+        while not done.wait(self.timeout_s / _BEATS_PER_TIMEOUT) and not self.lost:
+            self._try_to_beat()
+
+    def _try_to_beat(self) -> None:
+        """A beat that fails is left to the next: there are several before the lease goes stale."""
+        try:
+            self._beat()
+        except Exception as error:
+            _log.warning("lease=%s beat failed, tried again later: %s", self.uri, type(error).__name__)
+
+    def _beat(self) -> None:
+        found = _look(self.uri)
+        if found is None:
+            _create(self.spark, self.uri, self._content())
+        elif self._is_mine(found):
+            storage.write_bytes(self.uri, self._content())
+        else:
+            self.lost = True
+            _log.error("lease=%s was taken over by %s while this run was silent", self.uri, found)
+
+    def check(self) -> None:
+        found = _look(self.uri)
+        if self.lost or (found is not None and not self._is_mine(found)):
+            raise BatchHeldError(f"{found or 'another run'} has taken this batch over: {self.uri}")
+
+    def release(self) -> None:
+        """Remove the lease where it is this run's; one that can't be removed now goes stale by itself."""
+        with suppress(OSError):
+            found = _look(self.uri)
+            if found is not None and self._is_mine(found):
+                storage.delete(self.uri)
+
+    def _is_mine(self, found: _Found) -> bool:
+        return found.holder.get("token") == self.mine["token"]
+
+    def _content(self) -> bytes:
+        return json.dumps({**self.mine, "heartbeat": time.time()}).encode()
+
+
+class _Found:
+    """A lease as it lies there."""
+
+    def __init__(self, content: bytes, age_s: float):
+        self.digest = hashlib.sha256(content).hexdigest()
+        self.age_s = age_s
+        self.holder: dict[str, Any] = {}
+        with suppress(ValueError):
+            loaded = json.loads(content)
+            self.holder = loaded if isinstance(loaded, dict) else {}
+
+    def alive(self, timeout_s: int) -> bool:
+        """Whether its run may be at work. Names of hosts repeat, so a pid means something on one machine only."""
+        if "heartbeat" not in self.holder:
+            return self.age_s < timeout_s
+        if self.holder.get("machine") == _machine() and not _runs(int(self.holder["pid"])):
+            return False
+        return time.time() - float(self.holder["heartbeat"]) < timeout_s
+
+    def __str__(self) -> str:
+        if not self.holder:
+            return "another run"
+        return f"run {self.holder.get('run_id')} (pid {self.holder.get('pid')} on {self.holder.get('host')})"
+
+
+def _look(uri: str) -> _Found | None:
+    """The lease, or None where there is none."""
+    try:
+        return _Found(storage.read_bytes(uri), storage.age_s(uri))
+    except FileNotFoundError:
+        return None
+
+
+def _machine() -> str:
+    """What tells this set of process ids from all others: the boot and the namespace, which containers have each."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return f"{uuid.getnode():x}"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _create(spark: SparkSession, uri: str, content: bytes) -> bool:
-    """Create the file unless it is there: Hadoop's exclusive create, which file: and hdfs: keep atomic."""
+    """Create the file unless it is there.
+
+    Elsewhere by Hadoop's exclusive create, which hdfs: keeps atomic; for file: it isn't (it looks, then truncates).
+    """
+    if uri.startswith("file:"):
+        return _create_locally(Path(storage.filesystem(uri)[1]), content)
     jvm, context = spark._jvm, spark._jsc
     assert jvm is not None  # a session that runs has one
     path = jvm.org.apache.hadoop.fs.Path(uri)
@@ -73,25 +205,11 @@ def _create(spark: SparkSession, uri: str, content: bytes) -> bool:
     return True
 
 
-def _read(uri: str) -> dict[str, Any] | None:
+def _create_locally(path: Path, content: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        found = json.loads(storage.read_bytes(uri))
-    except (FileNotFoundError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _alive(holder: dict[str, Any], timeout_s: int) -> bool:
-    if holder.get("host") == socket.gethostname():
-        try:
-            os.kill(int(holder["pid"]), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-    return time.time() - float(holder.get("heartbeat", 0)) < timeout_s
-
-
-def _beat(uri: str, mine: dict[str, Any], timeout_s: int, done: threading.Event) -> None:
-    while not done.wait(timeout_s / _BEATS_PER_TIMEOUT):
-        storage.write_bytes(uri, _lease(mine))
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True

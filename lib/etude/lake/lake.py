@@ -185,17 +185,18 @@ def _fits(found: T.DataType, wanted: T.DataType) -> bool:
 
 def _create_statement(spec: Table, uri: str) -> str:
     columns = ", ".join(
-        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {_quoted(c.comment)}" for c in spec.columns
+        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {quoted(c.comment)}" for c in spec.columns
     )
     partitions = f" PARTITIONED BY ({', '.join(spec.partition_by)})" if spec.partition_by else ""
-    checks = ", ".join(f"'delta.constraints.{name}' = {_quoted(check)}" for name, check in spec.constraints.items())
+    checks = ", ".join(f"'delta.constraints.{name}' = {quoted(check)}" for name, check in spec.constraints.items())
     return (
-        f"CREATE TABLE IF NOT EXISTS delta.`{uri}` ({columns}) USING DELTA{partitions} COMMENT {_quoted(spec.comment)}"
+        f"CREATE TABLE IF NOT EXISTS delta.`{uri}` ({columns}) USING DELTA{partitions} COMMENT {quoted(spec.comment)}"
         + (f" TBLPROPERTIES ({checks})" if checks else "")
     )
 
 
-def _quoted(text: object) -> str:
+def quoted(text: object) -> str:
+    """The text as a literal of Spark SQL."""
     escaped = str(text).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -205,4 +206,4 @@ def _equals(column: str, value: Any) -> str:
         return "(" + " OR ".join(_equals(column, each) for each in value) + ")"
     if isinstance(value, bool | int | float):
         return f"`{column}` = {value}"
-    return f"`{column}` = {_quoted(value)}"
+    return f"`{column}` = {quoted(value)}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
@@ -11,9 +13,10 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from etude.errors import InputMissingError
+from etude.errors import InputMissingError, SettingsError
 from etude.lake.lake import Lake
 from etude.lake.tables import CURRENT, IN_FORCE_BY, RUNS
+from etude.storage import shown
 
 
 @dataclass
@@ -36,6 +39,8 @@ class RunRecord:
     error: str | None = None
     attempt: int = 1
     earlier_errors: list[str] = field(default_factory=list)
+    built_on: dict[str, str] = field(default_factory=dict)
+    """What an earlier attempt had as `upstream`; no column."""
 
 
 def utc_now() -> datetime:
@@ -51,10 +56,13 @@ class Ledger:
         self.lake = lake
 
     def begin(self, record: RunRecord) -> None:
-        """Write the run as running; a run_id that was tried before keeps its count and its errors."""
+        """Write the run as running; a run_id that was tried before keeps its count, its errors and what it wrote."""
         earlier = self.lake.read("runs", job=record.job, run_id=record.run_id).first()
         if earlier is not None:
             record.attempt = earlier["attempt"] + 1
+            # An attempt that finds nothing new to write (mel, ingest) still leaves the rows of the one before.
+            record.outputs = {**earlier["outputs"], **record.outputs}
+            record.built_on = dict(earlier["upstream"])
             record.earlier_errors = list(earlier["earlier_errors"])
             if earlier["status"] != "succeeded":
                 record.earlier_errors.append(earlier["error"] or "died without a word")
@@ -95,63 +103,90 @@ class Ledger:
             for stage, earlier in done["upstream"].items()
         )
 
-    def upstream(self, job: str, run_id: str, asked: str | None, batch_date: date, protocol: str) -> str:
-        """The run of an earlier stage whose rows a run reads.
+    def upstream(self, job: str, asked: str | None, run: RunRecord) -> str:
+        """The run of an earlier stage whose rows `run` reads.
 
-        In this order: the run that `inputs.<job>_run_id` asks for; the one that shares the run_id; the newest
-        succeeded one of the batch_date under the same protocol; the one in force (protocol none only).
+        In this order: the one that `inputs.<job>_run_id` asks for; the one that shares the run_id; the newest that was
+        built on what `run` has chosen already; the newest of the batch_date; the one in force (protocol none only).
+        Each must have succeeded, under the same protocol. A run that goes on from another run of its own job never
+        takes itself; a second attempt goes on from the run that the first went on from.
 
         Raises:
             InputMissingError: there is none, or the one asked for has not succeeded.
+            SettingsError: the one asked for ran under another protocol.
         """
         if asked is not None:
-            if self.is_succeeded(job, asked):
-                return asked
+            return self._asked_for(job, asked, run)
+        rows = self.succeeded(job).where(F.col("protocol") == run.protocol).orderBy(F.desc("ended_at"))
+        same = run.run_id
+        if job == run.job:
+            rows, same = rows.where(F.col("run_id") != run.run_id), run.built_on.get(job, run.run_id)
+        found = rows.where(F.col("run_id") == same).first()
+        if found is None and run.upstream:
+            agrees = [F.try_element_at("upstream", F.lit(stage)) == run_id for stage, run_id in run.upstream.items()]
+            found = rows.where(functools.reduce(operator.and_, agrees)).first()
+        if found is None:
+            found = rows.where(F.col("batch_date") == F.lit(run.batch_date)).first()
+        if found is None and run.protocol == "none":
+            found = rows.where(F.col("run_id") == self.current(IN_FORCE_BY[job])).first()
+        if found is None:
+            raise InputMissingError(
+                f"no succeeded {job} run for batch {run.batch_date} with evaluation.protocol={run.protocol} in "
+                f"{self.lake.root}; run jobs/{job}.py first, or name one with inputs.{job}_run_id"
+            )
+        return str(found["run_id"])
+
+    def _asked_for(self, job: str, asked: str, run: RunRecord) -> str:
+        found = self.succeeded_run(job, asked)
+        if found is None:
             raise InputMissingError(
                 f"inputs.{job}_run_id={asked}: no succeeded {job} run of that id in {self.lake.root}"
             )
-        same_protocol = self.succeeded(job).where(F.col("protocol") == protocol)
-        if same_protocol.where(F.col("run_id") == run_id).limit(1).count():
-            return run_id
-        newest = same_protocol.where(F.col("batch_date") == F.lit(batch_date)).orderBy(F.desc("ended_at")).first()
-        if newest is not None:
-            return str(newest["run_id"])
-        in_force = self.current(IN_FORCE_BY[job]) if protocol == "none" else None
-        if in_force is not None:
-            return in_force
-        raise InputMissingError(
-            f"no succeeded {job} run for batch {batch_date} with evaluation.protocol={protocol} in {self.lake.root}; "
-            f"run jobs/{job}.py first, or name one with inputs.{job}_run_id"
-        )
+        if found["protocol"] != run.protocol:
+            raise SettingsError(
+                f"inputs.{job}_run_id={asked}: it ran with evaluation.protocol={found['protocol']}, this run has "
+                f"evaluation.protocol={run.protocol}; a run builds on runs of its own protocol only"
+            )
+        return asked
 
     def current(self, table: str) -> str | None:
         """The run_id in force for a table, or None."""
         row = self.lake.read("current").where(F.col("table") == table).first()
         return None if row is None else str(row["run_id"])
 
+    def overtaken(self, batch_date: date) -> str | None:
+        """The topn run in force where it works for a later batch; a run of `batch_date` leaves it there."""
+        in_force = self.current(IN_FORCE_BY["topn"])
+        run = None if in_force is None else self.lake.read("runs", job="topn", run_id=in_force).first()
+        return in_force if run is not None and run["batch_date"] > batch_date else None
+
     def make_current(self, run_ids: dict[str, str]) -> None:
-        """Bring runs into force, all tables in one commit."""
+        """Bring runs (table -> run_id) into force in the place of all that were, in one commit."""
         since = utc_now()
         rows = [(table, run_id, since) for table, run_id in sorted(run_ids.items())]
-        self.lake.merge("current", self.lake.spark.createDataFrame(rows, CURRENT.schema))
+        self.lake.replace("current", self.lake.spark.createDataFrame(rows, CURRENT.schema))
 
 
 def summary(record: RunRecord, seconds: float, facts: dict[str, Any]) -> str:
     """The JSON line of the job contract: the last line on standard output, and the `_status` file."""
-    return json.dumps(
-        {
-            "job": record.job,
-            "run_id": record.run_id,
-            "batch_date": record.batch_date.isoformat(),
-            "status": record.status,
-            "seconds": round(seconds, 1),
-            "rows": record.row_counts,
-            "inputs": record.inputs,
-            "outputs": record.outputs,
-            "upstream": record.upstream,
-            **({"error": record.error} if record.error else {}),
-            **facts,
-        },
-        sort_keys=False,
-        default=str,
-    )
+    known = {
+        "job": record.job,
+        "run_id": record.run_id,
+        "batch_date": record.batch_date.isoformat(),
+        "status": record.status,
+        "rows": record.row_counts,
+        "inputs": record.inputs,
+        "outputs": record.outputs,
+        "upstream": record.upstream,
+        "error": record.error,
+    }
+    return json_line(seconds, {**known, **facts})
+
+
+_ALWAYS = ("job", "run_id", "batch_date", "status", "seconds", "rows", "inputs", "outputs", "upstream", "error", "lake")
+
+
+def json_line(seconds: float, facts: dict[str, Any]) -> str:
+    """Facts as the JSON line, which has the same keys however a job ends: null where a thing isn't known."""
+    line = {**dict.fromkeys(_ALWAYS), **facts, "seconds": round(seconds, 1)}
+    return shown(json.dumps(line, default=str))

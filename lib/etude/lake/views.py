@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from etude.lake.lake import Lake
+from etude.lake.lake import Lake, quoted
 from etude.lake.tables import IN_FORCE_BY, TABLES, Table
 from etude.storage import to_uri
 
@@ -106,8 +106,8 @@ def _comments(table: Table) -> str:
     known = {column.name: column.comment for column in (*TABLES["users"].columns, *TABLES["tracks"].columns)}
     known.update({column.name: column.comment for column in table.columns})
     names = [re.sub(r"^\w\.|`", "", column) for column in _joined(table)[0]]
-    listed = ", ".join(f"`{name}` COMMENT {_quoted(known[name])}" for name in names)
-    return f"({listed}) COMMENT {_quoted(f'The rows of `{table.name}` that are in force (see current).')}"
+    listed = ", ".join(f"`{name}` COMMENT {quoted(known[name])}" for name in names)
+    return f"({listed}) COMMENT {quoted(f'The rows of `{table.name}` that are in force (see current).')}"
 
 
 def _rests_on(table: Table) -> list[str]:
@@ -122,13 +122,13 @@ def _create_schema(spark: SparkSession, root: str) -> None:
         if properties is None or f"(lake,{root})" not in properties["info_value"]:
             for row in spark.sql(f"SHOW TABLES IN {SCHEMA}").collect():
                 _forget(spark, row["tableName"])
-            spark.sql(f"ALTER SCHEMA {SCHEMA} SET DBPROPERTIES ('lake' = {_quoted(root)})")
+            spark.sql(f"ALTER SCHEMA {SCHEMA} SET DBPROPERTIES ('lake' = {quoted(root)})")
         return
     # DROP SCHEMA ... CASCADE removes the schema's folder: so never one that holds data.
     folder = tempfile.mkdtemp(prefix="etude-schema-")
     spark.sql(
-        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA} COMMENT 'The Etude lake' LOCATION {_quoted(to_uri(folder))} "
-        f"WITH DBPROPERTIES ('lake' = {_quoted(root)})"
+        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA} COMMENT 'The Etude lake' LOCATION {quoted(to_uri(folder))} "
+        f"WITH DBPROPERTIES ('lake' = {quoted(root)})"
     )
     Path(folder).rmdir()
 
@@ -138,7 +138,7 @@ def _register_table(lake: Lake, table: Table) -> None:
     if lake.exists(table.name):
         if _is_view(lake.spark, table.name):
             _forget(lake.spark, table.name)
-        lake.spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {_quoted(lake.uri(table.name))}")
+        lake.spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {quoted(lake.uri(table.name))}")
         return
     if not _is_view(lake.spark, table.name):
         _forget(lake.spark, table.name)
@@ -154,8 +154,3 @@ def _forget(spark: SparkSession, name: str) -> None:
     """Take a name out of the schema; what it stood for stays where it is."""
     kind = "VIEW" if _is_view(spark, name) else "TABLE"
     spark.sql(f"DROP {kind} IF EXISTS {SCHEMA}.`{name}`")
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

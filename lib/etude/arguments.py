@@ -1,0 +1,86 @@
+"""The command line of every job: --config, --batch-date, --run-id, --resume and section.key=value."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn
+
+from etude.config import Settings, load_settings, settings_help
+from etude.errors import SettingsError
+from etude.lake.ledger import utc_now
+
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+MoreArguments = Callable[[argparse.ArgumentParser], None]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line said; `extra` holds the arguments that a job adds to the contract's."""
+
+    settings: Settings
+    batch_date: date
+    run_id: str
+    resume: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose complaints are mistakes like any other: one line, the JSON line, exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (--help says what there is)")
+
+
+def parse_arguments(
+    name: str,
+    sections: Sequence[str],
+    doc: str | None,
+    argv: Sequence[str],
+    more_arguments: MoreArguments | None = None,
+) -> Arguments:
+    """The job contract's arguments: --config, --batch-date, --run-id, --resume and section.key=value.
+
+    `more_arguments` may add optional ones of the job's own; they end up in `Arguments.extra`.
+
+    Raises:
+        SettingsError: an argument or a setting is wrong.
+    """
+    parser = _Parser(
+        prog=f"jobs/{name}.py",
+        description=doc,
+        epilog=f"settings (section.key=value), with defaults:\n{settings_help(sections)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML layer; repeatable")
+    parser.add_argument("--batch-date", metavar="YYYY-MM-DD", help="batch to work for (default: today, UTC)")
+    parser.add_argument("--run-id", help="id of the run (default: the batch date if given, else made from the time)")
+    parser.add_argument("--resume", action="store_true", help="go on where a run of this id stopped")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over all layers")
+    contract = {action.dest for action in parser._actions}
+    if more_arguments is not None:
+        more_arguments(parser)
+    given = parser.parse_intermixed_args(argv)
+    extra = {name: value for name, value in vars(given).items() if name not in contract}
+    settings = load_settings([*base_layers(), *given.config], given.overrides)
+    try:
+        batch_date = date.fromisoformat(given.batch_date) if given.batch_date else utc_now().date()
+    except ValueError as error:
+        raise SettingsError(f"--batch-date {given.batch_date}: expected YYYY-MM-DD") from error
+    run_id = given.run_id or given.batch_date or f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    if not _RUN_ID.fullmatch(run_id):
+        raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -")
+    return Arguments(settings, batch_date, run_id, given.resume, extra)
+
+
+def base_layers() -> list[Path]:
+    """conf/etude.yaml beside the folder of the job that runs, where there is one; the defaults are the same."""
+    beside = Path(sys.argv[0]).absolute().parent.parent / "conf" / "etude.yaml"
+    return [beside] if beside.is_file() else []

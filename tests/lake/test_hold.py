@@ -1,0 +1,129 @@
+"""One run at a time, whatever else happens to its lease."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from etude import storage
+from etude.errors import BatchHeldError
+from etude.lake import hold
+from etude.lake.hold import batch_hold
+
+NO_SPARK = None  # a lease in a local folder takes none
+GONE = 2**22 + 1  # above the largest pid of Linux
+MINE = {"run_id": "other", "host": "here", "machine": hold._machine(), "pid": os.getpid(), "token": "t"}
+
+
+@pytest.fixture
+def uri(tmp_path):
+    return storage.join(str(tmp_path), "locks", "lease")
+
+
+def write(uri, holder, age_s=0):
+    content = holder if isinstance(holder, str) else json.dumps(MINE | {"heartbeat": time.time() - age_s} | holder)
+    storage.write_bytes(uri, content.encode())
+    os.utime(storage.filesystem(uri)[1], (time.time() - age_s,) * 2)
+
+
+def holder_of(uri):
+    return json.loads(storage.read_bytes(uri))["run_id"]
+
+
+def eventually(true):
+    limit = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("holder", "age_s"), [({"pid": GONE}, 0), ({"machine": "elsewhere"}, 601), ("not json", 601), ("", 601)]
+)
+def test_the_lease_of_a_dead_run_is_taken_over(uri, holder, age_s):
+    write(uri, holder, age_s)
+    with batch_hold(NO_SPARK, uri, "mine", 600):
+        assert holder_of(uri) == "mine"
+    assert not storage.exists(uri)
+    assert storage.list_files(uri.rpartition("/")[0]) == []
+
+
+@pytest.mark.parametrize("holder", [{}, {"machine": "elsewhere"}, {"machine": "elsewhere", "pid": GONE}, "", "{"])
+def test_the_lease_of_a_run_that_may_live_is_respected(uri, holder):
+    write(uri, holder)
+    before = storage.read_bytes(uri)
+    with pytest.raises(BatchHeldError, match="holds this batch"), batch_hold(NO_SPARK, uri, "mine", 600):
+        pytest.fail("held twice")
+    assert storage.read_bytes(uri) == before
+
+
+def test_who_judged_a_lease_dead_does_not_take_it_from_who_was_quicker(uri):
+    write(uri, {"pid": GONE})
+    slow, dead = hold._Lease(NO_SPARK, uri, "slow", 600), hold._look(uri)
+    with batch_hold(NO_SPARK, uri, "quick", 600):
+        with pytest.raises(BatchHeldError):
+            slow._take_over(dead)
+        assert holder_of(uri) == "quick"
+
+
+@pytest.mark.parametrize("holder", [None, {"pid": GONE}])
+def test_of_many_at_once_one_holds(uri, holder):
+    if holder:
+        write(uri, holder)
+    inside, refused, start, everyone = [], [], threading.Barrier(8), threading.Barrier(8)
+
+    def compete(number):
+        start.wait()
+        try:
+            with batch_hold(NO_SPARK, uri, str(number), 600):
+                inside.append(number)
+                everyone.wait()
+        except BatchHeldError:
+            refused.append(number)
+            everyone.wait()
+
+    threads = [threading.Thread(target=compete, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(inside), len(refused)) == (1, 7)
+
+
+def test_a_claim_left_by_a_killed_run_does_not_bar_the_next_for_ever(uri):
+    write(uri, {"pid": GONE})
+    write(f"{uri}.claim", {"pid": GONE})
+    with pytest.raises(BatchHeldError), batch_hold(NO_SPARK, uri, "mine", 600):
+        pytest.fail("another run was taking it over")
+    write(f"{uri}.claim", {"pid": GONE}, age_s=601)
+    with batch_hold(NO_SPARK, uri, "mine", 600):
+        assert holder_of(uri) == "mine"
+
+
+def test_a_beat_that_fails_is_not_the_last(uri, monkeypatch):
+    failures = iter([OSError("no room")] * 2)
+    write_bytes = storage.write_bytes
+
+    def fails_at_first(*args):
+        for error in failures:
+            raise error
+        write_bytes(*args)
+
+    with batch_hold(NO_SPARK, uri, "mine", 0.3):
+        first = storage.read_bytes(uri)
+        monkeypatch.setattr(storage, "write_bytes", fails_at_first)
+        eventually(lambda: storage.read_bytes(uri) != first)
+        assert next(failures, None) is None
+
+
+def test_a_lease_that_another_run_has_taken_over_is_left_to_it(uri):
+    with batch_hold(NO_SPARK, uri, "mine", 0.3) as check:
+        check()
+        write(uri, {})
+        with pytest.raises(BatchHeldError, match="has taken this batch over"):
+            check()
+        time.sleep(0.2)
+        assert holder_of(uri) == "other"
+    assert holder_of(uri) == "other"
