@@ -2,7 +2,8 @@
 
 wmf, train and topn run twice: under the evaluation protocol (run_id with the suffix -eval), for the report's
 figures, and under the protocol none, for the lists that come into force. A stage whose settings and inputs are those
-of its last succeeded run under the same run_id is skipped. --from and --to name the first and the last stage.
+of its last succeeded run under the same run_id is skipped; without --run-id that is the batch date, so the same command
+goes on where it stopped, and does what is new where it didn't. --from and --to name the first and the last stage.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from importlib import import_module
 
 from etude.errors import EtudeError
 from etude.job import JobRun, execute, main
+from etude.lake.ledger import utc_now
 from etude.pipeline import STAGES, Step, fingerprint, has_audio, has_features, plan, up_to_date
 from etude.report.facts import Line
 from etude.report.gather import sample_lists
@@ -75,7 +77,8 @@ def named(line: Line) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The stages to run."""
+    """The stages to run. The day counts as given, so that the run_id follows from it."""
+    parser.set_defaults(batch_date=utc_now().date().isoformat())
     parser.add_argument("--from", choices=STAGES, default=STAGES[0], help="first stage (default: %(default)s)")
     parser.add_argument("--to", choices=STAGES, default=STAGES[-1], help="last stage (default: %(default)s)")
 

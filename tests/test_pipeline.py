@@ -1,17 +1,23 @@
 """Which steps a pipeline takes, and which it can leave out."""
 
-from datetime import date
+import sys
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pyspark.sql import functions as F
 
-from etude.config import load_settings
+import etude
+from etude.config import load_settings, redacted_json
 from etude.errors import SettingsError
-from etude.job import Arguments, execute
+from etude.job import Arguments, parse_arguments
 from etude.lake import Lake
-from etude.lake.ledger import Ledger
-from etude.logs import job_logger
+from etude.lake.ledger import Ledger, RunRecord, utc_now
 from etude.pipeline import Step, fingerprint, plan, up_to_date
+from etude.pseudonym import KEY_VARIABLE
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
 
 DAY = date(2026, 1, 31)
 
@@ -45,6 +51,55 @@ def test_a_part_of_the_pipeline():
 def test_the_report_is_told_which_runs_to_show():
     report = plan(arguments())[-1].arguments.settings.report
     assert (report.evaluation_run_id, report.production_run_id) == ("r-eval", "r")
+
+
+def test_a_part_without_topn_leaves_the_choice_of_runs_to_the_report():
+    asked = ["report.production_run_id=p", "report.evaluation_run_id=e"]
+    (report,) = plan(arguments(*asked), "report")
+    assert (report.arguments.settings.report.production_run_id, report.arguments.settings.report.evaluation_run_id) == (
+        "p",
+        "e",
+    )
+    settings = plan(arguments(), "report")[-1].arguments.settings.report
+    assert (settings.production_run_id, settings.evaluation_run_id) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "protocol"),
+    [
+        ((), "strict"),
+        (("evaluation.protocol=paper",), "paper"),
+        (("evaluation.protocol=paper", "pipeline.evaluation_protocol=strict"), "strict"),
+    ],
+)
+def test_the_evaluation_runs_under_the_protocol_that_was_asked_for(overrides, protocol):
+    assert ("wmf", "r-eval", protocol) in steps(*overrides)
+    assert ("wmf", "r", "none") in steps(*overrides)
+
+
+def test_without_a_run_id_the_pipeline_works_under_its_batch_date():
+    import pipeline
+
+    def parsed(*argv):
+        found = parse_arguments("pipeline", pipeline.SECTIONS, "doc", argv, pipeline.add_arguments)
+        return found.run_id, found.batch_date
+
+    today = utc_now().date()
+    assert parsed() in [(day.isoformat(), day) for day in (today, utc_now().date())]
+    assert parsed("--batch-date", "2026-01-31") == ("2026-01-31", DAY)
+    assert parsed("--run-id", "mine", "--batch-date", "2026-01-31") == ("mine", DAY)
+
+
+def test_another_key_of_user_ids_is_another_input(monkeypatch):
+    def seen():
+        return fingerprint("ingest", load_settings(), DAY)[KEY_VARIABLE]
+
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    assert seen() == 0
+    monkeypatch.setenv(KEY_VARIABLE, "one")
+    first = seen()
+    monkeypatch.setenv(KEY_VARIABLE, "two")
+    assert 0 < first != seen() > 0
 
 
 def test_a_fingerprint_sees_new_changed_and_missing_files(tmp_path):
@@ -81,15 +136,25 @@ def world(spark, tmp_path):
     lake.merge("plays", plays)
 
     class World:
-        def step(self, stage, *overrides):
-            return Step(stage, arguments(root, *overrides))
+        version = lake.version("plays")
+        ledger = Ledger(lake)
 
-        def run(self, stage, body, *overrides, outside=None):
-            step = self.step(stage, *overrides)
-            assert execute(stage, body, spark, step.arguments, job_logger(), outside).exit_code == 0
+        def step(self, stage, *overrides, run_id="r", day=DAY):
+            made = arguments(root, *overrides, run_id=run_id)
+            return Step(stage, replace(made, batch_date=day))
 
-        def fresh(self, stage, *overrides, outside=None):
-            return up_to_date(self.step(stage, *overrides), Ledger(lake), outside or {})
+        def ran(self, stage, hour, run_id="r", inputs=None, day=DAY, **upstream):
+            at = datetime(2026, 2, 1, hour)
+            settings = redacted_json(self.step(stage).arguments.settings)
+            record = RunRecord(run_id, stage, day, "none", settings, etude.__version__, at, ended_at=at)
+            record.status, record.inputs, record.upstream = "succeeded", inputs or {}, upstream
+            return record
+
+        def write_all(self, *records):
+            lake.replace("runs", self.ledger.frame(records))
+
+        def fresh(self, stage, *overrides, outside=None, **where):
+            return up_to_date(self.step(stage, *overrides, **where), self.ledger, outside or {})
 
         def change(self):
             lake.merge("plays", plays)
@@ -97,31 +162,50 @@ def world(spark, tmp_path):
     return World()
 
 
-@pytest.mark.slow
 def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same(world):
-    def wmf(job):
-        job.read("plays").count()
-
-    def train(job):
-        job.upstream("wmf")
-
-    assert not world.fresh("wmf")
-    world.run("wmf", wmf)
-    world.run("train", train)
+    wmf = world.ran("wmf", 1, inputs={"plays": world.version})
+    train, topn = world.ran("train", 2, wmf="r"), world.ran("topn", 3, wmf="r", train="r")
+    alone = world.ran("train", 4, run_id="alone", wmf="r")
+    world.write_all(wmf, train, topn, alone)
+    world.ledger.make_current({"recommendations": "r"})
     assert world.fresh("wmf")
     assert world.fresh("wmf", "topn.n=3")
-    assert not world.fresh("wmf", "wmf.rank=3")
     assert world.fresh("train")
-    world.run("wmf", wmf)
-    assert not world.fresh("train")
+    assert world.fresh("train", run_id="alone")
+    assert world.fresh("topn")
+    assert not world.fresh("mel")
+    assert not world.fresh("wmf", run_id="never")
+    assert not world.fresh("wmf", "wmf.rank=3")
+    assert not world.fresh("wmf", "listening.min_plays_per_user=3")
+    assert not world.fresh("train", "mel.n_fft=512")
+    assert not world.fresh("wmf", day=DAY + timedelta(days=1))
+
     world.change()
-    assert not world.fresh("wmf")
+    again, newer = world.ran("wmf", 5), world.ran("wmf", 5, run_id="newer")
+    untrained = world.ran("topn", 6, wmf="r")
+    world.write_all(again, newer, train, alone, untrained)
+    assert not world.fresh("train")
+    assert not world.fresh("train", run_id="alone")
+    assert not world.fresh("topn"), "a train run has come since"
+    world.write_all(wmf)
+    assert not world.fresh("wmf"), "the plays have changed"
 
 
-@pytest.mark.slow
+def test_lists_that_did_not_come_into_force_are_not_up_to_date(world):
+    today = world.ran("topn", 3)
+    world.write_all(today, world.ran("topn", 2, run_id="yesterday", day=DAY - timedelta(days=1)))
+    assert not world.fresh("topn")
+    world.ledger.make_current({"recommendations": "yesterday"})
+    assert not world.fresh("topn")
+    world.ledger.make_current({"recommendations": "r"})
+    assert world.fresh("topn")
+    assert world.fresh("topn", run_id="yesterday", day=DAY - timedelta(days=1))
+
+
 def test_files_outside_the_lake_count_as_inputs(world):
-    world.run("ingest", lambda job: None, outside={"listening.path": 1})
+    world.write_all(
+        world.ran("ingest", 1, inputs={"listening.path": 1}), world.ran("ingest", 1, "p", {"listening.path": -1})
+    )
     assert world.fresh("ingest", outside={"listening.path": 1})
     assert not world.fresh("ingest", outside={"listening.path": 2})
-    world.run("ingest", lambda job: None, outside={"listening.path": -1})
-    assert not world.fresh("ingest", outside={"listening.path": -1})
+    assert not world.fresh("ingest", run_id="p", outside={"listening.path": -1})

@@ -13,24 +13,27 @@ from pyarrow import fs
 from pyspark.sql import Row
 
 import etude
+from etude.arguments import Arguments
 from etude.config import Settings, redacted_json
-from etude.errors import SettingsError
-from etude.job import Arguments
+from etude.errors import EtudeError, SettingsError
 from etude.lake.lake import Lake
-from etude.lake.ledger import Ledger
-from etude.lake.tables import TABLES
+from etude.lake.ledger import Ledger, RunRecord, utc_now
+from etude.lake.tables import IN_FORCE_BY, TABLES
+from etude.listening.identity import key_id, user_key
+from etude.pseudonym import KEY_VARIABLE
 from etude.storage import filesystem
 
 STAGES = ("ingest", "mel", "wmf", "train", "topn", "report")
 _EVALUATED = ("wmf", "train", "topn")
 _EVALUATION_SUFFIX = "-eval"
+_NOT_INPUTS = ("rejects", "runs", "current", "metrics")  # every run moves these on
 
-# The settings that shape a stage's rows; a change in any other section leaves them as they are.
+# The settings that shape a stage's rows; a change in any other section leaves them as they are. A stage that isn't here
+# is run each time: mel looks at every audio file itself and writes nothing where nothing changed.
 _SHAPING = {
     "ingest": ("listening", "catalogue"),
-    "mel": ("audio", "mel"),
-    "wmf": ("wmf", "evaluation", "inputs"),
-    "train": ("train", "evaluation", "inputs"),
+    "wmf": ("wmf", "evaluation", "inputs", "listening"),
+    "train": ("train", "evaluation", "inputs", "mel"),
     "topn": ("topn", "evaluation", "inputs"),
 }
 
@@ -57,22 +60,25 @@ def plan(arguments: Arguments, first: str = STAGES[0], last: str = STAGES[-1]) -
     if len(evaluation_id) > 64:
         raise SettingsError(f"--run-id {arguments.run_id}: a pipeline's run_id has at most 59 characters")
     production = replace(arguments, settings=_under(settings, "none"))
-    evaluation = replace(
-        arguments, settings=_under(settings, settings.pipeline.evaluation_protocol), run_id=evaluation_id
-    )
-    runs = {"evaluation": evaluation, "production": production}
-    if not settings.pipeline.evaluate:
-        del runs["evaluation"]
+    runs = [production]
+    if settings.pipeline.evaluate:
+        evaluation = _under(settings, evaluation_protocol(settings))
+        runs.insert(0, replace(arguments, settings=evaluation, run_id=evaluation_id))
     before = [Step(stage, production) for stage in stages if stage in ("ingest", "mel")]
-    fitted = [Step(stage, run) for run in runs.values() for stage in stages if stage in _EVALUATED]
-    reported = settings.report.model_copy(
-        update={
-            "evaluation_run_id": evaluation_id if settings.pipeline.evaluate else None,
-            "production_run_id": arguments.run_id,
-        }
-    )
+    fitted = [Step(stage, run) for run in runs for stage in stages if stage in _EVALUATED]
+    reported = settings.report
+    if "topn" in stages:
+        shown = {run.settings.evaluation.protocol == "none": run.run_id for run in runs}
+        update = {"production_run_id": shown[True], "evaluation_run_id": shown.get(False)}
+        reported = reported.model_copy(update=update)
     report = replace(production, settings=production.settings.model_copy(update={"report": reported}))
     return before + fitted + [Step(stage, report) for stage in stages if stage == "report"]
+
+
+def evaluation_protocol(settings: Settings) -> str:
+    """The protocol of the evaluated runs: pipeline.evaluation_protocol, else evaluation.protocol, else strict."""
+    asked = settings.pipeline.evaluation_protocol
+    return asked or (settings.evaluation.protocol if settings.evaluation.protocol != "none" else "strict")
 
 
 def _under(settings: Settings, protocol: str) -> Settings:
@@ -96,17 +102,17 @@ def has_features(lake: Lake) -> bool:
 def fingerprint(stage: str, settings: Settings, batch_date: date) -> dict[str, int]:
     """Name -> 63-bit hash of path, size and modification time of all files that a stage reads from outside the lake.
 
-    -1 where no file was found under the path as it is written (a pattern, say): such a stage is never up to date.
+    -1 where no file was found under the path as it is written (a pattern, say): such a stage is never up to date. The
+    key of user ids counts as one more input, since with another one all users get other ids; 0 where there is none.
     """
-    found: dict[str, int] = {}
-    if stage == "ingest":
-        if settings.listening.path:
-            found["listening.path"] = _listing_hash(
-                [settings.listening.path.replace("{batch_date}", batch_date.isoformat())]
-            )
-        found["catalogue.sources"] = _listing_hash(source.path for source in settings.catalogue.sources)
-    if stage == "mel":
-        found["audio"] = _listing_hash(path for path in (settings.audio.manifest, settings.audio.root) if path)
+    if stage != "ingest":
+        return {}
+    found = {"catalogue.sources": _listing_hash(source.path for source in settings.catalogue.sources)}
+    if settings.listening.path:
+        path = settings.listening.path.replace("{batch_date}", batch_date.isoformat())
+        found["listening.path"] = _listing_hash([path])
+    key = key_id(user_key())
+    found[KEY_VARIABLE] = 0 if key is None else _as_number(hashlib.sha256(key.encode()))
     return found
 
 
@@ -124,11 +130,19 @@ def _listing_hash(paths: Iterable[str]) -> int:
                 digest.update(f"{info.path}\0{info.size}\0{info.mtime_ns}\n".encode())
         if not files:
             return -1
+    return _as_number(digest)
+
+
+def _as_number(digest: Any) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
 def up_to_date(step: Step, ledger: Ledger, outside: dict[str, int]) -> bool:
-    """Whether the step's run succeeded already with these settings, this package version and the same inputs."""
+    """Whether running the step again would leave everything as it is.
+
+    Its run has succeeded with these settings, batch_date and package version, on inputs that are still the same ones;
+    and what it was to bring into force is in force.
+    """
     settings = _SHAPING.get(step.stage)
     if settings is None:
         return False
@@ -137,10 +151,13 @@ def up_to_date(step: Step, ledger: Ledger, outside: dict[str, int]) -> bool:
     return (
         done is not None
         and done["package_version"] == etude.__version__
+        and done["batch_date"] == arguments.batch_date
         and _shaping(done["settings"], settings) == _shaping(redacted_json(arguments.settings), settings)
         and all(value >= 0 and done["inputs"].get(name) == value for name, value in outside.items())
         and _tables_unchanged(done, ledger)
+        and _same_upstream(step, done, ledger)
         and not ledger.is_outdated(step.stage, arguments.run_id)
+        and _in_force(step, ledger)
     )
 
 
@@ -154,6 +171,31 @@ def _tables_unchanged(done: Row, ledger: Ledger) -> bool:
 
     A table that the run itself wrote has moved on by its own commit: the version it left is the one to compare.
     """
-    versions = {**done["inputs"], **done["outputs"]}
-    shared = [name for name in done["inputs"] if name in TABLES and not TABLES[name].has_runs]
-    return all(ledger.lake.version(name) == versions[name] for name in shared if name != "rejects")
+    read, wrote = done["inputs"], done["outputs"]
+    shared = [name for name in read if name in TABLES and not TABLES[name].has_runs and name not in _NOT_INPUTS]
+    return all(ledger.lake.version(name) == max(read[name], wrote.get(name, 0)) for name in shared)
+
+
+def _same_upstream(step: Step, done: Row, ledger: Ledger) -> bool:
+    """Whether the run would choose the same upstream runs now, and no stage before it has come to run since."""
+    arguments = step.arguments
+    settings = arguments.settings
+    protocol = settings.evaluation.protocol
+    now = RunRecord(arguments.run_id, step.stage, arguments.batch_date, protocol, "", "", utc_now())
+    now.built_on = done["upstream"]
+    try:
+        for stage in sorted(done["upstream"], key=STAGES.index):
+            now.upstream[stage] = ledger.upstream(stage, getattr(settings.inputs, f"{stage}_run_id"), now)
+    except EtudeError:
+        return False
+    trained = step.stage == "topn" and "train" not in now.upstream and ledger.is_succeeded("train", arguments.run_id)
+    return now.upstream == done["upstream"] and not trained
+
+
+def _in_force(step: Step, ledger: Ledger) -> bool:
+    """A topn run that was killed after its success and before `current` moved has to bring its lists into force."""
+    arguments = step.arguments
+    if step.stage != "topn" or arguments.settings.evaluation.protocol != "none":
+        return True
+    in_force = ledger.current(IN_FORCE_BY["topn"])
+    return in_force == arguments.run_id or ledger.overtaken(arguments.batch_date) is not None

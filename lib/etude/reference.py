@@ -70,7 +70,7 @@ def tables_page() -> str:
 def _view_line(name: str) -> str:
     table = TABLES[name.removesuffix("_latest")]
     jobs = [job for job in IN_FORCE_BY if job in table.written_by] or list(IN_FORCE_BY)
-    return f"| `{name}` | {', '.join(jobs)} | runs with `evaluation.protocol=none`, promote, rollback |"
+    return f"| `{name}` | {', '.join(jobs)} | topn runs with `evaluation.protocol=none` |"
 
 
 def _table_lines(table: Table) -> Iterator[str]:

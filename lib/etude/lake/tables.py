@@ -355,8 +355,8 @@ METRICS = Table(
 
 CURRENT = Table(
     name="current",
-    comment="Which run of each table is in force; moved by runs with protocol none, promote and rollback.",
-    written_by=("topn", "promote", "rollback"),
+    comment="Which run of each table is in force; moved by topn runs with protocol none, all tables together.",
+    written_by=("topn",),
     key=("table",),
     columns=(
         Column("table", "string", "Name of a table that has run_ids."),
@@ -376,8 +376,14 @@ RUNS = Table(
         _BATCH,
         Column("protocol", "string", "evaluation.protocol of the run."),
         Column("settings", "string", "All settings as JSON, secrets redacted."),
-        Column("inputs", "map<string,bigint>", "Delta version of each table read."),
-        Column("outputs", "map<string,bigint>", "Delta version of each table written."),
+        Column(
+            "inputs",
+            "map<string,bigint>",
+            "Delta version of each table read; fingerprints of what was read from outside the lake.",
+        ),
+        Column(
+            "outputs", "map<string,bigint>", "Delta version that each table written had then; an earlier attempt's too."
+        ),
         Column("upstream", "map<string,string>", "Job -> run_id of the runs whose rows were read."),
         Column("row_counts", "map<string,bigint>", "Rows in and out, by name."),
         Column("started_at", "timestamp", "UTC."),
