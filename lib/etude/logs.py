@@ -19,9 +19,7 @@ _QUIET_S = 30.0
 
 
 class _Formatter(logging.Formatter):
-    """Lines with the time in UTC, and without the credentials that a URI may hold, whoever wrote it into a message."""
-
-    converter = time.gmtime
+    """Lines without the credentials that a URI may hold, whoever wrote it into a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown(super().format(record))
@@ -32,7 +30,9 @@ def job_logger() -> logging.Logger:
     log = logging.getLogger("etude")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Formatter("time=%(asctime)sZ level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+        formatter = _Formatter("time=%(asctime)sZ level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
