@@ -11,8 +11,12 @@ import soundfile
 from etude.cli.main import main
 from etude.config import load_settings
 from etude.config.demo import DemoSettings
+from etude.demo import VERSION
 from etude.demo import corpus as corpus_module
 from etude.demo.corpus import build
+from etude.demo.latent import generator, plant_learners, plant_tracks
+from etude.demo.listens import chunks
+from etude.demo.render import render
 from etude.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,32 +40,44 @@ def test_the_number_of_processes_changes_nothing(corpus, tmp_path) -> None:
     assert content(tmp_path / "two") == content(corpus.folder)
 
 
-def test_the_same_corpus_is_not_made_again_and_another_is_refused(tmp_path) -> None:
+def test_the_same_corpus_is_not_made_again_and_another_is_made_in_its_place(tmp_path) -> None:
     out = tmp_path / "corpus"
     assert build(out, QUIET)
     made = (out / "corpus.json").stat().st_mtime_ns
     assert not build(out, QUIET.model_copy(update={"processes": 3}))
     assert (out / "corpus.json").stat().st_mtime_ns == made
-    other = QUIET.model_copy(update={"seed": 2})
-    with pytest.raises(SettingsError, match="not empty"):
-        build(out, other)
     before = content(out)
-    assert build(out, other, force=True)
+    assert build(out, QUIET.model_copy(update={"seed": 2}))
     assert content(out)["plays/plays-2025-03.csv"] != before["plays/plays-2025-03.csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_a_corpus_of_an_earlier_version_is_made_anew_and_so_is_a_damaged_one_by_force(tmp_path) -> None:
+    out = tmp_path / "corpus"
+    build(out, QUIET)
+    earlier = json.loads((out / "corpus.json").read_text())
+    (out / "corpus.json").write_text(json.dumps({**earlier, "version": VERSION - 1}))
+    assert build(out, QUIET)
+    (out / "README.txt").unlink()
+    assert not build(out, QUIET)
+    assert build(out, QUIET, force=True)
+    assert (out / "README.txt").exists()
 
 
 def test_a_foreign_folder_is_refused_and_an_empty_one_taken(tmp_path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     assert build(foreign, QUIET)
-    (foreign / "corpus.json").unlink()
-    with pytest.raises(SettingsError, match="--force"):
-        build(foreign, QUIET)
+    for content_of_json in ("[]", '{"name": "some other program\'s"}', None):
+        (foreign / "corpus.json").write_text(content_of_json) if content_of_json else (foreign / "corpus.json").unlink()
+        for force in (False, True):
+            with pytest.raises(SettingsError, match="not a corpus"):
+                build(foreign, QUIET, force=force)
+    assert (foreign / "expected.json").exists()
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(SettingsError):
-        build(file, QUIET)
+        build(file, QUIET, force=True)
     assert file.read_text() == "x"
 
 
@@ -75,7 +91,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(corpus_module, "write_piece", fail)
     with pytest.raises(OSError, match="no space"):
-        build(out, QUIET.model_copy(update={"audio": True, "processes": 1}), force=True)
+        build(out, QUIET.model_copy(update={"audio": True, "processes": 1}))
     assert content(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
@@ -92,28 +108,20 @@ def test_audio_has_no_part_in_the_plays(corpus, tmp_path) -> None:
 
 def test_the_command(tmp_path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "made"
-    arguments = [
-        "demo-corpus",
-        "--users",
-        "20",
-        "--tracks",
-        "10",
-        "--events",
-        "300",
-        "--seed",
-        "4",
-        "--no-audio",
-        str(out),
-    ]
-    assert main([*arguments, "demo.taste=1.5"]) == 0
+    sizes = ["--users", "20", "--tracks", "10", "--events", "300"]
+    # Settings and options in any order, before and after the folder.
+    arguments = ["demo-corpus", "demo.taste=1.5", *sizes, str(out), "--no-audio", "--seed", "4"]
+    assert main([*arguments, "demo.whims=0.2"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert (line["status"], line["where"], line["audio"]) == ("made", str(out), 0)
     settings = json.loads((out / "corpus.json").read_text())["settings"]
     assert (settings["users"], settings["seed"], settings["taste"], settings["audio"]) == (20, 4, 1.5, False)
-    assert main([*arguments, "demo.taste=1.5"]) == 0
+    assert settings["whims"] == 0.2
+    assert main([*arguments, "demo.whims=0.2"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "already there"
+    (out / "corpus.json").unlink()
     assert main(arguments) == 2
-    assert "--force" in capsys.readouterr().err
+    assert "not a corpus" in capsys.readouterr().err
     assert main([*arguments, "demo.share_audible=0.9"]) == 2
     assert "must not pass 1" in capsys.readouterr().err
     assert main([*arguments, "demo.tast=1"]) == 2
@@ -135,3 +143,26 @@ def test_sizes_default_to_the_demo() -> None:
     assert (settings.users, settings.tracks, settings.artist_count) == (2000, 1500, 120)
     assert 100_000 <= settings.events <= 200_000
     np.testing.assert_allclose(settings.share_hidden, 0.1)
+
+
+def test_what_a_version_of_the_generator_makes_stays_the_same() -> None:
+    """Who has a corpus of this version keeps it: what would make another one has to raise VERSION."""
+    settings = DemoSettings(users=50, tracks=40, events=2000)
+    tracks, learners = plant_tracks(settings), plant_learners(settings)
+    planted = [tracks.artist, tracks.key, tracks.tags, tracks.year, tracks.style, tracks.popularity, learners.activity]
+    planted += [*tracks.parts.values(), *learners.parts.values(), learners.joined]
+    plays = list(chunks(settings, tracks, learners)[1])
+    log = [np.concatenate([getattr(p, name) for p in plays]) for name in ("user", "track", "played_at", "play_count")]
+    sound = render(tracks.style[0], 3, 8000, 3.0, generator(1, "pinned")).astype(np.float64)
+    loudness = np.sqrt((sound.reshape(6, -1) ** 2).mean(axis=1))
+    assert VERSION == 1
+    assert (pinned(planted), pinned(log)) == ("a31c5101f4559d17", "f1d14b41e9afc8e7")
+    np.testing.assert_allclose(loudness, [0.12167, 0.11822, 0.093841, 0.11161, 0.11468, 0.11179], rtol=1e-3)
+
+
+def pinned(arrays: list[np.ndarray]) -> str:
+    """A hash of the values to 4 decimals, so that it is the same whatever adds them up."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update((np.round(array.astype(np.float64), 4) + 0.0).tobytes())
+    return digest.hexdigest()[:16]

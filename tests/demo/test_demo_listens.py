@@ -79,7 +79,7 @@ def test_popular_tracks_are_played_more_and_unheard_ones_never() -> None:
 def test_more_tracks_asked_of_a_learner_than_there_are() -> None:
     settings = DemoSettings(users=3, tracks=5, events=5000, artists=2)
     plays, _ = all_plays(settings)
-    assert set(plays.track) <= set(range(5))
+    assert set(zip(plays.user, plays.track, strict=True)) == {(user, track) for user in range(3) for track in range(5)}
 
 
 def test_a_learner_plays_a_track_once_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

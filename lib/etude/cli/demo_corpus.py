@@ -1,7 +1,8 @@
 """Make the synthetic conservatoire: audio, catalogue and listening log with a planted structure.
 
-The corpus appears at OUT as a whole when it is finished. Where the same corpus is already there, nothing is done.
-`demo.` settings (what each source tells of taste, faults, log format ...) may follow OUT as demo.key=value.
+The corpus appears at OUT as a whole when it is finished. Where the same corpus is already there, nothing is done;
+one of other settings, or of an earlier Etude, is made anew. `demo.` settings (what each source tells of taste, faults,
+log format ...) may stand anywhere on the line as demo.key=value.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import time
 from pathlib import Path
 
+from etude.cli._settings import take_settings
 from etude.config import load_settings, settings_help
 from etude.demo.corpus import build
 
@@ -27,16 +29,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name in ("users", "tracks", "events", "seed"):
         parser.add_argument(f"--{name}", type=int, help=f"the same as demo.{name}=")
     parser.add_argument("--no-audio", action="store_true", help="catalogue, log and truth only")
-    parser.add_argument("--force", action="store_true", help="replace whatever lies at OUT")
+    parser.add_argument("--force", action="store_true", help="make it anew also where the same corpus is there")
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML layer, may be repeated")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder of the corpus")
-    parser.add_argument("settings", nargs="*", metavar="demo.key=value", help="settings, later ones win")
+    take_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the corpus and print one JSON line; 0, or an EtudeError with its exit status."""
     flags = {name: getattr(args, name) for name in ("users", "tracks", "events", "seed")}
-    overrides = [*args.settings, *(f"demo.{name}={value}" for name, value in flags.items() if value is not None)]
+    overrides = [*args.overrides, *(f"demo.{name}={value}" for name, value in flags.items() if value is not None)]
     if args.no_audio:
         overrides.append("demo.audio=false")
     settings = load_settings(args.config, overrides).demo

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from etude.cli._settings import take_settings
 from etude.environment import horovod
 from etude.environment.checks import AGAIN, Finding, static_findings
 from etude.environment.packages import installed
@@ -25,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--master", default="local[1]", help="where to look at executors (default: %(default)s)")
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="settings, as jobs take them")
-    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings, as jobs take them")
+    take_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ def examine(args: argparse.Namespace) -> Iterable[Finding]:
         yield from static_findings(site_packages)
         yield Finding("imports", "fault", f"settings can't be read: {error}", AGAIN)
         return
-    settings = load_settings(args.config, args.settings)
+    settings = load_settings(args.config, args.overrides)
     yield from static_findings(site_packages)
     yield live.check_imports()
     yield from live.check_torch()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shutil
 import uuid
 from collections import Counter
@@ -37,6 +36,7 @@ from etude.demo.logs import LogWriter
 from etude.demo.names import track_ids
 from etude.errors import SettingsError
 from etude.logs import job_logger, progress
+from etude.machine import cores
 
 _README = """This corpus is synthetic: pieces, composers, learners and their plays were invented by a program from a
 seed, and the sound was computed. Faulty rows and files are planted on purpose; expected.json counts them.
@@ -50,19 +50,21 @@ def build(out: Path, settings: DemoSettings, force: bool = False) -> bool:
     Args:
         out: folder of the corpus; made where it isn't there.
         settings: what to make.
-        force: replace whatever lies at `out`.
+        force: make it anew also where the same corpus is there.
 
     Returns:
         False where the same corpus (version and settings) is already there, and nothing was done.
 
     Raises:
-        SettingsError: `out` holds something else and `force` isn't set.
+        SettingsError: `out` holds something that isn't a corpus. A corpus, of whatever version and settings, is
+            replaced: it can be made again. What else lies somewhere can't.
     """
     identity = {"version": VERSION, "settings": settings.model_dump(mode="json", exclude={"processes"})}
-    if _identity_of(out) == identity and not force:
+    found = _identity_of(out)
+    if found == identity and not force:
         return False
-    if not force and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(f"{out}: not empty, and not this corpus; choose another folder or give --force")
+    if found is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f"{out}: not empty, and not a corpus; choose another folder, or empty this one")
     unfinished = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex[:8]}.unfinished")
     unfinished.mkdir(parents=True)
     try:
@@ -147,7 +149,7 @@ def _pieces(folder: Path, settings: DemoSettings, tracks: Tracks, files: AudioPl
 
 def _written(pieces: Iterator[Piece], processes: int | None) -> Iterator[None]:
     """Write the pieces, yielding once for each; spawned processes, because forking a threaded parent can hang."""
-    workers = processes or len(os.sched_getaffinity(0))
+    workers = processes or cores()
     if workers == 1:
         yield from map(write_piece, pieces)
         return
@@ -156,11 +158,13 @@ def _written(pieces: Iterator[Piece], processes: int | None) -> Iterator[None]:
             yield from pool.map(write_piece, batch, chunksize=8)
 
 
-def _identity_of(out: Path) -> Any:
+def _identity_of(out: Path) -> dict[str, Any] | None:
+    """Version and settings of the corpus at `out`; None where there is none."""
     try:
-        return json.loads((out / "corpus.json").read_text())
+        found = json.loads((out / "corpus.json").read_text())
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) and found.keys() == {"version", "settings"} else None
 
 
 def _put_in_place(finished: Path, out: Path) -> None:
