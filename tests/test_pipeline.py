@@ -180,14 +180,15 @@ def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same
     assert not world.fresh("train", "mel.n_fft=512")
     assert not world.fresh("wmf", day=DAY + timedelta(days=1))
 
-    world.change()
-    again, newer = world.ran("wmf", 5), world.ran("wmf", 5, run_id="newer")
-    untrained = world.ran("topn", 6, wmf="r")
-    world.write_all(again, newer, train, alone, untrained)
-    assert not world.fresh("train")
-    assert not world.fresh("train", run_id="alone")
+    newer, untrained = world.ran("wmf", 5, run_id="newer"), world.ran("topn", 6, wmf="r")
+    world.write_all(wmf, newer, train, alone, untrained)
+    assert world.fresh("train")
+    assert not world.fresh("train", run_id="alone"), "it would build on the newer wmf run now"
     assert not world.fresh("topn"), "a train run has come since"
-    world.write_all(wmf)
+
+    world.change()
+    world.write_all(world.ran("wmf", 5, inputs={"plays": world.version}), train)
+    assert not world.fresh("train"), "wmf has run again"
     assert not world.fresh("wmf"), "the plays have changed"
 
 
