@@ -8,6 +8,7 @@ With evaluation.protocol=strict, held-out tracks are kept from everything the ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
@@ -26,7 +27,7 @@ from etude.fusion.moments import column_moments
 from etude.fusion.predict import predict
 from etude.fusion.shape import MelShape, example_shape
 from etude.fusion.shards import live_shards
-from etude.fusion.training import curves, rank_count, resumable, train_network
+from etude.fusion.training import check_slots, curves, rank_count, resumable, train_network
 from etude.fusion.vocabulary import build_vocabulary
 from etude.job import JobRun, main
 
@@ -45,6 +46,8 @@ class Content:
 
 def run(job: JobRun) -> None:
     """Examples, training, prediction, errors."""
+    # Before anything is replaced, and once more when the ranks start.
+    check_slots(job.spark, job.settings.train)
     content = known_content(job)
     folder = storage.join(job.lake.root, "_checkpoints", "train", job.run_id)
     earlier = resumable(folder, job.settings.train) if job.resume else None
@@ -72,6 +75,10 @@ def known_content(job: JobRun) -> Content:
             mel, mel_shape = mel.limit(0), MelShape()
     if mel_shape == MelShape() and train.model == "fusion":
         job.log.warning("no training track has mel rows of the present mel settings: the network reads metadata alone")
+    if train.crops > 1 and mel_shape != MelShape():
+        most = mel.agg(F.max("crop")).collect()[0][0] + 1
+        if most < train.crops:
+            job.log.warning("train.crops=%d, but mel has %d of a track at most: they are repeated", train.crops, most)
     return Content(known_tracks(tracks, mel, train), mel, mel_shape)
 
 
@@ -83,13 +90,11 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
     learned = examples.where(F.col("split") == "train")
     vocabulary = build_vocabulary(learned, train)
     shape = example_shape(train, vocabulary, content.mel_shape, rank)
-    dealt = deal(examples.select("track_idx", "split"), train, shape, rank_count(train))
-    for split in ("train", "validation", "test"):
-        job.count(f"examples_{split}", dealt.sizes.get(split, 0))
+    dealt = deal(examples, train, shape, rank_count(train))
+    count_examples(job, dealt.sizes)
     if not dealt.sizes.get("validation"):
         job.log.warning("no validation tracks: the last epoch counts as the best, and train.patience is ignored")
-    known = features(content.tracks, content.mel, vocabulary, shape)
-    job.replace("examples", build_examples(goals, known, dealt, job.run_id))
+    job.replace("examples", build_examples(dealt, content.mel, vocabulary, shape, job.run_id))
 
     storage.delete(checkpoints.last_uri(folder))
     version = job.record.outputs["examples"]
@@ -103,7 +108,14 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
         settings=train,
         shape=shape,
         vocabulary=vocabulary,
-        origin=Origin(job.run_id, wmf, job.record.protocol, version, job.settings.mel.settings_sha256),
+        origin=Origin(
+            job.run_id,
+            wmf,
+            track_factors_version(job, wmf),
+            job.record.protocol,
+            version,
+            job.settings.mel.settings_sha256,
+        ),
         moments=moments,
         training=live_shards(written, "train"),
         validation=live_shards(written, "validation"),
@@ -118,14 +130,20 @@ def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Plan:
         SettingsError: it was trained on other inputs than this run would read.
     """
     origin = earlier.origin
-    now = (job.upstream("wmf"), job.record.protocol, job.settings.mel.settings_sha256)
+    wmf = job.upstream("wmf")
+    now = (wmf, job.record.protocol, job.settings.mel.settings_sha256)
     if (origin.wmf_run_id, origin.protocol, origin.mel_settings_sha256) != now:
         raise SettingsError(
             f"--resume: trained on wmf run {origin.wmf_run_id}, protocol {origin.protocol}, mel settings "
             f"{origin.mel_settings_sha256}; this run would read {', '.join(now)}"
         )
+    if origin.track_factors_version != track_factors_version(job, wmf):
+        raise SettingsError(
+            f"--resume: wmf run {wmf} has run again since, and its factors have another basis; train without --resume"
+        )
     job.log.info("resume=%s epoch=%d", folder, earlier.epoch)
     written = job.read("examples", version=origin.examples_version, run_id=job.run_id)
+    count_examples(job, dict(written.groupBy("split").count().collect()))
     return Plan(
         settings=job.settings.train,
         shape=earlier.shape,
@@ -136,6 +154,18 @@ def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Plan:
         validation=live_shards(written, "validation"),
         folder=folder,
     )
+
+
+def track_factors_version(job: JobRun, wmf: str) -> int | None:
+    """Delta version of `track_factors` that a wmf run left when it last succeeded."""
+    run = job.ledger.succeeded_run("wmf", wmf)
+    return None if run is None else run["outputs"].get("track_factors")
+
+
+def count_examples(job: JobRun, sizes: Mapping[str, int]) -> None:
+    """Note how many examples each split has."""
+    for split in ("train", "validation", "test"):
+        job.count(f"examples_{split}", sizes.get(split, 0))
 
 
 def write_predictions(job: JobRun, content: Content, plan: Plan) -> None:

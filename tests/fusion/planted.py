@@ -160,7 +160,7 @@ def plan_of(folder: Path, planted: Planted | None = None, shards: int = 8, **set
         settings=chosen,
         shape=SHAPE,
         vocabulary=Vocabulary(tuple(f"a{i}" for i in range(20)), tuple(range(1980, 2000)), TAGS),
-        origin=Origin("r", "w", "strict", 0, "s"),
+        origin=Origin("r", "w", 0, "strict", 0, "s"),
         moments={
             "target": Moments(targets.mean(axis=0), targets.std(axis=0)),
             "mel": Moments(np.full(N_MELS, -38, "f4"), np.full(N_MELS, 7, "f4")),

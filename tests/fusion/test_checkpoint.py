@@ -57,8 +57,13 @@ def test_what_isnt_a_checkpoint_is_refused_and_never_run(plan, tmp_path):
 
 def test_resuming_needs_the_same_settings_but_for_those_that_change_nothing(plan, tmp_path):
     assert resumable(tmp_path.as_uri(), plan.settings) is None
-    longer = plan.settings.model_copy(update={"epochs": 9, "patience": None, "reader": "petastorm", "threads": None})
-    assert resumable(plan.folder, longer).epoch == 2
+    longer = plan.settings.model_copy(
+        update={"epochs": 9, "patience": None, "reader": "petastorm", "threads": None, "workers": 5}
+    )
+    assert resumable(plan.folder, longer).epoch == 2  # `single` has one rank, whatever train.workers says
+    assert resumable(plan.folder, longer.model_copy(update={"distribution": "torch", "workers": 1})).epoch == 2
+    with pytest.raises(SettingsError, match="1 ranks trained, now 2 would"):
+        resumable(plan.folder, plan.settings.model_copy(update={"distribution": "horovod", "workers": 2}))
     other = plan.settings.model_copy(update={"batch_size": 9, "seed": 5})
     with pytest.raises(SettingsError, match=r"train.batch_size was 8, is 9; train.seed was 1, is 5"):
         resumable(plan.folder, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 
 from etude.errors import DataCheckError, SettingsError
 from etude.fusion import checkpoint as checkpoints
-from etude.fusion.distribution import chosen_name, distribution
-from etude.fusion.distribution.slots import free_slots, require_slots
+from etude.fusion.distribution import chosen_name, distribution, slots
+from etude.fusion.distribution.slots import all_slots, require_slots
 from etude.fusion.training import train_network
 from fusion.planted import plan_of, plant
 
@@ -19,9 +20,11 @@ LOG = logging.getLogger("etude")
 DISTRIBUTIONS = ("torch", pytest.param("horovod", marks=pytest.mark.slow))
 
 
-def needs(name: str) -> None:
+@pytest.fixture
+def needed(request, name):
+    """What the distribution of that name needs."""
     if name == "horovod":
-        pytest.importorskip("horovod.torch", reason="Horovod is not built here", exc_type=ImportError)
+        request.getfixturevalue("needs_horovod")
 
 
 def trained(spark, folder, **settings) -> tuple[dict[str, torch.Tensor], list]:
@@ -35,8 +38,8 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.usefixtures("needed")
 def test_one_rank_gives_the_weights_of_a_single_one(spark, tmp_path, name):
-    needs(name)
     alone, history = trained(spark, tmp_path / "single", distribution="single")
     found, curve = trained(spark, tmp_path / name, distribution=name, workers=1)
     assert distance(alone, found) < 1e-6
@@ -70,8 +73,8 @@ def by_hand(folder) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.usefixtures("needed")
 def test_two_ranks_step_with_the_mean_of_their_gradients(spark, tmp_path, name):
-    needs(name)
     plain = {"model": "embeddings", "dropout": 0.0, "unknown_share": 0.0}
     found, history = trained(spark, tmp_path / name, distribution=name, workers=2, **plain)
     assert distance(by_hand(tmp_path / "hand"), found) < 1e-5
@@ -80,8 +83,8 @@ def test_two_ranks_step_with_the_mean_of_their_gradients(spark, tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("needs_horovod")
 def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(spark, tmp_path):
-    needs("horovod")
     horovod, one = trained(spark, tmp_path / "horovod", distribution="horovod", workers=2, reader="petastorm")
     gloo, other = trained(spark, tmp_path / "torch", distribution="torch", workers=2, reader="arrow")
     assert distance(horovod, gloo) < 1e-5
@@ -89,9 +92,8 @@ def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(spark, tmp_path
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.usefixtures("needed")
 def test_ranks_work_with_the_package_that_travels_with_the_job(spark, name):
-    needs(name)
-
     def where(plan, ranks):
         import etude
 
@@ -104,8 +106,8 @@ def test_ranks_work_with_the_package_that_travels_with_the_job(spark, name):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.usefixtures("needed")
 def test_a_rank_that_stops_says_why(spark, tmp_path, name):
-    needs(name)
     planted = plant(120)
     bad = int(np.flatnonzero(planted.split == "train")[3])
     planted.factors[bad, 0] = np.inf
@@ -113,29 +115,41 @@ def test_a_rank_that_stops_says_why(spark, tmp_path, name):
     plan.moments["target"].mean[:], plan.moments["target"].std[:] = 0, 1
     with pytest.raises(DataCheckError, match=rf"loss is not finite in epoch 1; a batch with track_idx \[{bad}\]"):
         train_network(spark, plan, LOG)
-    assert free_slots(spark) == 2
+    require_slots(spark, 2, timeout_s=0)
 
 
 def test_fewer_slots_than_ranks_are_refused_before_anything_starts(spark, tmp_path):
-    assert free_slots(spark) == 2
+    assert all_slots(spark) == 2
+    require_slots(spark, 2, timeout_s=0)
     with pytest.raises(SettingsError, match="3 ranks need 3 free task slots, Spark has 2"):
         train_network(spark, plan_of(tmp_path, distribution="torch", workers=3), LOG)
 
 
+class Session:
+    def __init__(self, master):
+        self.sparkContext = SimpleNamespace(master=master)
+
+
+def test_tasks_that_have_just_ended_take_no_slots_of_a_local_master(monkeypatch):
+    told = iter([1, 1, 2])
+    monkeypatch.setattr(slots, "free_slots", lambda _: next(told))
+    monkeypatch.setattr(slots, "all_slots", lambda _: 2)
+    monkeypatch.setattr(slots.time, "sleep", lambda _: None)
+    require_slots(Session("local[2]"), 2, timeout_s=0)
+    monkeypatch.setattr(slots, "free_slots", lambda _: 1)
+    monkeypatch.setattr(slots.time, "sleep", lambda _: pytest.fail("there is nothing to wait for"))
+    with pytest.raises(SettingsError, match="3 ranks need 3 free task slots, Spark has 1"):
+        require_slots(Session("local[2]"), 3, timeout_s=60)
+
+
 def test_slots_on_a_cluster_are_waited_for(monkeypatch):
-    from etude.fusion.distribution import slots
-
-    class Session:
-        class sparkContext:  # noqa: N801
-            master = "spark://host:7077"
-
     arriving = iter([0, 1, 2])
     monkeypatch.setattr(slots, "free_slots", lambda _: next(arriving))
     monkeypatch.setattr(slots.time, "sleep", lambda _: None)
-    require_slots(Session(), 2, timeout_s=60)
+    require_slots(Session("spark://host:7077"), 2, timeout_s=60)
     monkeypatch.setattr(slots, "free_slots", lambda _: 1)
     with pytest.raises(SettingsError, match="2 ranks need 2 free task slots, Spark has 1"):
-        require_slots(Session(), 2, timeout_s=0)
+        require_slots(Session("spark://host:7077"), 2, timeout_s=0)
 
 
 def test_auto_is_horovod_where_it_imports_else_torch(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
@@ -10,8 +11,9 @@ from pyspark.sql import functions as F
 from etude import storage
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, InputMissingError
+from etude.fusion import moments
 from etude.fusion.examples import build_examples, deal, targets
-from etude.fusion.features import chosen_mel, features, known_tracks
+from etude.fusion.features import chosen_mel, known_tracks
 from etude.fusion.moments import column_moments
 from etude.fusion.readers import batches, reader
 from etude.fusion.shape import ExampleShape, example_shape
@@ -96,11 +98,10 @@ def stored(planted_lake):
     mel, mel_shape = chosen_mel(planted_lake.read("mel", settings_sha256=MEL_SETTINGS), settings)
     goals, _ = targets(planted_lake.read("track_factors"), planted_lake.read("splits"), "strict")
     tracks = known_tracks(planted_lake.read("tracks"), mel, settings)
-    learned = tracks.join(goals.where("split = 'train'"), on="track_idx")
-    vocabulary = build_vocabulary(learned, settings)
+    examples = tracks.join(goals, on="track_idx")
+    vocabulary = build_vocabulary(examples.where("split = 'train'"), settings)
     shape = example_shape(settings, vocabulary, mel_shape, RANK)
-    dealt = deal(tracks.join(goals, on="track_idx").select("track_idx", "split"), settings, shape, ranks=2)
-    rows = build_examples(goals, features(tracks, mel, vocabulary, shape), dealt, "r")
+    rows = build_examples(deal(examples, settings, shape, ranks=2), mel, vocabulary, shape, "r")
     version = planted_lake.replace("examples", rows, run_id="r")
     return planted_lake.read("examples", version, run_id="r"), shape, vocabulary
 
@@ -147,6 +148,18 @@ def test_moments_are_those_of_numpy(stored, planted):
     mel = column_moments(rows.where("has_mel = 1"), "mel", N_MELS, N_FRAMES)
     np.testing.assert_allclose(mel.mean, planted.mel[heard].mean(axis=(0, 2)), rtol=1e-5)
     np.testing.assert_allclose(mel.std, planted.mel[heard].std(axis=(0, 2)), rtol=1e-4)
+
+
+def test_moments_of_more_rows_than_are_taken_at_once(monkeypatch):
+    values = np.random.default_rng(0).standard_normal((700, 6)).astype("f4")
+    batches = [pd.DataFrame({"values": list(part)}) for part in (values[:600], values[:0], values[600:])]
+    stacked = []
+    monkeypatch.setattr(moments.np, "stack", lambda rows: (stacked.append(len(rows)), np.array(rows))[1])
+    (found,) = moments._partial_sums(iter(batches), places=2, repeats=3)
+    np.testing.assert_allclose(found["total"], values.reshape(-1, 2, 3).sum(axis=(0, 2), dtype="f8"))
+    np.testing.assert_allclose(found["squares"], np.square(values.reshape(-1, 2, 3), dtype="f8").sum(axis=(0, 2)))
+    assert found["n"].tolist() == [2100, 2100]
+    assert stacked == [256, 256, 88, 100]
 
 
 def test_moments_of_constant_and_of_broken_columns(spark):

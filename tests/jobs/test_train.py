@@ -6,11 +6,14 @@ import json
 import sys
 from datetime import date, datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from etude import storage
 from etude.config import load_settings
+from etude.fusion import checkpoint as checkpoints
 from etude.job import Arguments, execute
 from etude.lake import Lake
 from etude.lake.ledger import Ledger, RunRecord
@@ -30,8 +33,15 @@ SETTINGS = [
 
 def write_inputs(lake: Lake, planted: planting.Planted) -> None:
     planting.write(lake, planted, load_settings().mel.settings_sha256)
+    record_wmf(lake)
+
+
+def record_wmf(lake: Lake) -> None:
+    """What `runs` says of a wmf run that has just written its factors."""
     now = datetime(2026, 1, 31, tzinfo=timezone.utc)
-    Ledger(lake).write(RunRecord("w", "wmf", DAY, "strict", "{}", "0", now, ended_at=now, status="succeeded"))
+    run = RunRecord("w", "wmf", DAY, "strict", "{}", "0", now, ended_at=now, status="succeeded")
+    run.outputs["track_factors"] = lake.version("track_factors")
+    Ledger(lake).write(run)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +105,27 @@ def test_predicts_every_track_with_features_and_says_how_well(lake, planted, fir
     assert values["test", "mse", 0] < np.mean((planted.factors[tests] - mean) ** 2)
 
 
+def test_the_network_knows_nothing_but_training_tracks(lake, planted, first):
+    network = checkpoints.read(first[1]["checkpoint"])
+    learned = [i for i in first[2] if planted.split[i] == "train"]
+    assert set(network.vocabulary.artists) == {f"a{planted.artist[i]}" for i in learned if i % 7}
+    assert set(network.vocabulary.years) == {planted.year[i] for i in learned if i % 3}
+    tags = {planting.TAGS[planted.tag[i]] for i in learned if i % 5} | {f"rare{i}" for i in learned if i % 5}
+    assert set(network.vocabulary.tags) == tags
+    sounds = planted.mel[[i for i in learned if i % 10]]
+    for name, values, places in (("target", planted.factors[learned], 0), ("mel", sounds, (0, 2))):
+        np.testing.assert_allclose(network.weights[f"{name}_mean"], values.mean(axis=places), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(network.weights[f"{name}_std"], values.std(axis=places), rtol=1e-4)
+
+
+@pytest.fixture
+def planted_again(lake, planted):
+    """The factors come back as they were, whatever a test makes of them."""
+    yield
+    write_inputs(lake, planted)
+
+
+@pytest.mark.usefixtures("planted_again")
 def test_a_rerun_leaves_the_same_and_test_tracks_factors_change_nothing(lake, planted, first):
     altered = planted.factors.copy()
     altered[planted.split == "test"] += 5
@@ -112,12 +143,40 @@ def test_a_resumed_run_ends_as_an_unbroken_one(lake, first):
     assert (code, line["epochs"]) == (0, 1)
     code, line = run(lake, "second", resume=True)
     assert (code, line["epochs"]) == (0, 3)
+    assert line["rows"] == first[1]["rows"]
     assert_equal(predictions(lake, "second"), first[2], atol=1e-6)
     steps = lake.read("metrics", job="train", run_id="second").where("metric = 'loss' AND slice = 'train'")
     assert sorted(row["step"] for row in steps.collect()) == [1, 2, 3]
     code, line = run(lake, "second", "train.batch_size=4", resume=True)
     assert code == 2
     assert "train.batch_size was 8, is 4" in line["error"]
+    # The same wmf run_id, but other factors under it.
+    lake.replace("track_factors", lake.read("track_factors").localCheckpoint())
+    record_wmf(lake)
+    code, line = run(lake, "second", "train.epochs=4", resume=True)
+    assert code == 2
+    assert "wmf run w has run again since" in line["error"]
+
+
+def test_too_few_slots_are_seen_before_anything_is_replaced(lake, first):
+    version, last = lake.version("examples"), first[1]["checkpoint"].replace("best.pt", "last.pt")
+    code, line = run(lake, "first", "train.distribution=torch", "train.workers=3")
+    assert code == 2
+    assert "3 ranks need 3 free task slots, Spark has 2" in line["error"]
+    assert lake.version("examples") == version
+    assert storage.exists(last)
+
+
+def test_windows_that_are_not_there_are_said_to_be_repeated(lake):
+    said = []
+    job = SimpleNamespace(
+        settings=load_settings((), [*SETTINGS, "train.crops=3"]),
+        read=lake.read,
+        upstream=lambda _: "w",
+        log=SimpleNamespace(warning=lambda text, *values: said.append(text % values)),
+    )
+    train.known_content(job)
+    assert said == ["train.crops=3, but mel has 2 of a track at most: they are repeated"]
 
 
 def test_metadata_alone_is_enough_but_not_for_an_audio_model(lake, planted):
@@ -135,8 +194,8 @@ def test_without_a_wmf_run_the_input_is_missing(spark, tmp_path):
     assert code == 3, line
 
 
+@pytest.mark.usefixtures("needs_horovod")
 def test_spark_submit_with_two_ranks_of_horovod(submit, lake, planted):
-    pytest.importorskip("horovod.torch", reason="Horovod is not built here", exc_type=ImportError)
     overrides = [f"lake.root={lake.root}", *SETTINGS, "train.distribution=auto"]
     done = submit("train", "--run-id", "hvd", "--batch-date", str(DAY), *overrides, "train.workers=2")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -145,6 +204,3 @@ def test_spark_submit_with_two_ranks_of_horovod(submit, lake, planted):
     # spark-submit joins a Python job's standard error with its standard output.
     assert "distribution=horovod ranks=2" in done.stdout + done.stderr
     assert len(predictions(lake, "hvd")) == line["rows"]["predicted_factors"]
-    done = submit("train", "--run-id", "many", "--batch-date", str(DAY), *overrides, "train.workers=3")
-    assert done.returncode == 2, done.stderr[-3000:]
-    assert "3 ranks need 3 free task slots, Spark has 2" in done.stdout

@@ -71,6 +71,11 @@ class TrainSettings(Section):
     seed: int = Field(1, ge=0)
     """Seed of weights, row order and dropout."""
 
+    @property
+    def reads_metadata(self) -> bool:
+        """Whether the model has a metadata tower."""
+        return self.model in ("fusion", "embeddings") and bool(self.fields)
+
     @field_validator("channels", "mlp")
     @classmethod
     def _sizes_positive(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:

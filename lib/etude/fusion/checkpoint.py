@@ -17,7 +17,7 @@ from etude.fusion.networks import FactorNetwork, build_network
 from etude.fusion.shape import ExampleShape
 from etude.fusion.vocabulary import Vocabulary
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Origin:
 
     run_id: str
     wmf_run_id: str
+    track_factors_version: int | None
+    """Delta version that the wmf run left: its run_id alone doesn't tell one fit from another under the same id."""
     protocol: str
     examples_version: int
     """Delta version of `examples`."""

@@ -10,9 +10,10 @@ from pyspark.sql.window import Window
 
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, InputMissingError
-from etude.fusion.features import FEATURE_COLUMNS
+from etude.fusion.features import FEATURE_COLUMNS, features
 from etude.fusion.shape import ExampleShape
 from etude.fusion.shards import shard_count
+from etude.fusion.vocabulary import Vocabulary
 
 # Rows are numbered within this many buckets a split, so that no window runs over one partition.
 _BUCKETS = 256
@@ -23,7 +24,7 @@ class Deal:
     """Which example lies in which shard."""
 
     rows: DataFrame
-    """track_idx, split, shard."""
+    """What was dealt, with the column `shard`."""
     sizes: dict[str, int]
     """Rows a split."""
 
@@ -60,14 +61,14 @@ def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> tuple
 
 
 def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks: int) -> Deal:
-    """Cut each split of `tracks` (track_idx, split) into shards of equal size (they differ by one row at most).
+    """Cut each split of `tracks` (track_idx, split, ...) into shards of equal size (they differ by one row at most).
 
     The order is that of a hash of (`train.seed`, track_idx): the same tracks give the same shards on any cluster.
 
     Raises:
         InputMissingError: there are no training tracks.
     """
-    hashed = tracks.select("track_idx", "split", F.xxhash64(F.lit(settings.seed), "track_idx").alias("hash"))
+    hashed = tracks.withColumn("hash", F.xxhash64(F.lit(settings.seed), "track_idx"))
     numbered = hashed.withColumn("bucket", F.pmod("hash", F.lit(_BUCKETS)))
     counts = numbered.groupBy("split", "bucket").agg(F.count("*")).orderBy("split", "bucket").collect()
     sizes: dict[str, int] = {}
@@ -86,12 +87,16 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
     within = Window.partitionBy("split", "bucket").orderBy("hash", "track_idx")
     place = F.col("start") + F.row_number().over(within) - 1
     shard = F.coalesce(*(F.when(F.col("split") == split, place * n / sizes[split]) for split, n in shards.items()))
-    return Deal(rows.select("track_idx", "split", F.floor(shard).cast("int").alias("shard")), sizes)
+    return Deal(rows.select(*tracks.columns, F.floor(shard).cast("int").alias("shard")), sizes)
 
 
-def build_examples(targets: DataFrame, features: DataFrame, dealt: Deal, run_id: str) -> DataFrame:
-    """Rows of the table `examples`, laid out so that each shard is written by one task as one file."""
-    rows = targets.drop("split").join(dealt.rows, on="track_idx").join(features, on="track_idx")
+def build_examples(dealt: Deal, mel: DataFrame, vocabulary: Vocabulary, shape: ExampleShape, run_id: str) -> DataFrame:
+    """Rows of the table `examples`, laid out so that each shard is written by one task as one file.
+
+    `dealt` has rows of `tracks` with split and target. Mel rows, by far the largest, are shuffled twice: to their
+    track, and to their shard.
+    """
+    rows = features(dealt.rows, mel, vocabulary, shape, keep=("split", "shard", "target"))
     return rows.select(
         F.lit(run_id).alias("run_id"), "split", "shard", "track_idx", *FEATURE_COLUMNS, "target"
     ).repartition("split", "shard")

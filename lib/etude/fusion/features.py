@@ -30,11 +30,6 @@ def chosen_mel(mel: DataFrame, settings: TrainSettings) -> tuple[DataFrame, MelS
     return chosen, MelShape(*shapes[0]) if shapes else MelShape()
 
 
-def reads_metadata(settings: TrainSettings) -> bool:
-    """Whether the model has a metadata tower."""
-    return settings.model in ("fusion", "embeddings") and bool(settings.fields)
-
-
 def known_tracks(tracks: DataFrame, mel: DataFrame, settings: TrainSettings) -> DataFrame:
     """`tracks` of which the model can read anything: a mel row, or a field of `train.fields`.
 
@@ -42,7 +37,7 @@ def known_tracks(tracks: DataFrame, mel: DataFrame, settings: TrainSettings) -> 
     """
     heard = mel.select("track_id").distinct().withColumn("heard", F.lit(True))
     known: list[Column] = [F.coalesce(F.col("heard"), F.lit(False))]
-    if reads_metadata(settings):
+    if settings.reads_metadata:
         fields = {
             "artist": F.col("artist_id").isNotNull(),
             "year": F.col("release_year").isNotNull(),
@@ -53,13 +48,18 @@ def known_tracks(tracks: DataFrame, mel: DataFrame, settings: TrainSettings) -> 
     return joined.where(reduce(Column.__or__, known)).drop("heard")
 
 
-def features(tracks: DataFrame, mel: DataFrame, vocabulary: Vocabulary, shape: ExampleShape) -> DataFrame:
-    """track_idx and FEATURE_COLUMNS, one row a track of `tracks`; values outside the vocabulary become 0."""
+def features(
+    tracks: DataFrame, mel: DataFrame, vocabulary: Vocabulary, shape: ExampleShape, keep: tuple[str, ...] = ()
+) -> DataFrame:
+    """track_idx, the columns `keep` of `tracks` and FEATURE_COLUMNS, one row a track of `tracks`.
+
+    Values outside the vocabulary become 0.
+    """
     spark = tracks.sparkSession
     artists = as_frame(spark, vocabulary.artists, "artist_id", "artist_index", "string")
     years = as_frame(spark, vocabulary.years, "release_year", "year_index", "int")
     joined = (
-        tracks.select("track_idx", "track_id", "artist_id", "release_year")
+        tracks.select("track_idx", "track_id", "artist_id", "release_year", *keep)
         .join(F.broadcast(artists), on="artist_id", how="left")
         .join(F.broadcast(years), on="release_year", how="left")
         .join(_tag_rows(tracks, vocabulary, shape.tags_per_track), on="track_idx", how="left")
@@ -70,6 +70,7 @@ def features(tracks: DataFrame, mel: DataFrame, vocabulary: Vocabulary, shape: E
     silence = F.array_repeat(F.lit(0.0).cast("float"), shape.mel_size)
     return joined.select(
         "track_idx",
+        *keep,
         F.coalesce("audible", silence).alias("mel"),
         F.col("audible").isNotNull().cast("int").alias("has_mel"),
         F.coalesce("artist_index", F.lit(0)).alias("artist_index"),

@@ -13,6 +13,9 @@ from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError
 
+# A batch of Arrow's may hold 10,000 mel rows: in float64, and squared, they would take a gigabyte.
+_ROWS_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -50,12 +53,11 @@ def column_moments(rows: DataFrame, column: str, places: int, repeats: int = 1) 
 def _partial_sums(batches: Iterator[pd.DataFrame], places: int, repeats: int) -> Iterator[pd.DataFrame]:
     n, total, squares = 0, np.zeros(places), np.zeros(places)
     for batch in batches:
-        if len(batch) == 0:
-            continue
-        values = np.stack(list(batch["values"])).astype(np.float64)
-        values = values.reshape(len(batch), -1, places, repeats)
-        n += values.size // places
-        total += values.sum(axis=(0, 1, 3))
-        squares += np.square(values).sum(axis=(0, 1, 3))
+        for start in range(0, len(batch), _ROWS_AT_ONCE):
+            rows = list(batch["values"].iloc[start : start + _ROWS_AT_ONCE])
+            values = np.stack(rows).astype(np.float64).reshape(len(rows), -1, places, repeats)
+            n += values.size // places
+            total += values.sum(axis=(0, 1, 3))
+            squares += np.square(values).sum(axis=(0, 1, 3))
     if n:
         yield pd.DataFrame({"place": np.arange(places, dtype=np.int32), "n": n, "total": total, "squares": squares})

@@ -18,12 +18,22 @@ from etude.fusion.loop import Plan, best_epoch, reason_uri, work
 from etude.lake.metrics import Metric
 
 # What may differ between a training and its resumption without changing what comes out.
-_FREE_TO_CHANGE = frozenset({"epochs", "patience", "distribution", "reader", "slots_timeout_s", "threads"})
+_FREE_TO_CHANGE = frozenset({"epochs", "patience", "workers", "distribution", "reader", "slots_timeout_s", "threads"})
 
 
 def rank_count(settings: TrainSettings) -> int:
     """How many ranks train."""
     return 1 if settings.distribution == "single" else settings.workers
+
+
+def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
+    """See that the ranks can start, waiting for a cluster's executors.
+
+    Raises:
+        SettingsError: there are fewer free task slots than ranks.
+    """
+    if settings.distribution != "single":
+        require_slots(spark, rank_count(settings), settings.slots_timeout_s)
 
 
 def train_network(spark: SparkSession, plan: Plan, log: logging.Logger) -> list[EpochFigures]:
@@ -35,8 +45,7 @@ def train_network(spark: SparkSession, plan: Plan, log: logging.Logger) -> list[
     """
     name, ranks = chosen_name(plan.settings.distribution), rank_count(plan.settings)
     log.info("distribution=%s ranks=%d reader=%s model=%s", name, ranks, plan.settings.reader, plan.settings.model)
-    if name != "single":
-        require_slots(spark, ranks, plan.settings.slots_timeout_s)
+    check_slots(spark, plan.settings)
     reasons = [reason_uri(plan.folder, rank) for rank in range(ranks)]
     for reason in reasons:
         storage.delete(reason)
@@ -56,7 +65,8 @@ def resumable(folder: str, settings: TrainSettings) -> Checkpoint | None:
     """The last checkpoint of `folder`, or None where there is none.
 
     Raises:
-        SettingsError: it was made with other settings, so that going on would give a mixture of the two.
+        SettingsError: it was made with other settings or by another number of ranks, so that going on would give a
+            mixture of the two.
     """
     last = checkpoints.last_uri(folder)
     if not storage.exists(last):
@@ -67,6 +77,11 @@ def resumable(folder: str, settings: TrainSettings) -> Checkpoint | None:
         for name in TrainSettings.model_fields
         if name not in _FREE_TO_CHANGE and getattr(found.settings, name) != getattr(settings, name)
     ]
+    if rank_count(found.settings) != rank_count(settings):
+        changed.append(
+            f"{rank_count(found.settings)} ranks trained, now {rank_count(settings)} would "
+            "(train.workers, train.distribution)"
+        )
     if changed:
         raise SettingsError("--resume: " + "; ".join(changed))
     return found

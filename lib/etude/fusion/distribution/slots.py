@@ -8,29 +8,35 @@ from pyspark.sql import SparkSession
 
 from etude.errors import SettingsError
 
+# Spark tells which tasks run by messages: those of a stage that just ended may stand in its lists for a moment.
+_SETTLE_S = 5.0
+
+
+def all_slots(spark: SparkSession) -> int:
+    """Tasks that the executors that are there can run at once."""
+    scheduler = spark.sparkContext._jsc.sc()
+    return int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
+
 
 def free_slots(spark: SparkSession) -> int:
     """Tasks that could start right now: the slots of the executors that are there, less the tasks that run."""
-    context = spark.sparkContext
-    scheduler = context._jsc.sc()
-    slots = int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
-    tracker = context.statusTracker()
+    tracker = spark.sparkContext.statusTracker()
     stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-    return slots - sum(stage.numActiveTasks for stage in stages if stage is not None)
+    return all_slots(spark) - sum(stage.numActiveTasks for stage in stages if stage is not None)
 
 
 def require_slots(spark: SparkSession, ranks: int, timeout_s: float) -> None:
     """Wait for `ranks` free slots; executors of a cluster may still be on their way (a local master's never are).
 
     Raises:
-        SettingsError: there are too few after `timeout_s` seconds.
+        SettingsError: there are too few after `timeout_s` seconds; at once where a local master has too few at all.
     """
     local = str(spark.sparkContext.master).split("[")[0] == "local"
-    deadline = time.monotonic() + (0 if local else timeout_s)
+    deadline = time.monotonic() + (_SETTLE_S if local else timeout_s)
     while (free := free_slots(spark)) < ranks:
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or (local and all_slots(spark) < ranks):
             raise SettingsError(
                 f"train.workers={ranks}: {ranks} ranks need {ranks} free task slots, Spark has {free}; "
                 "lower train.workers, or give Spark more cores"
             )
-        time.sleep(1)
+        time.sleep(0.5)

@@ -52,17 +52,13 @@ class MetadataTower(nn.Module):
 
     def __init__(self, settings: TrainSettings, shape: ExampleShape):
         super().__init__()
-        kinds: dict[str, tuple[int, OneValue | WeightedTags]] = {
-            "artist": (settings.artist_size, OneValue("artist_index", shape.artists, settings.artist_size)),
-            "year": (settings.year_size, OneValue("year_index", shape.years, settings.year_size)),
-            "tags": (settings.tag_size, WeightedTags(shape.tags, settings.tag_size)),
-        }
-        fields = [kinds[name][1] for name in settings.fields]
+        sizes = {"artist": settings.artist_size, "year": settings.year_size, "tags": settings.tag_size}
+        fields = [_embedding(name, sizes[name], shape) for name in settings.fields]
         self.inputs = tuple(column for field in fields for column in field.inputs)
         self.fields = nn.ModuleList(fields)
         first, second = settings.mlp
         self.mlp = nn.Sequential(
-            nn.Linear(sum(kinds[name][0] for name in settings.fields), first),
+            nn.Linear(sum(sizes[name] for name in settings.fields), first),
             nn.ReLU(),
             nn.Dropout(settings.dropout),
             nn.Linear(first, second),
@@ -73,3 +69,9 @@ class MetadataTower(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """See the class."""
         return self.mlp(torch.cat([field(batch) for field in self.fields], dim=1))
+
+
+def _embedding(field: str, size: int, shape: ExampleShape) -> OneValue | WeightedTags:
+    if field == "tags":
+        return WeightedTags(shape.tags, size)
+    return OneValue(f"{field}_index", shape.artists if field == "artist" else shape.years, size)

@@ -92,12 +92,11 @@ def build_network(settings: TrainSettings, shape: ExampleShape) -> FactorNetwork
         SettingsError: the model reads audio alone and there is none, or nothing is left for it to read.
     """
     hears = settings.model != "embeddings" and shape.mel_size > 0
-    reads = settings.model in ("fusion", "embeddings") and bool(settings.fields)
     if settings.model in ("cnn", "cnn_lstm") and not hears:
         raise SettingsError(f"train.model={settings.model} reads audio alone, and there are no mel rows")
     return FactorNetwork(
         AudioTower(settings, shape.n_mels, recurrent=settings.model != "cnn") if hears else None,
-        MetadataTower(settings, shape) if reads else None,
+        MetadataTower(settings, shape) if settings.reads_metadata else None,
         settings,
         shape,
     )
