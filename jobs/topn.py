@@ -1,8 +1,8 @@
 """Ranks tracks for every user, and under an evaluation protocol scores the ranking.
 
 Every user gets the topn.n candidates of highest x_u . y_i: warm tracks with their fitted factors and, where a train run
-is there, cold tracks with predicted ones; users without factors get what is popular. Tracks the user has training
-plays of are left out (topn.exclude_heard), held-out plays never: they are what a list is measured by.
+is there, cold tracks with predicted ones; users without factors get what is popular. Tracks the user has played are
+left out (topn.exclude_heard); where lists are measured, held-out plays are not, since a list is measured by them.
 
 evaluation.protocol: none writes the lists and brings them into force. strict and paper also measure the model beside
 random, popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm, cold, head,
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import json
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError, InputMissingError
+from etude.factors.basis import fitted_run
 from etude.job import JobRun, main
 from etude.ranking import inputs, spread
 from etude.ranking.models import Known, make_plan
@@ -29,20 +29,24 @@ SECTIONS = ("lake", "spark", "inputs", "evaluation", "topn")
 
 def run(job: JobRun) -> None:
     """Collect the candidates, rank every user against them, check, write the lists, measure."""
-    wmf, train = job.upstream("wmf"), train_run(job)
-    evaluated, topn = job.settings.evaluation.protocol != "none", job.settings.topn
+    wmf = job.upstream("wmf")
+    train, protocol = train_run(job, wmf), job.settings.evaluation.protocol
+    evaluated = protocol != "none"
     splits, tracks, users = job.read("splits", run_id=wmf), job.read("tracks"), job.read("users")
-    interactions = job.read("interactions", interactions_version(job, wmf) if evaluated else None)
-    training = inputs.training_plays(interactions, splits, job.settings.evaluation.protocol)
+    interactions = job.read("interactions", split_version(job, wmf) if evaluated else None)
+    training = inputs.training_plays(interactions, splits, protocol)
 
     plan, rank = plan_of(job, wmf, train, inputs.track_facts(tracks, training, splits))
-    heard = training if topn.exclude_heard and job.settings.evaluation.protocol != "paper" else training.limit(0)
-    relevant = inputs.relevant_plays(interactions, splits) if evaluated else training.limit(0)
+    heard = relevant = training.limit(0)
+    if job.settings.topn.exclude_heard and protocol != "paper":
+        heard = training if evaluated else inputs.heard_plays(job.read("plays"), users, tracks)
+    if evaluated:
+        relevant = inputs.relevant_plays(interactions, splits)
     rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
     done = spread.ranked(rows, plan, rank, tasks(job, users.count()))
 
     check(job, spread.checks(done))
-    lists = spread.list_rows(done, tracks)
+    lists = spread.list_rows(done, tracks, plan)
     job.replace("recommendations", lists.select(F.lit(job.run_id).alias("run_id"), "*"))
     if evaluated:
         job.metrics(spread.measured(done, plan))
@@ -52,21 +56,66 @@ def run(job: JobRun) -> None:
     done.unpersist()
 
 
-def train_run(job: JobRun) -> str | None:
-    """The train run whose predictions are ranked; None, with a line in the log, where nothing was ever trained."""
+def train_run(job: JobRun, wmf: str) -> str | None:
+    """The train run whose predictions are ranked; None, with a line in the log, where none was ever trained or fits.
+
+    Raises:
+        InputMissingError: there is none, and it was asked for, or paper lists nothing without.
+        DataCheckError: the same of one that doesn't fit the wmf run.
+    """
+    needed = job.settings.inputs.train_run_id is not None or job.settings.evaluation.protocol == "paper"
     try:
-        return job.upstream("train")
-    except InputMissingError:
-        if job.settings.inputs.train_run_id is not None or job.settings.evaluation.protocol == "paper":
+        train = job.upstream("train")
+        problem = misfit(job, train, wmf)
+        if problem is None:
+            return train
+        if needed:
+            raise DataCheckError(problem)
+    except InputMissingError as error:
+        if needed:
             raise
-    job.log.warning("no train run: cold tracks have no factors, so the lists hold warm tracks only")
+        problem = str(error)
+    job.record.upstream.pop("train", None)
+    job.log.warning("cold tracks have no factors, so the lists hold warm tracks only: %s", problem)
     return None
 
 
-def interactions_version(job: JobRun, wmf: str) -> int | None:
-    """The version that a wmf run split into training and test plays; None where it summed plays itself."""
-    row = job.read("runs", run_id=wmf, job="wmf").select("inputs").first()
-    return None if row is None else row["inputs"].get("interactions")
+def misfit(job: JobRun, train: str, wmf: str) -> str | None:
+    """Why what a train run predicts can't meet a wmf run's user factors; None where it can.
+
+    Raises:
+        InputMissingError: it predicts nothing.
+    """
+    for name, run_id in (("wmf", wmf), ("train", train)):
+        if job.ledger.is_outdated(name, run_id):
+            return f"{name} run {run_id} was built on a run that has run again since: run jobs/{name}.py again"
+    predicted = job.read("predicted_factors", run_id=train)
+    spaces = sorted(row[0] for row in predicted.select("wmf_run_id").distinct().limit(3).collect())
+    if not spaces:
+        raise InputMissingError(f"train run {train} predicted no factors")
+    basis = fitted_run(job.ledger, wmf)["run_id"]
+    if all(fitted_run(job.ledger, space)["run_id"] == basis for space in spaces):
+        return None
+    return (
+        f"train run {train} predicts factors in the space of wmf run {' and '.join(spaces)}, not of {wmf}: "
+        f"factors of two fits have no common basis; run jobs/train.py on wmf run {wmf}, or set inputs.wmf_run_id"
+    )
+
+
+def split_version(job: JobRun, wmf: str) -> int:
+    """The version of interactions that a wmf run split into training and test plays.
+
+    Raises:
+        DataCheckError: it summed plays itself, so what it withheld can't be told from what came later.
+    """
+    run = job.ledger.succeeded_run("wmf", wmf)
+    version = None if run is None else run["inputs"].get("interactions")
+    if version is None:
+        raise DataCheckError(
+            f"wmf run {wmf} summed plays itself (wmf.window_days, or a batch date before the newest plays): which "
+            "plays it was kept from can't be found again; evaluate a run over all interactions"
+        )
+    return int(version)
 
 
 def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) -> tuple[Plan, int]:
@@ -76,7 +125,9 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
         InputMissingError: there are no track factors.
     """
     fitted = job.read("track_factors", run_id=wmf).withColumn("held_out", F.col("origin") == "held_out")
-    predicted = predictions(job, train, wmf) if train else None
+    predicted = None
+    if train is not None:
+        predicted = job.read("predicted_factors", run_id=train).withColumn("held_out", F.lit(False))
     sizes = [inputs.Size.of(frame) for frame in (fitted, predicted) if frame is not None]
     inputs.check_size(sizes, job.settings.topn.broadcast_mb)
     if not sizes[0].rows:
@@ -91,30 +142,11 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
         model=name,
         seed=seed,
     )
-    plan, scales = make_plan(known, job.settings.topn, job.settings.evaluation)
+    plan, cold_scale = make_plan(known, job.settings.topn, job.settings.evaluation)
     job.count("candidates", plan.sizes["all"])
     job.count("candidates_cold", plan.sizes["cold"])
-    job.note("cold_scale", round(scales.predicted, 6))
+    job.note("cold_scale", round(cold_scale, 6))
     return plan, sizes[0].rank
-
-
-def predictions(job: JobRun, train: str, wmf: str) -> DataFrame:
-    """What the train run predicts.
-
-    Raises:
-        InputMissingError: nothing.
-        DataCheckError: in another space than the user factors', where an inner product means nothing.
-    """
-    rows = job.read("predicted_factors", run_id=train)
-    spaces = sorted(row[0] for row in rows.select("wmf_run_id").distinct().limit(3).collect())
-    if not spaces:
-        raise InputMissingError(f"train run {train} predicted no factors")
-    if spaces != [wmf]:
-        raise DataCheckError(
-            f"train run {train} predicts factors in the space of wmf run {' and '.join(spaces)}, not of {wmf}: "
-            f"factors of two fits have no common basis; run jobs/train.py on wmf run {wmf}, or set inputs.wmf_run_id"
-        )
-    return rows.withColumn("held_out", F.lit(False))
 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:

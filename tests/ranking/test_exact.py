@@ -143,12 +143,6 @@ def test_no_candidates_and_no_users():
     assert top_n(np.ones((0, 3), np.float32), Candidates.of([1], np.ones((1, 3))), 2, NOTHING)[0].shape == (0, 2)
 
 
-def test_a_filter_keeps_the_rest():
-    candidates = Candidates.of([5, 3, 9], [[1.0], [2.0], [1.0]])
-    kept = candidates.only(np.isin(candidates.tracks, [9, 5]))
-    assert top_n(np.ones((1, 1), np.float32), kept, 3)[0].tolist() == [[5, 9, -1]]
-
-
 @pytest.mark.parametrize(
     ("tracks", "factors", "message"),
     [

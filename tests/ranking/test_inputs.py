@@ -32,6 +32,13 @@ def test_training_plays(tables):
     assert pairs(inputs.training_plays(*tables, "strict")) == expected
 
 
+def test_heard_is_all_that_was_played_whatever_interactions_leave_out(spark):
+    plays = spark.createDataFrame([("a", "S"), ("a", "S"), ("a", "T"), ("b", "S")], "user_id string, track_id string")
+    users = spark.createDataFrame([("b", 0), ("a", 1), ("c", 2)], "user_id string, user_idx int")
+    tracks = spark.createDataFrame([("S", 5), ("T", 3), ("U", 4)], "track_id string, track_idx int")
+    assert pairs(inputs.heard_plays(plays, users, tracks)) == [(0, 5), (1, 3), (1, 5)]
+
+
 def test_relevant_plays_are_test_plays_and_plays_of_test_tracks(tables):
     assert pairs(inputs.relevant_plays(*tables)) == [(0, 0), (0, 4), (1, 2), (1, 4), (2, 4)]
 
@@ -77,6 +84,6 @@ def test_factors_that_contradict_themselves_are_refused(spark):
 
 
 def test_candidates_that_are_too_many_are_refused():
-    inputs.check_size([inputs.Size(1000, 256), inputs.Size(24, 256)], limit_mb=1)
+    inputs.check_size([inputs.Size(1000, 240), inputs.Size(24, 240)], limit_mb=1)  # 4 x 240 + 64 bytes a row
     with pytest.raises(DataCheckError, match=r"topn\.broadcast_mb=1"):
-        inputs.check_size([inputs.Size(1000, 256), inputs.Size(25, 256)], limit_mb=1)
+        inputs.check_size([inputs.Size(1000, 240), inputs.Size(25, 240)], limit_mb=1)

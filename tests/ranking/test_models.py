@@ -19,16 +19,16 @@ def test_predicted_factors_become_as_long_as_those_they_predict():
     known = small.world().known
     truth = known.held_out
     validation = known.facts.of_split("validation")
-    plan, scales = make_plan(known, TopnSettings(), EvaluationSettings(protocol="strict"))
+    plan, scale = make_plan(known, TopnSettings(), EvaluationSettings(protocol="strict"))
 
     def length(factors):
         return np.linalg.norm(factors.among(validation).rows, axis=1).mean()
 
-    assert scales.predicted == pytest.approx(length(truth) / length(known.predicted))
-    assert length(known.predicted.scaled(scales.predicted)) == pytest.approx(length(truth))
+    assert scale == pytest.approx(length(truth) / length(known.predicted))
+    assert length(known.predicted.scaled(scale)) == pytest.approx(length(truth))
     cold = plan.final.parts["cold"]
     vector = cold.vectors[cold.vector_of(np.array([45], np.int32))[0]]
-    np.testing.assert_allclose(vector, known.predicted.rows[45] * scales.predicted, rtol=1e-6)
+    np.testing.assert_allclose(vector, known.predicted.rows[45] * scale, rtol=1e-6)
 
 
 def test_calibration_looks_at_validation_tracks_only():
@@ -38,12 +38,17 @@ def test_calibration_looks_at_validation_tracks_only():
     changed = replace(known, held_out=Factors(known.held_out.tracks, rows))
     settings = TopnSettings(), EvaluationSettings(protocol="strict")
     assert make_plan(changed, *settings)[1] == make_plan(known, *settings)[1]
+    same = [
+        next(model for model in make_plan(some, *settings)[0].models if model.name == "same_artist")
+        for some in (changed, known)
+    ]
+    np.testing.assert_array_equal(*(model.parts["cold"].vectors for model in same))
 
 
 def test_calibration_can_be_off_and_is_1_where_nothing_can_be_compared():
     known = small.world().known
     off = make_plan(known, TopnSettings(cold_calibration="none"), EvaluationSettings(protocol="strict"))[1]
-    assert (off.predicted, off.same_artist) == (1.0, 1.0)
+    assert off == 1.0
     nothing = Factors(known.predicted.tracks, known.predicted.rows * 0)
     assert cold_scale(known.held_out, nothing, known.facts) == 1.0
     assert cold_scale(known.fitted, known.predicted.among(np.arange(45, 58)), known.facts) == 1.0

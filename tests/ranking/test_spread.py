@@ -65,7 +65,8 @@ def test_figures_equal_those_of_one_task(done, world, plan):
 def test_lists_are_those_of_one_task(spark, done, world, plan):
     tracks, scores, sources = Task(plan).rank(small.batch(world))
     ids = spark.createDataFrame([(t, f"T{t}") for t in range(small.N_TRACKS)], "track_idx int, track_id string")
-    found = sorted(map(tuple, spread.list_rows(done, ids).collect()))
+    listed = spread.list_rows(done, ids, plan)
+    found = sorted(map(tuple, listed.collect()))
     expected = [
         (user, place + 1, f"T{track}", float(score), SOURCES[source])
         for user in range(small.N_USERS)

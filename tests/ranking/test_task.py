@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import naive
 import numpy as np
@@ -12,7 +13,8 @@ import small
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.lake.metrics import Metric
-from etude.ranking.exact import score
+from etude.ranking.exact import score, top_n
+from etude.ranking.inputs import SPLITS
 from etude.ranking.models import make_plan
 from etude.ranking.plan import PARTS, SLICES, random_users
 from etude.ranking.sums import figures, seen_within
@@ -69,12 +71,18 @@ def naive_figures(plan, model, slice_, world, exclude):
     cold = {t for t in inside if PARTS[plan.part_of[t]] == "cold"}
     plays = world.known.facts.plays
     per_user, aucs, cold_recalls, shown, left_out = [], [], {k: [] for k in CUTS}, {k: set() for k in CUTS}, 0
-    for user in np.flatnonzero(world.user_factors.any(axis=1)):
+    without_factors = 0
+    for user, row in enumerate(world.user_factors):
         relevant = world.relevant[user] & inside
         if not relevant:
             left_out += 1
             continue
-        scores = scores_of(plan, model, world, user, slice_)
+        if model.users == "factors" and not row.any():
+            without_factors += 1
+            listed = inside if cold == inside and not exclude else inside - cold
+            scores = {t: np.float32(plays[t] / plays.sum()) for t in listed}
+        else:
+            scores = scores_of(plan, model, world, user, slice_)
         ranking = naive.rank({t: s for t, s in scores.items() if not (exclude and t in world.heard[user])}, 12)
         value = naive.auc(scores, inside, relevant)
         aucs += [] if value is None else [value]
@@ -97,6 +105,8 @@ def naive_figures(plan, model, slice_, world, exclude):
         expected = {key: value for key, value in expected.items() if key[0] != "cold_share"}
     if slice_ == "cold":
         expected["auc", 0] = naive.mean(aucs)
+    if model.users == "factors":
+        expected["users_without_factors", 0] = without_factors
     return {**expected, ("users", 0): len(per_user), ("users_left_out", 0): left_out, ("candidates", 0): len(inside)}
 
 
@@ -116,6 +126,9 @@ def test_every_figure_equals_its_definition(protocol):
             mine = {key[2:]: value for key, value in found.items() if key[:2] == (model.name, name)}
             assert mine == pytest.approx(expected), (model.name, name)
     slices = {model.name: model.slices for model in plan.models}
+    # Users 3 and 17 have no factors: they count, by the popular tracks that they get.
+    assert found["fusion", "cold", "users_without_factors", 0] == 2
+    assert found["fusion", "all", "users", 0] == found["popularity", "all", "users", 0]
     everywhere = ("all", "warm", "cold", "head", "tail") if protocol == "strict" else ("all", "cold")
     assert slices["fusion"] == slices["popularity"] == everywhere
     assert slices["true_factors"] == ("all", "cold")
@@ -156,7 +169,8 @@ def test_the_quota_holds_in_lists_and_figures():
     assert (cold[:, :8].sum(axis=1) >= 4).all()
     assert (cold[:, :2].sum(axis=1) >= 1).all()
     found = figures_of(plan, task)
-    assert found["fusion", "all", "cold_share", 2] >= 0.5
+    with_factors = 1 - found["fusion", "all", "users_without_factors", 0] / found["fusion", "all", "users", 0]
+    assert found["fusion", "all", "cold_share", 2] >= 0.5 * with_factors  # popularity has no quota
     plain = figures_of(*ranked(world, cold_calibration="none")[:2])
     assert plain["fusion", "all", "cold_share", 2] < found["fusion", "all", "cold_share", 2]
     assert plain["fusion", "warm", "recall", 5] == found["fusion", "warm", "recall", 5]
@@ -186,14 +200,34 @@ def test_protocol_none_lists_every_track_with_factors_and_measures_nothing():
     assert task.checks.short == 0
 
 
-def test_what_can_t_be_right_is_counted():
+def test_where_nothing_is_cold_there_are_no_models_of_cold_tracks():
     world = small.world()
+    split = np.where(world.known.facts.split == SPLITS.index("test"), 0, world.known.facts.split)
+    known = replace(world.known, facts=replace(world.known.facts, split=split.astype(np.uint8)))
+    plan, task, *_ = ranked(replace(world, known=known))
+    assert [model.name for model in plan.models] == ["fusion", "random", "popularity", "artist_popularity"]
+    assert ("fusion", "all", "recall", 5) in figures_of(plan, task)
+
+
+def test_what_can_t_be_right_is_counted(monkeypatch):
+    world = small.world()
+    before = ranked(world)[1].checks
+    assert (before.short, before.bad_scores, before.bad_factors) == (0, 0, 0)
     world.user_factors[0] = np.nan
-    world.relevant[1].add(39)
-    _, task, *_ = ranked(world)
-    assert task.checks.bad_factors == 1
-    assert task.checks.out_of_reach >= 1
-    assert task.checks.fallback == 3
+    world.relevant[0].add(39)
+    found = ranked(world)[1].checks
+    assert (found.bad_factors, found.fallback) == (1, before.fallback + 1)
+    assert found.out_of_reach == before.out_of_reach + 1
+
+    def last_place_lost(users, candidates, n, heard):
+        tracks, scores = top_n(users, candidates, n, heard)
+        tracks[:, -8:], scores[:, 0] = -1, np.inf
+        return tracks, scores
+
+    monkeypatch.setattr("etude.ranking.task.top_n", last_place_lost)
+    found = ranked(small.world(), n=12, protocol="none")[1].checks
+    assert found.short == small.N_USERS
+    assert found.bad_scores == 2 * small.N_USERS - found.fallback  # one in each part's list
 
 
 def test_figures_have_their_seeds():

@@ -71,11 +71,6 @@ class Candidates:
         """(V,) how many tracks share each vector."""
         return np.diff(self.starts)
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> Candidates:
-        """The candidates where keep, a mask along `tracks`, is true: filters before ranking stay exact."""
-        vector_of = np.repeat(np.arange(len(self.vectors)), self.counts)
-        return Candidates.of(self.tracks[keep], self.vectors[vector_of[keep]])
-
     def vector_of(self, tracks: Ints) -> Ints:
         """Which vector is each track's, int32 of the same shape; -1 where it is no candidate."""
         if not len(self):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.ranking.candidates import NOTHING, Candidates, Floats, Ints, Longs, Pairs, norms_of
+from etude.ranking.merge import merge
 
 BATCH = 512
 """Users searched together: enough for a matrix product at full speed, small enough for the caches."""
@@ -169,10 +170,7 @@ def _listed(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n
         tracks = np.where(found >= 0, candidates.tracks[found], np.int32(-1))
     else:
         tracks, scores = _unshare(candidates, found, scores, heard, n)
-    order = np.lexsort((tracks, -scores), axis=1)[:, :n]
-    missing = ((0, 0), (0, n - order.shape[1]))
-    tracks = np.pad(np.take_along_axis(tracks, order, axis=1), missing, constant_values=-1)
-    return tracks, np.pad(np.take_along_axis(scores, order, axis=1), missing, constant_values=-np.inf)
+    return merge([(tracks, scores)], n)
 
 
 def _unshare(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:

@@ -68,6 +68,19 @@ def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) ->
     return plays.join(held_plays, ["user_idx", "track_idx"], "left_anti").join(held_tracks, "track_idx", "left_anti")
 
 
+def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
+    """user_idx, track_idx of everything that anybody has played: what the filters of interactions took out, too.
+
+    Args:
+        plays: user_id, track_id.
+        users: user_id, user_idx.
+        tracks: track_id, track_idx.
+    """
+    pairs = plays.select("user_id", "track_id").distinct()
+    indexed = pairs.join(users.select("user_id", "user_idx"), "user_id")
+    return indexed.join(tracks.select("track_id", "track_idx"), "track_id").select("user_idx", "track_idx")
+
+
 def relevant_plays(interactions: DataFrame, splits: DataFrame) -> DataFrame:
     """user_idx, track_idx of test plays: listed ones, and all plays of test tracks. Validation is for choosing only."""
     tracks = splits.where("kind = 'track' AND split = 'test'").select("track_idx")
@@ -128,17 +141,22 @@ class Size:
         return Size(rows, longest or 0)
 
 
+_ID_BYTES = 64
+"""About what an index and an id of a track take where they are broadcast for the lists."""
+
+
 def check_size(sizes: list[Size], limit_mb: int) -> None:
-    """See that the candidates' factors may be sent to every worker; before they are collected.
+    """See that the candidates' factors and ids may be sent to every worker; before they are collected.
 
     Raises:
         DataCheckError: they are larger than the limit.
     """
-    rows, numbers = sum(size.rows for size in sizes), sum(size.rows * size.rank for size in sizes)
-    if numbers * 4 > limit_mb * 2**20:
+    rows, total = sum(size.rows for size in sizes), sum(size.rows * (4 * size.rank + _ID_BYTES) for size in sizes)
+    if total > limit_mb * 2**20:
         raise DataCheckError(
-            f"{rows} rows of track factors are {numbers * 4 / 2**20:.0f} MB, more than topn.broadcast_mb={limit_mb}; "
-            "every Python worker would hold a copy: give them the memory and raise it, or lower wmf.rank"
+            f"{rows} rows of track factors and ids are {total / 2**20:.0f} MB, more than "
+            f"topn.broadcast_mb={limit_mb}; every Python worker would hold a copy: give them the memory and raise it, "
+            "or lower wmf.rank"
         )
 
 

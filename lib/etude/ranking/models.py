@@ -44,30 +44,23 @@ class Known:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Scales:
-    """By how much predicted factors and the same-artist mean are lengthened for the mixed list."""
-
-    predicted: float
-    same_artist: float
-
-
-def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, Scales]:
-    """Lay out candidates, models and slices for the protocol."""
+def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, float]:
+    """Lay out candidates, models and slices for the protocol; and by how much predicted factors were lengthened."""
     protocol = evaluation.protocol
-    part_of = _parts(known, protocol)
-    truth, mean = _truth(known), same_artist(known)
-    scales = Scales(1.0, 1.0)
-    if topn.cold_calibration == "norm":
-        scales = Scales(*(cold_scale(truth, cold, known.facts) for cold in (known.predicted, mean)))
-    final = _final(known, part_of, scales.predicted)
+    part_of, truth = _parts(known, protocol), _truth(known)
+
+    def scale(cold: Factors | None) -> float:
+        return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
+
+    final = _final(known, part_of, scale(known.predicted))
     others: tuple[Model, ...] = ()
     if protocol != "none":
-        cold = {"same_artist": mean.scaled(scales.same_artist), "true_factors": truth}
+        mean = same_artist(known)
+        cold = {"same_artist": mean.scaled(scale(mean)), "true_factors": truth}
         others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(final, cold, part_of))
     plan = Plan(
         final=final,
-        fallback=_candidates(_popularity(known.facts.plays), _listed_by_popularity(part_of, protocol)),
+        fallback=_fallback(known.facts, part_of, protocol),
         n=topn.n,
         cold_share=topn.cold_share or 0.0,
         models=(final, *others) if others else (),
@@ -75,7 +68,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         part_of=part_of,
         bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
     )
-    return plan, scales
+    return plan, scale(known.predicted)
 
 
 def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> float:
@@ -170,7 +163,10 @@ def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Mo
 def _with_cold(final: Model, cold: dict[str, Factors], part_of: np.ndarray) -> tuple[Model, ...]:
     """The final model with other factors for cold tracks, on the slices where that makes a difference."""
     warm = {part: candidates for part, candidates in final.parts.items() if part != "cold"}
-    slices = tuple(name for name in _measurable(part_of) if "cold" in SLICES[name])
+    measurable = _measurable(part_of)
+    if "cold" not in measurable:
+        return ()
+    slices = tuple(name for name in measurable if "cold" in SLICES[name])
     return tuple(
         Model(name, "factors", {**warm, **_part_candidates({"cold": factors}, part_of)}, slices)
         for name, factors in cold.items()
@@ -211,7 +207,10 @@ def _artist_plays(facts: TrackFacts) -> Longs:
     return np.where(facts.artist == 0, facts.plays, by_artist[artist_of])
 
 
-def _listed_by_popularity(part_of: np.ndarray, protocol: str) -> np.ndarray:
-    """Candidates of the lists for users without factors: warm tracks, or under paper the test tracks."""
-    cold = part_of == PARTS.index("cold")
-    return np.flatnonzero(cold if protocol == "paper" else (part_of != NO_PART) & ~cold)
+def _fallback(facts: TrackFacts, part_of: np.ndarray, protocol: str) -> Model:
+    """Popularity for users without factors: of warm tracks, or under paper of the test tracks."""
+    popularity = _popularity(facts.plays)
+    parts = _part_candidates(dict.fromkeys(PARTS, popularity), part_of)
+    if protocol != "paper" and "cold" in parts:
+        parts["cold"] = _candidates(popularity, np.empty(0, np.int32))  # those it can't tell apart
+    return Model("popularity", "ones", parts, ())

@@ -18,7 +18,8 @@ from etude.hashing import uniforms
 from etude.ranking.candidates import Candidates, Floats, Ints
 
 PARTS = ("head", "tail", "cold", "warm")
-"""head and tail: warm tracks, split by plays; cold: tracks without plays; warm: head and tail in one."""
+"""head and tail: warm tracks, split by plays; cold: tracks without fitted factors, for which nothing but their content
+speaks (under paper the test tracks, whose plays WMF saw); warm: head and tail in one."""
 NO_PART = 255
 SLICES: dict[str, tuple[str, ...]] = {
     "all": PARTS,
@@ -55,7 +56,8 @@ class Plan:
 
     Attributes:
         final: whose lists are written; the first of `models` where something is measured.
-        fallback: popularity of the listed tracks (rank 1), for users without factors.
+        fallback: what ranks for users without factors wherever a model needs them: popularity, which lists warm tracks
+            only (under paper the test tracks).
         n: length of the lists.
         cold_share: least share of cold tracks.
         models: what is measured; empty where nothing is.
@@ -65,7 +67,7 @@ class Plan:
     """
 
     final: Model
-    fallback: Candidates
+    fallback: Model
     n: int
     cold_share: float
     models: tuple[Model, ...]
@@ -77,6 +79,11 @@ class Plan:
     def longest(self) -> int:
         """Length to which parts are searched."""
         return max((self.n, *self.cuts))
+
+    @cached_property
+    def candidates(self) -> Ints:
+        """Indices of all tracks that can be listed, ascending."""
+        return np.flatnonzero(self.part_of != NO_PART).astype(np.int32)
 
     @cached_property
     def sizes(self) -> dict[str, int]:

@@ -70,21 +70,23 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
     return ordered.mapInArrow(work, _SCHEMA).persist(StorageLevel.DISK_ONLY)
 
 
-def list_rows(done: DataFrame, track_ids: DataFrame) -> DataFrame:
+def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
     """user_idx, position, track_id, score, source of every list.
 
     Args:
         done: see `ranked`.
-        track_ids: track_idx, track_id of the candidates.
+        tracks: track_idx, track_id of all tracks; the candidates' are broadcast.
+        plan: what was ranked.
     """
+    listable = done.sparkSession.createDataFrame(pa.table({"listed_track": plan.candidates}))
+    ids = tracks.select(F.col("track_idx").alias("listed_track"), "track_id").join(
+        F.broadcast(listable), "listed_track", "left_semi"
+    )
     names = F.array(*(F.lit(name) for name in SOURCES))
     places = done.where(F.col("user_idx").isNotNull()).select(
         "user_idx", F.posexplode(F.arrays_zip("tracks", "scores", "sources")).alias("place", "listed")
     )
-    return places.join(
-        F.broadcast(track_ids.select(F.col("track_idx").alias("listed_track"), "track_id")),
-        F.col("listed.tracks") == F.col("listed_track"),
-    ).select(
+    return places.join(F.broadcast(ids), F.col("listed.tracks") == F.col("listed_track")).select(
         "user_idx",
         (F.col("place") + 1).alias("position"),
         "track_id",

@@ -20,7 +20,8 @@ _UNSEEN = 255
 @cache
 def layout(cuts: tuple[int, ...]) -> dict[tuple[str, int], int]:
     """Where each (metric, k) stands in a vector of sums; k is 0 for those without."""
-    single = [(name, 0) for name in ("users", "users_left_out", "auc", "users_with_auc", "users_with_cold")]
+    users = ("users", "users_left_out", "users_without_factors", "users_with_auc", "users_with_cold")
+    single = [(name, 0) for name in (*users, "auc")]
     at_k = [(name, k) for name in (*metrics.LIST_METRICS, "novelty", "cold_share", "cold_recall") for k in cuts]
     return {key: place for place, key in enumerate(single + at_k)}
 
@@ -42,18 +43,20 @@ class SliceSums:
         inside = np.isin(self.plan.part_of[pairs.tracks], parts)
         return Pairs(pairs.rows[inside], pairs.tracks[inside])
 
-    def add(self, tracks: Ints, relevant: Pairs, wins: Callable[[Pairs], Doubles]) -> None:
+    def add(self, tracks: Ints, relevant: Pairs, wins: Callable[[Pairs], Doubles], stood_in: bool = False) -> None:
         """Add a batch.
 
         Args:
             tracks: (U, K) the lists on this slice, -1 at the end of short ones.
             relevant: pairs of this slice only.
             wins: gives `wins` of pairs, for AUC; called on the cold slice only.
+            stood_in: whether the lists are another model's, since the users have no factors.
         """
         counts = np.bincount(relevant.rows, minlength=len(tracks))
         some = np.flatnonzero(counts)
         self._put("users", len(some))
         self._put("users_left_out", len(tracks) - len(some))
+        self._put("users_without_factors", len(some) if stood_in else 0)
         if not len(some):
             return
         mine = relevant.of_rows(some, len(tracks))
@@ -95,10 +98,8 @@ class SliceSums:
 
 def hits_of(tracks: Ints, relevant: Pairs) -> Bools:
     """(U, K): whether each listed track is one of the user's relevant ones."""
-    hits = np.zeros(tracks.shape, dtype=bool)
-    found, place = np.nonzero(tracks[relevant.rows] == relevant.tracks[:, None])
-    hits[relevant.rows[found], place] = True
-    return hits
+    rows = np.repeat(np.arange(len(tracks)), tracks.shape[1])
+    return relevant.hold(rows, tracks.ravel()).reshape(tracks.shape)
 
 
 def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) -> Iterator[Metric]:
@@ -122,6 +123,8 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
     users = total("users")
     yield row("users", users)
     yield row("users_left_out", total("users_left_out"))
+    if model.users == "factors":
+        yield row("users_without_factors", total("users_without_factors"))
     yield row("candidates", plan.sizes[slice_])
     if not users:
         return

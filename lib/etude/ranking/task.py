@@ -73,7 +73,7 @@ class Task:
         self.plan = plan
         self.checks = Checks()
         self._listable = self._mask(plan.final.parts.values())
-        self._listable_by_popularity = self._mask([plan.fallback])
+        self._listable_by_popularity = self._mask(plan.fallback.parts.values())
         self.sums = {(m.name, name): SliceSums(plan, name) for m in plan.models for name in m.slices}
 
     def rank(self, users: Users) -> tuple[Ints, Floats, Ints]:
@@ -85,28 +85,28 @@ class Task:
         self.checks.bad_factors += int((~finite).sum())
         has_factors = finite & users.factors.any(axis=1)
         known, others = np.flatnonzero(has_factors), np.flatnonzero(~has_factors)
-        if len(known):
-            tracks[known], scores[known] = self._rank_known(users.some(known))
-            sources[known] = np.where(self.plan.part_of[tracks[known]] == PARTS.index("cold"), _COLD, _WARM)
-        if len(others):
-            ones = np.ones((len(others), 1), np.float32)
-            heard = users.heard.of_rows(others, len(users.user_idx))
-            tracks[others], scores[others] = top_n(ones, self.plan.fallback, self.plan.n, heard)
+        for rows, stand_in in ((known, None), (others, self.plan.fallback)):
+            if len(rows):
+                tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in)
+        sources[known] = np.where(self.plan.part_of[tracks[known]] == PARTS.index("cold"), _COLD, _WARM)
         self._check(users, known, others, tracks, scores)
         return tracks, scores, sources
 
-    def _rank_known(self, users: Users) -> List:
+    def _rank(self, users: Users, stand_in: Model | None) -> List:
+        """The users' lists, measured on the way; a stand-in ranks wherever a model needs factors that they lack."""
         plan = self.plan
         found: dict[tuple[str, int], List] = {}
         for model in plan.models or (plan.final,):
-            lists = self._part_lists(model, users, found)
+            ranker = stand_in if stand_in is not None and model.users == "factors" else model
+            lists = self._part_lists(ranker, users, found)
             mixed = self._slice_list("all", lists)
             if model is plan.final:
                 final = mixed[0][:, : plan.n], mixed[1][:, : plan.n]
             for name in model.slices if plan.models else ():
                 tracks = mixed[0] if name == "all" else self._slice_list(name, lists)[0]
                 sums = self.sums[model.name, name]
-                sums.add(tracks, sums.relevant(users.relevant), partial(self._wins, model, users))
+                relevant = sums.relevant(users.relevant)
+                sums.add(tracks, relevant, partial(self._wins, ranker, users), stood_in=ranker is not model)
         return final
 
     def _part_lists(self, model: Model, users: Users, found: dict[tuple[str, int], List]) -> dict[str, List]:
@@ -143,8 +143,7 @@ class Task:
             avoided = np.bincount(heard.rows[listable[heard.tracks]], minlength=len(rows))
             counted.short += int((filled[rows] < np.minimum(self.plan.n, listable.sum() - avoided)).sum())
         counted.bad_scores += int((~np.isfinite(scores[tracks >= 0])).sum())
-        relevant = users.relevant.of_rows(known, len(tracks))
-        counted.out_of_reach += int((self.plan.part_of[relevant.tracks] == NO_PART).sum())
+        counted.out_of_reach += int((self.plan.part_of[users.relevant.tracks] == NO_PART).sum())
 
     def _mask(self, candidates: Iterable[Candidates]) -> npt.NDArray[np.bool_]:
         """(T,) by track index: whether the track is among the candidates."""
