@@ -1,10 +1,11 @@
 """Repeats, equal records and bots within a batch."""
 
 from collections import Counter
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pytest
 from judged_frames import COLUMNS
+from pyspark.sql import functions as F
 
 from etude.config import load_settings
 from etude.listening.dedup import number_records, reject_bots
@@ -66,6 +67,24 @@ def test_refused_records_are_numbered_among_their_equals_and_headers_vanish_once
         ("a", 5, 1, "repeated_header", 0),
         ("b", 1, 0, "bad_count", 0),
     ]
+
+
+def test_many_equal_lines_keep_their_numbers(numbered, monkeypatch):
+    monkeypatch.setattr("etude.listening.dedup._BLOCK", 3)
+    rows = [bad("a", 1)] * 7 + [play("a", 2, "e")] * 4
+    found = [(record, ordinal, reason) for _, record, ordinal, reason, _ in numbered(*rows)]
+    assert found == [
+        *((1, n, "bad_count") for n in range(7)),
+        *((2, n, "duplicate" if n else "") for n in range(4)),
+    ]
+
+
+def test_a_record_keeps_the_batch_of_its_file_beside_the_earliest_of_its_event(spark):
+    late = DAY + timedelta(days=1)
+    rows = judged(spark, play("a", 1, "e", 3), play("b", 2, "e", 7))
+    rows = rows.withColumn("first_batch", F.when(F.col("file") == "b", F.lit(late)).otherwise(F.col("first_batch")))
+    found = number_records(rows, True).orderBy("file").select("first_batch", "earliest").collect()
+    assert [tuple(row) for row in found] == [(DAY, DAY), (late, DAY)]
 
 
 def test_bots_by_batch_and_by_day(spark):

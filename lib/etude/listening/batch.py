@@ -97,7 +97,7 @@ def _entries(column: str) -> Column:
 _NOTHING = (
     "file string, first_batch date, last_batch date, record bigint, reason string, raw string, event_id string, "
     "user_id string, track_id string, played_at timestamp, play_count bigint, title string, artist string, "
-    "artist_id string, ordinal int"
+    "artist_id string, ordinal int, earliest date"
 )
 
 

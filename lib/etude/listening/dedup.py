@@ -8,39 +8,40 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.listening.records import HEADER
 
+_BLOCK = 10_000  # ordinals that one row is spread to at once
+
 
 def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
     """Find repeats and number equal records, in one shuffle.
 
     Of an event that stands in several records of the batch, the first by file name and record hash is kept; of a
-    snapshot's pair of user and track, the largest count (it only grows), and the one of the file that the latest batch
-    has seen. The others become `duplicate`.
+    snapshot's pair of user and track, the largest count (it only grows). The others become `duplicate`.
 
     Args:
         judged: what `clean` gives.
         snapshot: whether rows are counts so far.
 
     Returns:
-        The same columns and `ordinal` (int, from 0, among equal records of a file), without the headers of files.
-        first_batch of a snapshot's kept record is the earliest of all its records: its repeats count there.
+        The same columns, without the headers of files; ordinal (int, from 0, among equal records of a file), and
+        earliest (the first batch of any record of the event).
     """
     # Clean records meet under their event id; refused ones have none and meet only their equals.
     slot = F.coalesce(F.col("event_id"), F.concat_ws("#", F.col("file"), F.col("record").cast("string")))
-    rows = judged.withColumn("slot", slot)
+    rows = judged.withColumn("slot", slot).repartition("slot")
+    # Counted before they are ordered: a file of millions of equal lines would keep one task sorting.
+    rows = rows.groupBy("slot", *judged.columns).agg(F.count(F.lit(1)).alias("times"))
     of_slot = Window.partitionBy("slot")
     in_order = [F.asc("file"), F.asc("record")]
     if snapshot:
         in_order = [F.desc("play_count"), *in_order]
-    of_equals = Window.partitionBy("slot", "file", "record").orderBy(F.lit(0))
-    place, ordinal = F.row_number().over(of_slot.orderBy(*in_order)), F.row_number().over(of_equals) - 1
-    rows = rows.withColumns({"place": place, "ordinal": ordinal})
-    again, first = F.col("place") > 1, F.col("first_batch")
-    if snapshot:
-        newest = F.row_number().over(of_slot.orderBy(F.desc("last_batch"), *in_order))
-        rows = rows.withColumns({"newest": newest, "earliest": F.min("first_batch").over(of_slot)})
-        again = again & (F.col("newest") > 1)
-        first = F.when(F.col("reason").isNull() & ~again, F.col("earliest")).otherwise(first)
+    earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
+    rows = rows.withColumns({"place": F.row_number().over(of_slot.orderBy(*in_order)), "earliest": earliest})
+    last = F.col("times").cast("int") - 1
+    rows = rows.withColumn("block", F.explode(F.sequence(F.lit(0), last, F.lit(_BLOCK))))
+    end = F.least(last, F.col("block") + F.lit(_BLOCK - 1))
+    rows = rows.withColumn("ordinal", F.explode(F.sequence(F.col("block"), end)))
     is_header = F.col("reason").eqNullSafe(HEADER)
+    again = (F.col("place") > 1) | (F.col("ordinal") > 0)
     reason = (
         F.when(is_header, "repeated_header")
         .when(F.col("reason").isNull() & again, "duplicate")
@@ -48,7 +49,7 @@ def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
     )
     # Each file's first such line is its header.
     kept = rows.where(~(is_header & (F.col("ordinal") == 0)))
-    return kept.withColumns({"reason": reason, "first_batch": first}).select(*judged.columns, "ordinal")
+    return kept.withColumn("reason", reason).select(*judged.columns, "ordinal", "earliest")
 
 
 def reject_bots(numbered: DataFrame, settings: ListeningSettings) -> DataFrame:

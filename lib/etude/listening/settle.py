@@ -4,8 +4,11 @@ Every record of a play is a claim: (event, batch, file, record). What the lake m
 claims alone:
 
 - events: the play belongs to the claim that is first by (batch date, file, record); the other claims are `duplicate`.
-- snapshots: the count is that of the latest batch with a claim, the batch date that of the earliest; of two claims
-  of one batch the larger count stands and the other is `duplicate`.
+- snapshots: in each batch the largest count counts; a claim that counts in no batch that saw its file is `duplicate`.
+  Of those that do, the count of the latest batch stands, under the batch date of the event's earliest claim; the
+  others are older counts, and leave no trace.
+
+Plays and rejects of the files that are read are made anew, so nothing of them stays that no longer holds.
 
 A play keeps its file and record, so that a play which an earlier batch turns into a repeat can be moved to
 `rejects` under the locator it would have had. All changes come as whole batches of `plays` and `rejects`, each
@@ -68,21 +71,36 @@ def settle(
         log: the log's nature.
         staging: for what is read several times.
     """
+    contents = [(file.content[:16],) for file in taken.read]
+    read = F.broadcast(small_frame(plays.sparkSession, contents, "content string"))
+    plays = plays.withColumn("content", content_of(F.col("file")))
+    rejects = rejects.withColumn("content", content_of(F.col("locator")))
+    batches = set(taken.touched_batches)
+    known = _without(plays, read, None if log.snapshot else batches)
+    elsewhere = _seen_elsewhere(taken, batch) if log.snapshot else []
+    if log.snapshot:
+        replaced = plays.join(read, "content", "left_semi")
+        dates = _dates(replaced)
+        batches |= dates | _dates(rejects.join(read, "content", "left_semi"))
+        if dates or elsewhere:
+            numbered = staging.keep(_with_history(numbered, replaced, rejects, elsewhere))
     is_clean = F.col("reason").isNull()
     new = _as_plays(numbered.where(is_clean), log.source)
     refused = _as_rejects(numbered.where(~is_clean), log.source)
-    known = _without_reread(plays, taken)
-    several_claims = len({file.last_batch for file in taken.read}) > 1
-    ranked = _rank(new, known, batch, log, several_claims, staging)
-    batches = set(taken.touched_batches)
+    still_refused = rejects.join(read, "content", "left_anti")
+    ranked = _rank(new, known, batch, log, bool(elsewhere), staging)
     if ranked is None:
-        written, moved, outcomes = new, None, numbered
+        written, moved, outcomes = new.withColumn("batch_date", F.col("earliest")), None, numbered
+        batches |= _dates(written) if log.snapshot else set()
     else:
         changed = F.col("batch_date") != F.col("earliest")
-        winner, fresh, repeat = F.col("place") == 1, F.col("fresh"), (F.col("place") > 1) & F.col("repeat")
+        winner, fresh, repeat = F.col("place") == 1, F.col("fresh"), F.col("repeat")
         moved = ranked.where(~fresh & (~winner | changed)).select("event_id", "batch_date")
         written = ranked.where(winner & (fresh | changed)).withColumn("batch_date", F.col("earliest"))
-        refused = refused.unionByName(_as_repeats(ranked.where(repeat)))
+        repeats = _as_repeats(ranked.where(repeat))
+        # A run that was killed after it wrote the rejects has left those of known plays.
+        still_refused = still_refused.join(repeats.select("locator"), "locator", "left_anti")
+        refused = refused.unionByName(repeats)
         batches |= _dates(moved) | _dates(written)
         of_ranked = ranked.where(fresh).select(F.when(repeat, "duplicate").alias("reason"))
         outcomes = numbered.where(~is_clean).select("reason").unionByName(of_ranked)
@@ -90,15 +108,51 @@ def settle(
     staying = known.where(in_batches)
     if moved is not None:
         staying = staying.join(moved, ["event_id", "batch_date"], "left_anti")
-    reread = small_frame(plays.sparkSession, [(file.content[:16],) for file in taken.read], "content string")
-    old_rejects = rejects.where(in_batches).withColumn("content", content_of(F.col("locator")))
-    still_refused = old_rejects.join(F.broadcast(reread), "content", "left_anti")
     return Settled(
         tuple(sorted(batches)),
         staying.select(*PLAYS.column_names).unionByName(written.select(*PLAYS.column_names)),
-        still_refused.select(*_REJECT).unionByName(refused),
+        still_refused.where(in_batches).select(*_REJECT).unionByName(refused),
         outcomes.select("reason"),
     )
+
+
+def _without(plays: DataFrame, read: DataFrame, batches: set[date] | None) -> DataFrame:
+    """Plays but those of the files just read. `batches`: where those must lie, if that is known."""
+    if batches is None:
+        return plays.join(read, "content", "left_anti")
+    # Bound by batch, so that other partitions aren't looked at.
+    here = read.withColumnRenamed("content", "again")
+    same = (F.col("content") == F.col("again")) & F.col("batch_date").isin(sorted(batches))
+    return plays.join(here, same, "left_anti")
+
+
+def _seen_elsewhere(taken: Taken, batch: date) -> list[tuple[str, bool]]:
+    """The files just read that other batches have seen too, as rows content, elsewhere."""
+    seen = [file for file in taken.read if file.known_first is not None]
+    return [(f.content[:16], True) for f in seen if not f.known_first == batch == f.last_batch]
+
+
+def _with_history(
+    numbered: DataFrame, replaced: DataFrame, rejects: DataFrame, elsewhere: list[tuple[str, bool]]
+) -> DataFrame:
+    """A snapshot's records with what other batches have said of them.
+
+    The earliest batch of an event is also that of its play, where a file just read had brought it. And a record counts
+    that counts in another batch, though not in this one: such has been read there and not refused, since what is
+    neither a play nor a reject is an older count.
+    """
+    before = replaced.select("event_id", F.col("batch_date").alias("before"))
+    rows = numbered.join(before, "event_id", "left").withColumn("earliest", F.least("earliest", "before"))
+    files = small_frame(numbered.sparkSession, elsewhere, "content string, elsewhere boolean")
+    refused = rejects.where(F.col("reason") == "duplicate").select(
+        F.substring_index("locator", "@", -1).alias("tail"), F.lit(True).alias("refused")
+    )
+    where = locator(F.col("file"), F.col("record"), F.col("ordinal"))
+    rows = rows.withColumns({"content": content_of(F.col("file")), "tail": F.substring_index(where, "@", -1)})
+    rows = rows.join(F.broadcast(files), "content", "left").join(refused, "tail", "left")
+    counts = (F.col("reason") == "duplicate") & (F.col("ordinal") == 0) & F.col("elsewhere") & F.col("refused").isNull()
+    rows = rows.withColumn("reason", F.when(~F.coalesce(counts, F.lit(False)), F.col("reason")))
+    return rows.select(*numbered.columns)
 
 
 def _as_plays(clean: DataFrame, source: str) -> DataFrame:
@@ -113,6 +167,7 @@ def _as_plays(clean: DataFrame, source: str) -> DataFrame:
         F.col("last_batch").alias("counted_on"),
         "file",
         "record",
+        "earliest",
     )
 
 
@@ -129,14 +184,14 @@ def _as_rejects(refused: DataFrame, source: str) -> DataFrame:
 
 
 def _as_repeats(plays: DataFrame) -> DataFrame:
-    """Plays that turned out to be repeats; a play is always the first among equal records."""
+    """Plays that turned out to be repeats, in the batch of their file; a play is the first among equal records."""
     return plays.select(
         "source",
         locator(F.col("file"), F.col("record"), F.lit(0)).alias("locator"),
         play_as_raw().alias("raw"),
         F.lit("duplicate").alias("reason"),
         detail(F.lit("duplicate")).alias("detail"),
-        "batch_date",
+        F.col("counted_on").alias("batch_date"),
     )
 
 
@@ -145,55 +200,51 @@ def _rank(
 ) -> DataFrame | None:
     """The new plays together with the lake's plays of the same events, best claim first.
 
-    None where the lake has none, unless the new ones have several claims themselves (snapshots of which a later batch
-    saw some, and not the others).
+    None where the lake has none, unless the new ones may have several claims themselves (snapshots of which a later
+    batch saw some, and not the others).
 
     Returns:
         The columns of plays and fresh (of this run), place (1 = stands), earliest (batch date of the event), repeat
-        (whether, not standing, it is a repeat and not just an older count or the same record).
+        (whether, not standing, it is a repeat and not just an older count).
     """
-    near = known
-    if not log.snapshot:
-        reach = timedelta(days=log.dedup_days)
-        near = near.where(F.col("batch_date").between(batch - reach, batch + reach))
-        if not log.own_event_ids:
-            # Repeats have the same time, so only files of the lake that hold such times are opened.
-            times = new.agg(F.min("played_at"), F.max("played_at")).first()
-            near = near.where(F.col("played_at").between(*times)) if times and times[0] else near.limit(0)
+    near = known if log.snapshot else _near(new, known, batch, log)
     if near.isEmpty() and not several_claims:
         return None
-    same = staging.keep(near.join(new.select("event_id"), "event_id", "left_semi"))
+    same = staging.keep(near.select(*PLAYS.column_names).join(new.select("event_id"), "event_id", "left_semi"))
     if same.isEmpty() and not several_claims:
         return None
+    same = same.withColumn("earliest", F.col("batch_date"))
     both = new.withColumn("fresh", F.lit(True)).unionByName(same.withColumn("fresh", F.lit(False)))
     of_event = Window.partitionBy("event_id")
     in_order = of_event.orderBy(*_order(log.snapshot))
-    content = content_of(F.col("file"))
-    same_record = (content == F.first(content).over(in_order)) & (F.col("record") == F.first("record").over(in_order))
-    same_batch = F.col("counted_on") == F.first("counted_on").over(in_order)
-    ranked = both.withColumns(
-        {
-            "place": F.row_number().over(in_order),
-            "earliest": F.min("batch_date").over(of_event),
-            "repeat": ~same_record & same_batch if log.snapshot else ~same_record,
-        }
-    )
+    place = F.row_number().over(in_order)
+    repeat = place > 1
+    if log.snapshot:
+        # Both are known to be of this batch alone: one came with a file that was there when it ran before.
+        best, here = F.first("counted_on").over(in_order), F.lit(batch)
+        of_batch = (F.col("counted_on") == here) & (~F.col("fresh") | (F.col("batch_date") == here))
+        repeat = repeat & of_batch & (best == here)
+    ranked = both.withColumns({"place": place, "repeat": repeat, "earliest": F.min("earliest").over(of_event)})
     return staging.keep(ranked)
+
+
+def _near(new: DataFrame, known: DataFrame, batch: date, log: Log) -> DataFrame:
+    """Plays among which repeats of the new ones can be, so that no more files of the lake are opened than need be."""
+    # As numbers: Python's local times have hours that occur twice.
+    times = new.agg(F.min(F.unix_micros("played_at")), F.max(F.unix_micros("played_at"))).first()
+    if times is None or times[0] is None:
+        return known.limit(0)
+    first, last = (F.timestamp_micros(F.lit(micros).cast("bigint")) for micros in times)
+    near = F.col("played_at").between(first, last)
+    if log.own_event_ids:
+        reach = timedelta(days=log.dedup_days)
+        near = near | F.col("batch_date").between(batch - reach, batch + reach)
+    return known.where(near)
 
 
 def _order(snapshot: bool) -> list[Column]:
     first = [F.desc("counted_on"), F.desc("play_count")] if snapshot else [F.asc("batch_date")]
-    return [*first, F.asc("file"), F.asc("record"), F.desc("fresh")]
-
-
-def _without_reread(plays: DataFrame, taken: Taken) -> DataFrame:
-    """Plays but those that files which are now read again brought to their batch: they are made anew."""
-    rows = [(file.content[:16], file.known_first) for file in taken.read if file.known_first is not None]
-    if not rows:
-        return plays
-    again = small_frame(plays.sparkSession, rows, "content string, batch_date date")
-    marked = plays.withColumn("content", content_of(F.col("file")))
-    return marked.join(F.broadcast(again), ["content", "batch_date"], "left_anti").drop("content")
+    return [*first, F.asc("file"), F.asc("record")]
 
 
 def _dates(rows: DataFrame) -> frozenset[date]:
