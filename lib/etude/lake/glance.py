@@ -67,7 +67,7 @@ def require_lake(root: str) -> None:
     for table in ("runs", *TABLES):
         if storage.exists(f"{root}/{table}/_delta_log"):
             return
-    raise InputMissingError(f"no lake at {root} (name one with --lake, or lake.root in a --config file)")
+    raise InputMissingError(f"no lake at {storage.shown(root)} (name one with --lake, or lake.root in a --config file)")
 
 
 class ArrowGlance(Glance):
