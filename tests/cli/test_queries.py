@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etude.cli import _aligned, _lineage, sql
+from etude.cli import _aligned, sql
 from etude.cli.main import main
 from etude.errors import SettingsError
 from etude.lake.glance import ArrowGlance
@@ -90,17 +90,6 @@ def test_show_as_json(etude):
     assert found["made"]["sources"][0]["job"] == "train"
     assert found["jobs"][0]["differing"]["wmf.rank"] == {"value": 4, "default": 100}
     assert set(found["in_force"]) == {"predicted_factors", "recommendations", "track_factors", "user_factors"}
-
-
-def test_the_writer_of_a_shared_table_is_the_last_one_before_the_version_read():
-    def run(job, run_id, **more):
-        row = {"job": job, "run_id": run_id, "inputs": {}, "outputs": {}, "upstream": {}, "started_at": run_id}
-        return {**row, **more}
-
-    known = [run("ingest", f"day{n}", outputs={"interactions": 2 * n, "plays": n}) for n in (1, 2, 3)]
-    (source,) = _lineage._sources(run("wmf", "w", inputs={"interactions": 5}), known)
-    assert source["run_id"] == "day2"
-    assert list(_lineage._sources(run("wmf", "w", inputs={"interactions": 1}), known)) == []
 
 
 @pytest.mark.parametrize("arguments", [("show", "nope"), ("show", "prod", "--job", "pipeline"), ("user", "zed")])

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from etude import storage
 from etude.config.compare import non_defaults
 from etude.lake.glance import Glance, Rows
+from etude.lake.lineage import COLUMNS, MAKERS, Brief, sources
 from etude.lake.tables import TABLES
-
-_BRIEF = ("run_id", "job", "batch_date", "protocol", "status", "started_at", "inputs", "outputs", "upstream")
-# A report or a pipeline reads what others wrote; nothing is made from it.
-_MAKERS = ("ingest", "mel", "wmf", "train", "topn")
 
 
 @dataclass(frozen=True)
@@ -33,40 +31,22 @@ def runs_of(lake: Glance, run_id: str) -> Rows:
     return sorted(lake.rows("runs", run_id=run_id), key=lambda row: row["started_at"])
 
 
-def trace(lake: Glance, last: dict[str, Any]) -> Node:
-    """The tree of runs behind one run; a run that several others read stands below each of them."""
-    known = [row for row in lake.rows("runs", _BRIEF, status="succeeded") if row["job"] in _MAKERS]
-    return _node(last, known, ())
+def trace(lake: Glance, root: str, last: dict[str, Any]) -> Node:
+    """The tree of runs behind one run of the lake at `root`; one that several others read stands below each of them."""
+    known = [Brief.from_row(row) for row in lake.rows("runs", COLUMNS, status="succeeded") if row["job"] in MAKERS]
+    return _node(storage.to_uri(root), Brief.from_row(last), known, ())
 
 
-def _node(row: dict[str, Any], known: Sequence[dict[str, Any]], above: tuple[tuple[str, str], ...]) -> Node:
-    here = (*above, (row["job"], row["run_id"]))
-    sources = [found for found in _sources(row, known) if (found["job"], found["run_id"]) not in here]
+def _node(root: str, run: Brief, known: Sequence[Brief], above: tuple[tuple[str, str], ...]) -> Node:
+    here = (*above, (run.job, run.run_id))
+    found = [each for each in sources(root, run, known) if (each.job, each.run_id) not in here]
     return Node(
-        row["run_id"],
-        row["job"],
-        tables_of(row["inputs"]),
-        dict(row["outputs"]),
-        tuple(_node(found, known, here) for found in sources),
+        run.run_id,
+        run.job,
+        tables_of(run.inputs),
+        dict(run.outputs),
+        tuple(_node(root, each, known, here) for each in found),
     )
-
-
-def _sources(row: dict[str, Any], known: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The runs that wrote what `row` read: those it names, and for shared tables the last writer before the version."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for job, run_id in row["upstream"].items():
-        found.update({(r["job"], r["run_id"]): r for r in known if (r["job"], r["run_id"]) == (job, run_id)})
-    if row["job"] in ("ingest",):
-        return
-    for table, version in tables_of(row["inputs"]).items():
-        if TABLES[table].has_runs or table in ("rejects", "current"):
-            continue
-        writers = [r for r in known if r["outputs"].get(table, version + 1) <= version and r["job"] != row["job"]]
-        if writers:
-            last = max(writers, key=lambda r: (r["outputs"][table], r["started_at"]))
-            found[last["job"], last["run_id"]] = last
-    order = {job: number for number, job in enumerate(_MAKERS)}
-    yield from sorted(found.values(), key=lambda r: -order[r["job"]])
 
 
 def tree_lines(node: Node, prefix: str = "", seen: set[tuple[str, str]] | None = None) -> Iterator[str]:

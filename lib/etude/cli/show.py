@@ -12,6 +12,7 @@ from etude.cli._aligned import text_of
 from etude.cli._lake import add_lake_options, settings_of
 from etude.errors import InputMissingError
 from etude.lake.glance import Rows, open_lake
+from etude.lake.lineage import MAKERS
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,13 +30,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputMissingError: there is no such run.
     """
-    with open_lake(settings_of(args)) as lake:
+    settings = settings_of(args)
+    with open_lake(settings) as lake:
         rows = [row for row in _lineage.runs_of(lake, args.run_id) if args.job in (None, row["job"])]
         if not rows:
             job = f" of {args.job}" if args.job else ""
             raise InputMissingError(f"no run {args.run_id}{job} in the lake; `etude runs` lists them")
         in_force = [row for row in lake.rows("current") if row["run_id"] == args.run_id]
-        made = _lineage.trace(lake, last_stage(rows))
+        made = _lineage.trace(lake, settings.lake.root, last_stage(rows))
     if args.json:
         print(json.dumps(as_dict(rows, in_force, made), default=str, indent=2))
     else:
@@ -45,9 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
 def last_stage(rows: Rows) -> dict[str, Any]:
     """The row whose way back is shown: the latest stage that wrote something others can read."""
-    stages = ("topn", "train", "wmf", "mel", "ingest")
     by_job = {row["job"]: row for row in rows}
-    return next((by_job[job] for job in stages if job in by_job), rows[-1])
+    return next((by_job[job] for job in reversed(MAKERS) if job in by_job), rows[-1])
 
 
 def as_lines(rows: Rows, in_force: Rows, made: _lineage.Node) -> Iterator[str]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.errors import InputMissingError
+from etude.lake.lineage import COLUMNS, MAKERS, Brief, sources
 from etude.report.facts import Chain, Figure, Figures, Run
 
 _NEWEST = 5_000
 _MOST_FIGURES = 50_000
 _EVALUATED = ("strict", "paper")
-_ORDER = ("ingest", "mel", "wmf", "train", "topn")
 
 
 class Reader(Protocol):
@@ -25,20 +24,10 @@ class Reader(Protocol):
         """Rows of a table where every `column=value` holds."""
 
 
-@dataclass(frozen=True)
-class Brief:
-    """What it takes to choose among runs."""
-
-    run_id: str
-    job: str
-    protocol: str
-    started_at: Any
-    ended_at: Any
-    upstream: dict[str, str] = field(default_factory=dict)
-
-
-def chains(lake: Reader, evaluation_run_id: str | None, production_run_id: str | None) -> tuple[Chain, Chain]:
-    """The evaluated runs and the production runs, as asked for or chosen.
+def chains(
+    lake: Reader, root: str, evaluation_run_id: str | None, production_run_id: str | None
+) -> tuple[Chain, Chain]:
+    """The evaluated runs and the production runs of the lake at `root`, as asked for or chosen.
 
     Evaluation: the newest succeeded run under strict or paper of the latest stage that any reached. Production: the
     lists in force, else the newest under none.
@@ -52,17 +41,16 @@ def chains(lake: Reader, evaluation_run_id: str | None, production_run_id: str |
     in_force = production_run_id or _in_force(lake)
     evaluated = _named(known, evaluation_run_id) if evaluation_run_id else _newest(known, _EVALUATED)
     produced = _named(known, in_force) if in_force else _newest(known, ("none",))
-    briefs = [_chain(known, last) for last in (evaluated, produced)]
+    briefs = [_chain(root, known, last) for last in (evaluated, produced)]
     whole = _whole(lake, [brief for chain in briefs for brief in chain.values()])
-    found = [{job: whole[job, chain[job].run_id] for job in _ORDER if job in chain} for chain in briefs]
+    found = [{job: whole[job, chain[job].run_id] for job in MAKERS if job in chain} for chain in briefs]
     return found[0], found[1]
 
 
 def _succeeded(lake: Reader) -> list[Brief]:
     """The newest succeeded runs, newest first, without their settings."""
-    names = ("run_id", "job", "protocol", "started_at", "ended_at", "upstream")
-    rows = lake.read("runs", status="succeeded").where(F.col("job").isin(*_ORDER)).select(*names)
-    return [Brief(**row.asDict()) for row in rows.orderBy(F.desc("ended_at")).limit(_NEWEST).collect()]
+    rows = lake.read("runs", status="succeeded").where(F.col("job").isin(*MAKERS)).select(*COLUMNS)
+    return [Brief.from_row(row.asDict()) for row in rows.orderBy(F.desc("ended_at")).limit(_NEWEST).collect()]
 
 
 def _in_force(lake: Reader) -> str | None:
@@ -78,29 +66,25 @@ def _named(known: Sequence[Brief], run_id: str) -> Brief:
 
 
 def _newest(known: Sequence[Brief], protocols: Sequence[str]) -> Brief | None:
-    for job in reversed(_ORDER):
+    for job in reversed(MAKERS):
         found = [brief for brief in known if brief.job == job and brief.protocol in protocols]
         if found:
             return found[0]
     return None
 
 
-def _chain(known: Sequence[Brief], last: Brief | None) -> dict[str, Brief]:
-    """The run, the runs it names as upstream, and the newest ingest and mel before it where none is named."""
-    if last is None:
-        return {}
-    by_id = {(brief.job, brief.run_id): brief for brief in known}
-    chain = {last.job: last}
-    waiting = dict(last.upstream)
-    while waiting:
-        item = waiting.popitem()
-        if item[0] not in chain and item in by_id:
-            chain[item[0]] = by_id[item]
-            waiting.update(by_id[item].upstream)
-    for job in ("ingest", "mel"):
-        before = (brief for brief in known if brief.job == job and brief.started_at <= last.started_at)
-        if job not in chain and (newest := next(before, None)) is not None:
-            chain[job] = newest
+def _chain(root: str, known: Sequence[Brief], last: Brief | None) -> dict[str, Brief]:
+    """The run and those it came from; where several of a job are among them, the one that the latest stages lead to."""
+    chain: dict[str, Brief] = {}
+
+    def follow(run: Brief) -> None:
+        if run.job not in chain:
+            chain[run.job] = run
+            for source in sources(root, run, known):
+                follow(source)
+
+    if last is not None:
+        follow(last)
     return chain
 
 
