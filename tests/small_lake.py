@@ -113,7 +113,7 @@ def tables() -> dict[str, list[tuple]]:
         "user_factors": [(r, u, _factors(u), "fit") for r in ("eval", "prod") for u in range(len(USERS) - 1)],
         "track_factors": [(r, t, _factors(t), "fit") for r in ("eval", "prod") for t in range(10)],
         "predicted_factors": [(r, t, _factors(t), r) for r in ("eval", "prod") for t in range(TRACKS)],
-        "mel": [_mel(t) for t in (0, 3, 10)],
+        "mel": [*(_mel(t) for t in (0, 3, 10)), _mel(0, crop=1), _mel(6, settings="of another recipe")],
         "recommendations": [_place(r, u, p) for r in ("eval", "prod") for u in range(len(USERS)) for p in range(1, 5)],
         "metrics": _metrics(),
         "current": [
@@ -153,10 +153,10 @@ def _place(run: str, user: int, position: int) -> tuple:
     return (run, user, position, f"T{track:02d}", 1.0 / position, "cold" if track in COLD else "warm")
 
 
-def _mel(index: int) -> tuple:
+def _mel(index: int, crop: int = 0, settings: str = Settings().mel.settings_sha256) -> tuple:
     db = [-60.0 + 40 * float(np.sin(i / 7 + index)) for i in range(N_MELS * N_FRAMES)]
     uri = f"file:///audio/t{index}.ogg"
-    return (f"T{index:02d}", 0, "s1", db, N_MELS, N_FRAMES, 8000, 1.5, 30.0, uri, 1000, START, "c")
+    return (f"T{index:02d}", crop, settings, db, N_MELS, N_FRAMES, 8000, 1.5, 30.0, uri, 1000, START, "c")
 
 
 def _metrics() -> list[tuple]:

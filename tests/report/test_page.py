@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import fabricated_report as fabricated
 import pytest
 
-from etude.report.facts import Figures
+from etude.report.facts import Figures, Rejected
 from etude.report.page import render
 
 
@@ -93,6 +93,31 @@ def test_a_run_that_both_chains_share_is_timed_once(html):
     assert "3 min 36 s in all" in time
     assert "2 min 26 s in all, ingest and mel as above" in time
     assert time.count("mel rows in") == 1
+
+
+def test_under_the_papers_protocol_nothing_is_called_unseen_or_served():
+    whole = fabricated.facts()
+    rows = [row for row in whole.evaluation_figures.rows if row.slice in ("cold", "all", "train", "validation", "test")]
+    facts = replace(
+        whole, evaluation=fabricated.chain("paper", "demo-paper"), evaluation_figures=Figures(rows, "paper")
+    )
+    text = Page(render(facts)).text.partition("What the protocols mean")[0]
+    for false in ("has never seen", "nobody has played", "served.", "On cold tracks", "the mixed list"):
+        assert false not in text
+    assert "On test tracks fusion reaches recall@20" in text
+    assert "new to the network but not to the factorisation" in text
+
+
+def test_the_protocol_stands_beside_each_claim_that_was_measured(html):
+    claims = re.findall(r"<li>(.*?)</li>", html.partition('class="claims"')[2].partition("</ul>")[0])
+    assert [("reaches" in claim or "Recall" in claim) == ('badge strict">' in claim) for claim in claims] == [True] * 4
+
+
+def test_an_example_of_refused_audio_is_named():
+    whole = fabricated.facts()
+    rejects = (Rejected("mel", "manifest", "too_short", 9, "a/t3.ogg"),)
+    page = Page(render(replace(whole, listening=replace(whole.listening, rejects=rejects))))
+    assert "such as a/t3.ogg" in page.text
 
 
 def test_missing_parts_are_named():

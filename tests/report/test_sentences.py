@@ -82,6 +82,14 @@ def test_seeds_are_averaged():
     assert Figures(rows, "strict").value("fusion", "cold", "auc") == pytest.approx(0.7)
 
 
+def test_how_many_seeds_the_figures_are_of_is_counted():
+    rows = [
+        Figure("topn", model, "cold", "auc", 0.6, seed=s) for model, s in (("fusion", 1), ("fusion", 2), ("random", 3))
+    ]
+    assert sentences.seeds(Figures(rows, "strict")) == "Means over 2 seeds of the network on one fit; no intervals."
+    assert sentences.seeds(Figures(rows[1:], "strict")) == "One fit, one seed: no intervals."
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (0.0, "0.000"), (0.12345, "0.123"), (0.0001, "1.0e-04"), (12.345, "12.35"), (12345.6, "12,346")],

@@ -170,7 +170,7 @@ class Mel:
     db: np.ndarray
     sample_rate: int
     offset_s: float
-    hop_length: int | None
+    hop_length: int
 
 
 @dataclass(frozen=True)

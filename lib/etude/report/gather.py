@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from etude.config.audio import MelSettings
 from etude.config.report import ReportSettings
 from etude.report.chains import Reader, chains, figures
 from etude.report.facts import (
@@ -35,7 +38,7 @@ def gather(lake: Reader, root: str, settings: ReportSettings, written_at: dateti
     Raises:
         InputMissingError: a run named in the settings isn't there, or the lake holds no succeeded run at all.
     """
-    evaluation, production = chains(lake, settings.evaluation_run_id, settings.production_run_id)
+    evaluation, production = chains(lake, root, settings.evaluation_run_id, settings.production_run_id)
     measured = figures(lake, evaluation, production)
     lists: Lists | None = None
     samples: tuple[Sample, ...] = ()
@@ -117,8 +120,10 @@ def count_lists(lake: Reader, run_id: str) -> Lists:
     """Users, rows and sources of all lists of a run."""
     rows = lake.read("recommendations", run_id=run_id)
     sources = {row["source"]: row["count"] for row in rows.groupBy("source").count().collect()}
-    whole = _only(rows.agg(F.countDistinct("user_idx").alias("users"), F.countDistinct("track_id").alias("tracks")))
-    return Lists(whole["users"], sum(sources.values()), sources, whole["tracks"])
+    # Every list has a first place; and one distinct count an aggregation, as in `listening`.
+    users = rows.where("position = 1").count()
+    tracks = _only(rows.agg(F.countDistinct("track_id").alias("tracks")))["tracks"]
+    return Lists(users, sum(sources.values()), sources, tracks)
 
 
 def sample_lists(lake: Reader, run_id: str, settings: ReportSettings) -> tuple[Sample, ...]:
@@ -177,11 +182,14 @@ def _samples(users: Mapping[int, int], lists: Iterable[Any], played: Iterable[An
 
 
 def mel_pictures(
-    lake: Reader, mel_settings: Mapping[str, Any], wanted: int, samples: Sequence[Sample]
+    lake: Reader, settings: MelSettings, wanted: int, samples: Sequence[Sample]
 ) -> tuple[int, tuple[Mel, ...]]:
-    """Number of mel rows, and a few of them: tracks of the sample lists first (cold ones before warm ones)."""
-    rows = lake.read("mel")
-    total = rows.count()
+    """Number of tracks with mel rows of these settings, and a few of them: those of the sample lists first.
+
+    Of those, cold tracks come before warm ones.
+    """
+    rows = lake.read("mel", settings_sha256=settings.settings_sha256)
+    total = _only(rows.agg(F.countDistinct("track_id").alias("tracks")))["tracks"]
     if not total or not wanted:
         return total, ()
     liked = sorted({(line.source != "cold", line.track_id) for s in samples for line in s.recommended})
@@ -195,20 +203,23 @@ def mel_pictures(
         keys += [row["track_id"] for row in others.orderBy("track_id").limit(wanted - len(keys)).collect()]
     titles = lake.read("tracks").select("track_id", "title", "artist_name")
     found = first.where(F.col("track_id").isin(*keys)).join(titles, "track_id", "left").collect()
-    pictures = {row["track_id"]: _mel(row, mel_settings.get("hop_length")) for row in found}
+    pictures = {row["track_id"]: _mel(row, settings.hop_length) for row in found}
     return total, tuple(pictures[key] for key in keys)
 
 
-def _mel(row: Any, hop_length: int | None) -> Mel:
+def _mel(row: Any, hop_length: int) -> Mel:
     db = np.asarray(row["mel"], np.float32).reshape(row["n_mels"], row["n_frames"])
     return Mel(row["track_id"], row["title"], row["artist_name"], db, row["sample_rate"], row["offset_s"], hop_length)
 
 
-def _mel_settings(*chains: Chain) -> dict[str, Any]:
+def _mel_settings(*chains: Chain) -> MelSettings:
+    """With which settings the sound was made that the network heard; today's where no chain has any that are valid."""
     for chain in chains:
-        if "mel" in chain:
-            return dict(chain["mel"].settings.get("mel", {}))
-    return {}
+        run = chain.get("train") or chain.get("mel") or next(reversed(chain.values()), None)
+        if run is not None:
+            with suppress(ValidationError):  # an earlier Etude's
+                return MelSettings.model_validate(run.settings.get("mel", {}))
+    return MelSettings()
 
 
 def _only(frame: DataFrame) -> dict[str, Any]:

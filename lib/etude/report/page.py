@@ -10,16 +10,21 @@ from markupsafe import Markup
 
 from etude.config.compare import non_defaults
 from etude.report import charts, numbers, sentences, tables
-from etude.report.facts import Chain, Facts, Figures, Mel, Run
+from etude.report.facts import Chain, Facts, Figures, Mel, Rejected, Run
 from etude.report.palette import look, ordered
 from etude.report.staff import staff
 
 _SLICES = {
     "cold": ("Cold tracks only", "Candidates are the tracks that the factorisation has never seen."),
     "warm": ("Warm tracks only", "Candidates are the tracks with training plays."),
-    "all": ("Mixed list", "Candidates are all tracks: what a user would be served."),
+    "all": ("Mixed list", "Candidates are all tracks, warm and cold, as in a list that a user is served."),
     "head": ("Head", "Candidates are the most played tracks, which hold 80% of the training plays."),
     "tail": ("Tail", "Candidates are the tracks outside the head."),
+}
+# Under paper the factorisation has seen every track, and there are no candidates but the test tracks.
+_PAPER_SLICES = {
+    "cold": ("Test tracks", "Candidates are the test tracks, new to the network but not to the factorisation."),
+    "all": ("All candidates", "Candidates are the test tracks here too: this protocol ranks no others."),
 }
 
 
@@ -78,6 +83,8 @@ def context(facts: Facts) -> dict[str, Any]:
         "empty_staff": Markup(staff(())),
         "protocol_text": sentences.PROTOCOLS,
         "claims": _claims(facts, figures, k),
+        "cold_name": "Test tracks" if figures.protocol == "paper" else "Tracks nobody has played",
+        "seeds": sentences.seeds(figures),
         "refused": sentences.refused(facts),
         "density": sentences.density(facts),
         "rejects": {job: _reject_bars(facts, job) for job in ("ingest", "mel")},
@@ -99,10 +106,11 @@ def _chains(facts: Facts) -> tuple[tuple[str, Chain], ...]:
     return ("Evaluation", facts.evaluation), ("Production", facts.production)
 
 
-def _claims(facts: Facts, figures: Figures, k: int) -> list[str]:
-    """The first words of the page: only what was measured is said."""
+def _claims(facts: Facts, figures: Figures, k: int) -> list[tuple[str, str]]:
+    """The first words of the page, each with its protocol if it has one: only what was measured is said."""
     warm = sentences.cold_against_warm(figures, k)
-    return [*sentences.cold_start(figures, k), *([warm] if warm else []), sentences.refused(facts)]
+    measured = [*sentences.cold_start(figures, k), *([warm] if warm else [])]
+    return [*((said, figures.protocol) for said in measured), (sentences.refused(facts), "")]
 
 
 def _way(figures: Figures, metric: str, k: int) -> dict[str, Any] | None:
@@ -125,10 +133,11 @@ def _way(figures: Figures, metric: str, k: int) -> dict[str, Any] | None:
 def _reject_bars(facts: Facts, job: str) -> list[Bar]:
     rows = [row for row in facts.listening.rejects if row.job == job]
     most = max((row.rows for row in rows), default=0)
-    return [
-        Bar(row.reason, row.source if job == "ingest" else "", numbers.count(row.rows), 100 * row.rows / most)
-        for row in rows
-    ]
+    return [Bar(row.reason, _reject_detail(row), numbers.count(row.rows), 100 * row.rows / most) for row in rows]
+
+
+def _reject_detail(row: Rejected) -> str:
+    return f"such as {row.example}" if row.example else row.source
 
 
 def _loss(facts: Facts) -> dict[str, Any] | None:
@@ -160,7 +169,8 @@ def _training(figures: Figures) -> dict[str, Any] | None:
 
 
 def _ranking(figures: Figures, slice_: str, k: int) -> dict[str, Any]:
-    title, text = _SLICES[slice_]
+    names = {**_SLICES, **_PAPER_SLICES} if figures.protocol == "paper" else _SLICES
+    title, text = names[slice_]
     pictures = []
     for metric in ("recall", "ndcg"):
         models = ordered(figures.models("topn", slice_, (metric,)))

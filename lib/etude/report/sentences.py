@@ -18,20 +18,21 @@ PROTOCOLS = {
 
 
 def cold_start(figures: Figures, k: int) -> list[str]:
-    """How the model does on tracks that nobody has played, against baselines and the bound."""
+    """How the model does on tracks nobody has played (under paper: test tracks), against baselines and the bound."""
     said: list[str] = []
+    tracks = "test" if figures.protocol == "paper" else "cold"
     for metric, at, name in (("recall", k, f"recall@{k}"), ("auc", 0, "AUC")):
         models = figures.models("topn", "cold", (metric,))
         values = {m: figures.value(m, "cold", metric, at) for m in models}
         known = {m: v for m, v in values.items() if v is not None}
-        said += [_against_others(name, m, known) for m in known if look(m).kind == "model"]
+        said += [_against_others(tracks, name, m, known) for m in known if look(m).kind == "model"]
     return said
 
 
-def _against_others(name: str, model: str, values: dict[str, float]) -> str:
+def _against_others(tracks: str, name: str, model: str, values: dict[str, float]) -> str:
     mine = values[model]
     rivals = {m: v for m, v in values.items() if look(m).kind == "baseline"}
-    text = f"On cold tracks {look(model).label} reaches {name} {figure(mine)}"
+    text = f"On {tracks} tracks {look(model).label} reaches {name} {figure(mine)}"
     if rivals:
         best = max(rivals, key=lambda m: rivals[m])
         order = "ahead of" if mine > rivals[best] else "level with" if mine == rivals[best] else "behind"
@@ -66,7 +67,12 @@ def way(figures: Figures, slice_: str, metric: str, k: int) -> list[tuple[str, f
 
 
 def cold_against_warm(figures: Figures, k: int) -> str | None:
-    """The model's recall on cold and on warm tracks, and what of the cold ones surfaces in the mixed list."""
+    """The model's recall on cold and on warm tracks, and what of the cold ones surfaces in the mixed list.
+
+    Nothing under paper, where no list is mixed.
+    """
+    if figures.protocol == "paper":
+        return None
     for model in figures.models("topn", "all", ("recall",)):
         if look(model).kind != "model":
             continue
@@ -83,6 +89,14 @@ def cold_against_warm(figures: Figures, k: int) -> str | None:
             text += f" (cold recall there {figure(recall)})" if recall is not None else ""
         return text + "."
     return None
+
+
+def seeds(figures: Figures) -> str:
+    """What the ranking's figures say of chance."""
+    found = {row.seed for row in figures.rows if row.job == "topn" and look(row.model).kind == "model"}
+    if len(found) < 2:
+        return "One fit, one seed: no intervals."
+    return f"Means over {len(found)} seeds of the network on one fit; no intervals."
 
 
 def loss_fall(curve: Sequence[tuple[int, float]]) -> str | None:
