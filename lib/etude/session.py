@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 import etude
 from etude.config.lake import LakeSettings, SparkSettings
-from etude.storage import to_uri
+from etude.storage import for_spark, to_uri
 
 _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -48,7 +48,7 @@ def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> Sp
     if spark.shuffle_partitions is not None:
         builder = builder.config("spark.sql.shuffle.partitions", str(spark.shuffle_partitions))
     session = builder.getOrCreate()
-    session.sparkContext.setCheckpointDir(spark.checkpoint_dir or f"{to_uri(lake.root)}/_checkpoints/spark")
+    session.sparkContext.setCheckpointDir(spark.checkpoint_dir or for_spark(f"{to_uri(lake.root)}/_checkpoints/spark"))
     _ship_package(session)
     return session
 

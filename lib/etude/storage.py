@@ -36,6 +36,12 @@ def to_uri(path_or_uri: str) -> str:
     return "file://" + quote(str(Path(path_or_uri).expanduser().absolute()))
 
 
+def for_spark(path_or_uri: str) -> str:
+    """The URI as Spark and Hadoop want it: they take a text's path as it stands, so nothing in it may be escaped."""
+    scheme, _, rest = to_uri(path_or_uri).partition("://")
+    return f"{scheme}://{unquote(rest)}"
+
+
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The pyarrow file system that serves a URI, and the path inside it.
 

@@ -190,7 +190,7 @@ def _create(spark: SparkSession, uri: str, content: bytes) -> bool:
         return _create_locally(Path(storage.filesystem(uri)[1]), content)
     jvm, context = spark._jvm, spark._jsc
     assert jvm is not None  # a session that runs has one
-    path = jvm.org.apache.hadoop.fs.Path(uri)
+    path = jvm.org.apache.hadoop.fs.Path(storage.for_spark(uri))
     system = path.getFileSystem(context.hadoopConfiguration())
     try:
         stream = system.create(path, False)

@@ -52,8 +52,8 @@ class Lake:
         self.root = to_uri(root)
 
     def uri(self, table: str) -> str:
-        """Where a table lies."""
-        return f"{self.root}/{TABLES[table].name}"
+        """Where a table lies, as Spark wants to be told it."""
+        return storage.for_spark(f"{self.root}/{TABLES[table].name}")
 
     def exists(self, table: str) -> bool:
         """Whether the table has been created."""
@@ -65,7 +65,7 @@ class Lake:
         Read off the log's file names (`<version>.json`, 20 digits, by the Delta protocol): DESCRIBE HISTORY would
         start a Spark job for it, several times a run.
         """
-        commits = storage.list_files(f"{self.uri(table)}/_delta_log")
+        commits = storage.list_files(f"{self.root}/{TABLES[table].name}/_delta_log")
         versions = [int(found[1]) for found in map(_COMMIT.search, commits) if found]
         return max(versions, default=None)
 
