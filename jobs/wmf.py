@@ -7,24 +7,25 @@ predicted.
 
 A run for a batch date uses plays up to it: where newer ones have been ingested, or wmf.window_days is set, interactions
 are made again from plays, with the listening.* filters given to this job. wmf.mode=fold_in extends an earlier run
-(inputs.wmf_run_id, or as any upstream run is found) by users and tracks that are new or were played since.
+(inputs.wmf_run_id, or as any upstream run is found) by users and tracks whose interactions are not what it read.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude import storage
-from etude.errors import InputMissingError, SettingsError
+from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.factors.basis import fitted_run, wmf_settings
 from etude.factors.engines import ENGINES, choose
 from etude.factors.fit import Size
 from etude.factors.foldin import fold_in
 from etude.factors.matrix import Factors, check_size
-from etude.factors.update import objective_of, update
+from etude.factors.update import changed, objective_of, update
 from etude.job import JobRun, main
 from etude.lake import Metric
 from etude.listening.interactions import filtered, sum_plays
@@ -43,11 +44,11 @@ def run(job: JobRun) -> None:
     extends = job.settings.wmf.mode == "fold_in"
     if extends and job.settings.evaluation.protocol != "none":
         raise SettingsError("wmf.mode=fold_in serves production runs: evaluation.protocol must be none")
-    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints")) as staging:
+    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints"), f"{job.name}-{job.run_id}") as staging:
         played = interactions(job, staging)
         split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep)
         if extends:
-            extend(job, played, split)
+            extend(job, played, split, staging)
         else:
             fit(job, split)
 
@@ -80,24 +81,43 @@ def fit(job: JobRun, split: Split) -> None:
     write(job, split.rows, fitted.users.withColumn("origin", F.lit("fit")), tracks)
 
 
-def extend(job: JobRun, played: DataFrame, split: Split) -> None:
-    """Keep the factors of an earlier run; fold in what is new since."""
-    run_id = job.upstream("wmf")
-    earlier = job.lake.read("runs", job="wmf", run_id=run_id).first()
-    assert earlier is not None  # upstream runs are found in that very table
-    settings = objective_of(job.settings.wmf, json.loads(earlier["settings"])["wmf"])
-    since = plays(job).where(F.col("counted_on") > F.lit(earlier["batch_date"]))
-    users = job.read("users").join(since, "user_id", "left_semi").select("user_idx")
-    tracks = job.read("tracks").join(since, "track_id", "left_semi").select("track_idx")
+def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> None:
+    """Keep the factors of an earlier run; fold in what has changed since.
 
-    fixed = Factors.from_frame(job.read("track_factors", run_id=run_id), "track_idx", settings)
-    of_users = update(played, "user_idx", job.read("user_factors", run_id=run_id), users, fixed, settings)
-    of_tracks = update(
-        played, "track_idx", job.read("track_factors", run_id=run_id), tracks, of_users.together, settings
-    )
+    Raises:
+        DataCheckError: the earlier run extends one that has run again since: their factors have no common basis.
+    """
+    run_id = job.upstream("wmf")
+    if job.ledger.is_outdated("wmf", run_id):
+        raise DataCheckError(
+            f"wmf run {run_id} extends a run that has run again since; fold into that one (inputs.wmf_run_id)"
+        )
+    settings = objective_of(job.settings.wmf, wmf_settings(fitted_run(job.ledger, run_id)))
+    news = staging.keep(changes(job, played, run_id))
+
+    earlier = {side: job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track")}
+    fixed = Factors.from_frame(earlier["track"], "track_idx", settings)
+    of_users = update(played, "user_idx", earlier["user"], news, fixed, settings)
+    known_users = of_users.together("user_idx", settings)
+    of_tracks = update(played, "track_idx", earlier["track"], news, known_users, settings)
     job.count("users_folded_in", len(of_users.folded.idx))
     job.count("tracks_folded_in", len(of_tracks.folded.idx))
     write(job, split.rows, of_users.rows("user_idx"), of_tracks.rows("track_idx"))
+
+
+def changes(job: JobRun, played: DataFrame, run_id: str) -> DataFrame:
+    """user_idx, track_idx of the interactions that aren't what an earlier run read; all, where that can't be read."""
+    run = job.ledger.succeeded_run("wmf", run_id)
+    version = None if run is None else run["inputs"].get("interactions")
+    try:
+        if version is not None:
+            # Not by job.read: the ledger has this run's own version.
+            return changed(played, job.lake.read("interactions", version))
+        reason = "it summed plays itself"
+    except AnalysisException as error:
+        reason = str(error).splitlines()[0]
+    job.log.warning("everything is folded in again: what wmf run %s read can't be compared (%s)", run_id, reason)
+    return played.select("user_idx", "track_idx")
 
 
 def interactions(job: JobRun, staging: Staging) -> DataFrame:
@@ -114,6 +134,8 @@ def interactions(job: JobRun, staging: Staging) -> DataFrame:
         users, tracks = job.read("users"), job.read("tracks")
         summed = staging.keep(sum_plays(plays(job, days), users, tracks))
         played, _ = filtered(summed, users, tracks, job.settings.listening, staging)
+        if played is not summed:
+            played = staging.keep(played)
     n = played.count()
     if not n:
         raise InputMissingError(f"no interactions in {job.lake.root} for {job.batch_date}: run jobs/ingest.py first")

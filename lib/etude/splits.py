@@ -34,6 +34,9 @@ def track_splits(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
     Args:
         tracks: one row a track: track_idx, track_id, artist_id and release_year (nullable).
         settings: protocol, seed, track_split and the shares.
+
+    Raises:
+        DataCheckError: an evaluation is to split by year, and no year is known.
     """
     own = F.col("track_id")
     unit = F.coalesce(F.col("artist_id"), F.concat(F.lit("track:"), own)) if settings.track_split == "artist" else own
@@ -50,6 +53,11 @@ def track_splits(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
 def _year_cuts(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
     """release_year, test_below, held_below: the newest years hold the shares of the tracks whose year is known."""
     known = tracks.where(F.col("release_year").isNotNull()).groupBy("release_year").count()
+    if known.isEmpty() and settings.protocol != "none":
+        raise DataCheckError(
+            "evaluation.track_split=release_year: no track with plays has a release year, so none would be held out; "
+            "map catalogue columns to release_year, or use track_split=track"
+        )
     cuts = year_cuts(
         {row["release_year"]: row["count"] for row in known.collect()},  # as many rows as there are years
         settings.test_tracks,
@@ -163,7 +171,7 @@ def split_interactions(
         keep: computes a frame that is read several times, once.
 
     Raises:
-        DataCheckError: see `play_splits`.
+        DataCheckError: see `track_splits` and `play_splits`.
     """
     played = tracks.join(interactions.select("track_idx").distinct(), "track_idx", "left_semi")
     of_track = keep(track_splits(played, settings))

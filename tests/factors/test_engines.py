@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,14 @@ from dense import dense_loss, small_interactions, sorted_pandas
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors import blocked, mllib
-from etude.factors.blocks import Axis, build_blocks, cut
+from etude.factors import blocked, matrix, mllib
+from etude.factors.blocks import Axis, Block, build_blocks, cut
 from etude.factors.engines import ENGINES, choose
 from etude.factors.fit import Fit, Size
 from etude.factors.foldin import fold_in
 from etude.factors.matrix import Factors, start
+from etude.factors.objective import gram
+from etude.factors.sweep import HalfSweep
 
 WMF = WmfSettings(rank=6, iterations=2, confidence="linear", alpha=5, regularization=2, solver="cholesky")
 SCALED = WMF.model_copy(update={"regularization_scaling": "frequency", "regularization": 0.2, "iterations": 6})
@@ -139,7 +143,13 @@ def test_what_does_not_fit_is_refused_before_the_work_and_auto_takes_mllib():
     small, large = Size(10, 10, 100), Size(4_000_000, 2_000_000, 10**9)
     settings = WmfSettings(rank=100, max_broadcast_mb=2048)
     assert choose(small, settings)[0] == "blocked"
-    assert choose(large, settings) == ("mllib", "2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048")
+    assert choose(large, settings) == (
+        "mllib",
+        "2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048, or come near it",
+    )
+    near = Size(3_200_000, 2_000_000, 10**9)  # 1,984 MB as approximately counted; blocked would refuse 2,049
+    assert choose(near, settings)[0] == "mllib"
+    assert choose(Size(3_000_000, 2_000_000, 10**9), settings)[0] == "blocked"
     asked = settings.model_copy(update={"engine": "blocked"})
     with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB .*max_broadcast_mb=2048"):
         choose(large, asked)
@@ -152,6 +162,35 @@ def test_mllib_says_that_it_cannot_measure_what_does_not_fit(plays, monkeypatch,
     with caplog.at_level(logging.WARNING, "etude.wmf"):
         assert mllib.fit(plays, WMF.model_copy(update={"iterations": 1})).losses == []
     assert "3000 MB" in caplog.text
+
+
+def test_mllib_has_a_block_a_slot_or_as_many_as_are_set(plays, monkeypatch):
+    asked = []
+
+    class StoppedError(Exception):
+        pass
+
+    def als(**settings):
+        asked.append((settings["numUserBlocks"], settings["numItemBlocks"]))
+        raise StoppedError
+
+    monkeypatch.setattr(mllib, "ALS", als)
+    for settings in (WMF, WMF.model_copy(update={"partitions": 7})):
+        with pytest.raises(StoppedError):
+            mllib.fit(plays, settings)
+    slots = plays.sparkSession.sparkContext.defaultParallelism
+    assert asked == [(slots, slots), (7, 7)]
+
+
+def test_a_block_sends_back_no_more_than_its_factors():
+    """A Gram matrix of each block would be larger than the factors of its rows."""
+    random = np.random.default_rng(0)
+    fixed = random.normal(size=(50, 64)).astype(np.float32)
+    block = Block(0, 0, np.array([0, 2, 3]), np.array([4, 9, 0], np.int32), np.ones(3, np.float32))
+    half = HalfSweep(SimpleNamespace(value=fixed), gram(fixed), WMF.model_copy(update={"rank": 64}))
+    [solved] = half([block])
+    assert solved.values.shape == (2, 64)
+    assert len(pickle.dumps(tuple(solved))) < solved.values.nbytes + 500
 
 
 def test_start_values_are_a_function_of_seed_side_and_index():
@@ -191,7 +230,8 @@ def test_blocks_hold_every_interaction_once_in_order(frame_of):
     blocks.unpersist()
 
 
-def test_factors_survive_the_way_through_a_frame(spark):
+def test_factors_survive_the_way_through_a_frame(spark, monkeypatch):
+    monkeypatch.setattr(matrix, "_ARROW_NUMBERS", 13)  # two rows of six numbers in an array
     values = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
     factors = Factors(np.array([1, 4, 5, 9, 20], dtype=np.int32), values)
     frame = factors.to_frame(spark, "user_idx").orderBy("user_idx", ascending=False)

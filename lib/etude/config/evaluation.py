@@ -12,7 +12,7 @@ class EvaluationSettings(Section):
 
     protocol: Literal["none", "strict", "paper"] = "none"
     """none: every play used, nothing scored; strict: held-out tracks are withheld from all; paper: as the paper did."""
-    k: tuple[Annotated[int, Field(ge=1)], ...] = Field((5, 10, 20, 50, 100), min_length=1)
+    k: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field((5, 10, 20, 50, 100), min_length=1)
     """Lengths of the list at which ranking metrics are computed."""
     seed: int = 1
     """Seed of the splits."""

@@ -37,8 +37,8 @@ class WmfSettings(Section):
     window_days: int | None = Field(None, ge=1)
     """Use plays of the last so many days up to the batch date; null means all up to it."""
     partitions: int | None = Field(None, ge=1)
-    """Most tasks a half sweep of blocked runs in; null means one for each task slot, three where there is much
-    to do. Results don't depend on it."""
-    max_broadcast_mb: int = Field(2048, ge=1)
-    """Most megabytes of factors (users and tracks, 4 bytes a number) blocked ships to each Python worker; 2048 holds
-    5.3 million rows of rank 100."""
+    """Most tasks a half sweep runs in; null means one for each task slot, with blocked three where there is much to
+    do. Results of blocked don't depend on it, the start values of mllib do."""
+    max_broadcast_mb: int = Field(900, ge=1)
+    """Most megabytes of factors (users and tracks, 4 bytes a number) blocked ships to each Python worker and collects
+    at the driver; 900 holds 2.3 million rows of rank 100. More needs a larger spark.driver.maxResultSize (1g), too."""

@@ -37,10 +37,9 @@ def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unw
         )
         for side, other in _OTHER.items()
     }
-    begin = {side: start(axis.idx, side, settings) for side, axis in axes.items()}
-    state = {side: Swept(values, gram(values), 0.0) for side, values in begin.items()}
+    state = {side: _begin(axis, side, settings) for side, axis in axes.items()}
     shipped: dict[str, Broadcast[np.ndarray]] = {
-        side: spark.sparkContext.broadcast(values) for side, values in begin.items()
+        side: spark.sparkContext.broadcast(swept.values) for side, swept in state.items()
     }
     losses = []
     try:
@@ -57,6 +56,11 @@ def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unw
             shipped[side].destroy()
     frames = [Factors(axes[side].idx, state[side].values).to_frame(spark, f"{side}_idx") for side in _OTHER]
     return Fit(frames[0], frames[1], losses)
+
+
+def _begin(axis: Axis, side: str, settings: WmfSettings) -> Swept:
+    values = start(axis.idx, side, settings)
+    return Swept(values, gram(values), 0.0)
 
 
 def _loss(state: dict[str, Swept], axes: dict[str, Axis], settings: WmfSettings) -> float:

@@ -14,6 +14,8 @@ from etude.errors import DataCheckError
 from etude.hashing import uniforms
 
 _START_ROWS = 65_536
+_ARROW_NUMBERS = 2**31 - 1
+"""Most numbers in one Arrow array of lists, whose offsets are int32."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,16 @@ class Factors:
     def to_frame(self, spark: SparkSession, column: str) -> DataFrame:
         """A frame of `column` (user_idx or track_idx) and factors array<float>."""
         n, rank = self.values.shape
-        offsets = pa.array(np.arange(n + 1, dtype=np.int32) * rank, pa.int32())
-        lists = pa.ListArray.from_arrays(offsets, pa.array(self.values.reshape(-1), pa.float32()))
-        table = pa.table({column: pa.array(self.idx, pa.int32()), "factors": lists})
-        return spark.createDataFrame(table)
+        step = max(1, _ARROW_NUMBERS // rank)
+        pieces = [self.values[first : first + step] for first in range(0, n, step)]
+        lists = [
+            pa.ListArray.from_arrays(
+                pa.array(np.arange(len(piece) + 1) * rank, pa.int32()), pa.array(piece.reshape(-1), pa.float32())
+            )
+            for piece in pieces
+        ]
+        factors = pa.chunked_array(lists, pa.list_(pa.float32()))
+        return spark.createDataFrame(pa.table({column: pa.array(self.idx, pa.int32()), "factors": factors}))
 
     def idx_frame(self, spark: SparkSession, column: str) -> DataFrame:
         """A frame of the indices alone."""
@@ -43,9 +51,10 @@ class Factors:
             DataCheckError: the rows are more than wmf.max_broadcast_mb holds, or not all of one length.
         """
         check_size({column: frame.count()}, settings)
-        table = frame.select(F.col(column).cast("int"), "factors").toArrow().combine_chunks()
+        table = frame.select(F.col(column).cast("int"), "factors").toArrow()
         idx = table[column].to_numpy()
-        flat = table["factors"].combine_chunks().flatten().to_numpy()
+        pieces = [piece.flatten().to_numpy() for piece in table["factors"].chunks]
+        flat = np.concatenate([*pieces, np.empty(0, np.float32)])
         if len(flat) != len(idx) * settings.rank:
             raise DataCheckError(f"factors by {column}: expected {settings.rank} numbers a row (wmf.rank)")
         order = np.argsort(idx)
@@ -78,6 +87,6 @@ def check_size(rows: dict[str, int], settings: WmfSettings) -> None:
         what = " + ".join(f"{n:,} rows by {column}" for column, n in rows.items())
         raise DataCheckError(
             f"{what} x rank {settings.rank} x 4 bytes = {size:,.0f} MB of factors, more than "
-            f"wmf.max_broadcast_mb={settings.max_broadcast_mb} lets into one process: raise it (and the memory of "
-            "driver and executors), lower wmf.rank, or fit with wmf.engine=mllib"
+            f"wmf.max_broadcast_mb={settings.max_broadcast_mb} lets into one process: raise it (with the memory of "
+            "driver and executors, and spark.driver.maxResultSize), lower wmf.rank, or fit with wmf.engine=mllib"
         )

@@ -30,6 +30,8 @@ log = logging.getLogger("etude.wmf")
 def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unwatched) -> Fit:  # noqa: ARG001
     """Fit factors (see `Engine`)."""
     rated = interactions.select("user_idx", "track_idx", rating(F.col("play_count"), settings).alias("rating"))
+    # MLlib's own number is 10, on however many slots; a block is the work of one task.
+    blocks = settings.partitions or interactions.sparkSession.sparkContext.defaultParallelism
     als = ALS(
         rank=settings.rank,
         maxIter=settings.iterations,
@@ -37,6 +39,8 @@ def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unw
         alpha=settings.alpha,
         implicitPrefs=True,
         seed=settings.seed,
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
         userCol="user_idx",
         itemCol="track_idx",
         ratingCol="rating",

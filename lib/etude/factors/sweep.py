@@ -1,7 +1,7 @@
 """Half sweeps on Spark: ship one side's factors, solve the other side's rows where their blocks lie, collect them.
 
-Only factors and Gram matrices travel. Gram matrices are summed in the order of the blocks, so a fit doesn't depend on
-which task was first, nor on the number of tasks.
+Only factors travel. Their Gram matrix is made at the driver: one from each block would be larger than the factors where
+blocks have few rows. Nothing depends on which task was first, nor on the number of tasks.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from etude.worker import lean_worker
 
 
 class Solved(NamedTuple):
-    """One block's outcome: first row, factors (rows, rank) float32, Gram matrix, played cells' part of the loss."""
+    """One block's outcome: first row, factors (rows, rank) float32, played cells' part of the loss."""
 
     start: int
     values: np.ndarray
-    gram: np.ndarray
     played_cells: float
 
 
@@ -52,7 +51,7 @@ class HalfSweep:
                 else:
                     values = improve(block, fixed, self.gram, self.last.value[block.rows], self.settings)
                 loss = played_cells(block, fixed, values) if self.measure else 0.0
-                yield Solved(block.start, values, gram(values), loss)
+                yield Solved(block.start, values, loss)
 
 
 class Swept(NamedTuple):
@@ -76,16 +75,15 @@ def run(half: HalfSweep, blocks: RDD[Block], axis: Axis, what: str) -> Swept:
         DataCheckError: a factor is not finite, or blocks are missing.
     """
     values = np.empty((len(axis), half.settings.rank), dtype=np.float32)
-    total_gram = np.zeros((half.settings.rank, half.settings.rank))
     played, rows = 0.0, 0
     for solved in sorted(blocks.mapPartitions(half).collect(), key=lambda block: block[0]):
         piece = Solved(*solved)
         values[piece.start : piece.start + len(piece.values)] = piece.values
-        total_gram += piece.gram
         played += piece.played_cells
         rows += len(piece.values)
     if rows != len(axis):
         raise DataCheckError(f"{what}: {rows:,} of {len(axis):,} rows came back; has the input changed meanwhile?")
+    total_gram = gram(values)
     if not np.isfinite(total_gram).all():
         bad = int((~np.isfinite(values).all(axis=1)).sum())
         raise DataCheckError(

@@ -1,8 +1,9 @@
 """Yesterday's factors brought up to date by folding in, without a refit.
 
-Users that have no factors yet, or new plays, are solved on the earlier run's track factors; then tracks likewise on all
-user factors, those just folded in included, so that a new track heard by new users only gets factors too. Everything
-else is kept as it was. The basis stays that of the fit, so factors predicted for it remain comparable.
+Users that have no factors yet, or whose interactions have changed, are solved on the earlier run's track factors; then
+tracks likewise on all user factors, those just folded in included, so that a new track heard by new users only gets
+factors too. Everything else is kept as it was. The basis stays that of the fit, so factors predicted for it remain
+comparable.
 """
 
 from __future__ import annotations
@@ -27,18 +28,40 @@ class Updated:
     kept: DataFrame
     """user_idx or track_idx, factors, origin, as in the earlier run."""
     folded: Factors
-    together: Factors
-    """Both, in memory."""
 
     def rows(self, column: str) -> DataFrame:
         """Rows of user_factors or track_factors, without run_id."""
         folded = self.folded.to_frame(self.kept.sparkSession, column)
         return self.kept.unionByName(folded.select(column, "factors", F.lit("fold_in").alias("origin")))
 
+    def together(self, column: str, settings: WmfSettings) -> Factors:
+        """Both in memory.
 
-def objective_of(settings: WmfSettings, earlier: dict[str, object]) -> WmfSettings:
-    """The settings with the objective of the run that is extended (its `wmf` settings as the ledger has them)."""
-    return settings.model_copy(update={name: earlier[name] for name in _OBJECTIVE})
+        Raises:
+            DataCheckError: they exceed wmf.max_broadcast_mb.
+        """
+        kept = Factors.from_frame(self.kept, column, settings)
+        idx = np.concatenate([kept.idx, self.folded.idx])
+        check_size({column: len(idx)}, settings)
+        order = np.argsort(idx)
+        return Factors(idx[order], np.concatenate([kept.values, self.folded.values])[order])
+
+
+def objective_of(settings: WmfSettings, fitted: dict[str, object]) -> WmfSettings:
+    """The settings with the objective of the fit that is extended (its `wmf` settings as the ledger has them)."""
+    return settings.model_copy(update={name: fitted[name] for name in _OBJECTIVE})
+
+
+def changed(now: DataFrame, before: DataFrame) -> DataFrame:
+    """user_idx, track_idx of the interactions that are new, have another sum or are gone.
+
+    Args:
+        now: user_idx, track_idx, play_count.
+        before: the same as the earlier run read them.
+    """
+    columns = ["user_idx", "track_idx", "play_count"]
+    now, before = now.select(columns), before.select(columns)
+    return now.subtract(before).unionByName(before.subtract(now)).select("user_idx", "track_idx").distinct()
 
 
 def update(
@@ -50,7 +73,7 @@ def update(
         interactions: user_idx, track_idx, play_count.
         column: user_idx or track_idx, the side to fold in.
         earlier: `column`, factors, origin: that side's rows of the earlier run, without held-out ones.
-        new: `column`: rows with new plays.
+        new: `column`: rows whose interactions have changed.
         fixed: factors of the other side.
         settings: with the objective of the earlier run.
 
@@ -61,9 +84,4 @@ def update(
     to_fold = unknown.unionByName(new.select(column)).distinct()
     folded = fold_in(interactions.join(to_fold, column, "left_semi"), column, fixed, settings)
     done = folded.idx_frame(interactions.sparkSession, column)
-    kept = earlier.select(column, "factors", "origin").join(done, column, "left_anti")
-    old = Factors.from_frame(kept, column, settings)
-    idx = np.concatenate([old.idx, folded.idx])
-    check_size({column: len(idx)}, settings)
-    order = np.argsort(idx)
-    return Updated(kept, folded, Factors(idx[order], np.concatenate([old.values, folded.values])[order]))
+    return Updated(earlier.select(column, "factors", "origin").join(done, column, "left_anti"), folded)
