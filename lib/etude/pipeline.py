@@ -19,8 +19,7 @@ from etude.errors import EtudeError, SettingsError
 from etude.lake.lake import Lake
 from etude.lake.ledger import Ledger, RunRecord, utc_now
 from etude.lake.tables import IN_FORCE_BY, TABLES
-from etude.listening.identity import key_id, user_key
-from etude.pseudonym import KEY_VARIABLE
+from etude.pseudonym import KEY_VARIABLE, lake_user_id
 from etude.storage import filesystem
 
 STAGES = ("ingest", "mel", "wmf", "train", "topn", "report")
@@ -102,8 +101,8 @@ def has_features(lake: Lake) -> bool:
 def fingerprint(stage: str, settings: Settings, batch_date: date) -> dict[str, int]:
     """Name -> 63-bit hash of path, size and modification time of all files that a stage reads from outside the lake.
 
-    -1 where no file was found under the path as it is written (a pattern, say): such a stage is never up to date. The
-    key of user ids counts as one more input, since with another one all users get other ids; 0 where there is none.
+    -1 where no file was found under the path as it is written (a pattern, say): such a stage is never up to date. What
+    the key of user ids makes of an id counts as one more input: with another key all users are new ones.
     """
     if stage != "ingest":
         return {}
@@ -111,8 +110,7 @@ def fingerprint(stage: str, settings: Settings, batch_date: date) -> dict[str, i
     if settings.listening.path:
         path = settings.listening.path.replace("{batch_date}", batch_date.isoformat())
         found["listening.path"] = _listing_hash([path])
-    key = key_id(user_key())
-    found[KEY_VARIABLE] = 0 if key is None else _as_number(hashlib.sha256(key.encode()))
+    found[KEY_VARIABLE] = _as_number(hashlib.sha256(lake_user_id("any user").encode()))
     return found
 
 

@@ -128,7 +128,7 @@ class Ledger:
         if found is None:
             found = rows.where(F.col("batch_date") == F.lit(run.batch_date)).first()
         if found is None and run.protocol == "none":
-            found = rows.where(F.col("run_id") == self.current(IN_FORCE_BY[job])).first()
+            found = rows.where(F.col("run_id") == F.lit(self.current(IN_FORCE_BY[job]))).first()
         if found is None:
             raise InputMissingError(
                 f"no succeeded {job} run for batch {run.batch_date} with evaluation.protocol={run.protocol} in "
