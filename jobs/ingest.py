@@ -23,19 +23,19 @@ from etude.lake.ledger import utc_now
 from etude.listening.batch import Batch, check_balance, file_rows, read_batch
 from etude.listening.catalogue import Catalogue, all_rejects, coverage, read_catalogue
 from etude.listening.columns import Wanted
-from etude.listening.identity import user_key
 from etude.listening.indices import continue_indices
 from etude.listening.interactions import filtered, sum_plays
 from etude.listening.settle import settle
 from etude.listening.staging import Staging
 from etude.listening.tracks import changed_tracks, merge_tracks
+from etude.pseudonym import user_key
 
 SECTIONS = ("lake", "spark", "listening", "catalogue")
 
 
 def run(job: JobRun) -> None:
     """Work everything out before the first table is written, so that a run that fails leaves the lake as it was."""
-    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints")) as staging:
+    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints"), f"{job.name}-{job.run_id}") as staging:
         ingest(job, staging)
 
 
@@ -67,8 +67,9 @@ def ingest(job: JobRun, staging: Staging) -> None:
     merge(job, "tracks", new_tracks)
     if batch.taken.read:
         where = {"source": listening.source, "batch_date": list(settled.batches)}
-        job.replace("plays", settled.plays, **where)
+        # Rejects before plays: what a run that dies in between has refused of known plays, the next refuses again.
         job.replace("rejects", settled.rejects.withColumn("job", F.lit(job.name)), **where)
+        job.replace("plays", settled.plays, **where)
     replace_rejects(job, catalogues, rejects)
     job.replace("interactions", interactions)
     # Files last: only now do they count as taken.
@@ -97,6 +98,10 @@ def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
     job.count("plays_kept", kept)
     job.count("rejects", sum(counts.values()))
     job.note("rejected", dict(sorted(counts.items())))
+    repeats = counts.get("duplicate", 0)
+    if repeats > batch.rows_in / 2:
+        hint = "most rows are known already; a file that grows in place comes whole each time: better a file a batch"
+        job.log.warning("duplicates=%d rows_in=%d hint=%r", repeats, batch.rows_in, hint)
     if taken.skipped:
         job.log.info("files_skipped=%d reason='content known from other files or earlier batches'", taken.skipped)
     listening = job.settings.listening
@@ -138,8 +143,12 @@ def replace_rejects(job: JobRun, catalogues: Sequence[Catalogue], known: DataFra
 
 def merge(job: JobRun, table: str, rows: DataFrame) -> None:
     """Merge rows into a table; where there are none, the table's version stays as it is."""
-    if not rows.isEmpty():
+    if rows.isEmpty():
+        return
+    if job.lake.exists(table):
         job.merge(table, rows)
+    else:
+        job.replace(table, rows)
 
 
 if __name__ == "__main__":

@@ -20,15 +20,30 @@ def pseudonym(raw_id: str, key: bytes) -> str:
     return hmac.new(key, raw_id.encode("utf-8"), hashlib.sha256).hexdigest()
 
 
-def lake_user_id(raw_id: str) -> str:
-    """The id as the lake holds it: the pseudonym where ETUDE_USER_KEY is set, else the id itself.
+def user_key() -> bytes | None:
+    """The key from the environment, or None where user ids stay as they are.
 
     Raises:
         SettingsError: the variable is set and empty, which can't be meant.
     """
     key = os.environ.get(KEY_VARIABLE)
     if key is None:
-        return raw_id
+        return None
     if not key:
         raise SettingsError(f"{KEY_VARIABLE} is set but empty: unset it, or give it a key")
-    return pseudonym(raw_id, key.encode("utf-8"))
+    return key.encode("utf-8")
+
+
+def key_id(key: bytes | None) -> str | None:
+    """What tells keys apart without telling the key: 16 hex digits."""
+    return None if key is None else pseudonym("etude key id", key)[:16]
+
+
+def lake_user_id(raw_id: str) -> str:
+    """The id as the lake holds it: the pseudonym where ETUDE_USER_KEY is set, else the id itself.
+
+    Raises:
+        SettingsError: see `user_key`.
+    """
+    key = user_key()
+    return raw_id if key is None else pseudonym(raw_id, key)

@@ -23,7 +23,7 @@ NOW = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
 
 @pytest.fixture
 def staging(spark, tmp_path):
-    with Staging(spark, tmp_path.as_uri()) as place:
+    with Staging(spark, tmp_path.as_uri(), "staging") as place:
         yield place
 
 

@@ -2,10 +2,12 @@
 
 from datetime import date, datetime, timezone
 
+import pytest
 from pyspark.sql import functions as F
 
 from etude.config import load_settings
-from etude.listening.cleaning import clean, parse_count, parse_time
+from etude.errors import SettingsError
+from etude.listening.cleaning import check_time_pattern, clean, parse_count, parse_time
 from etude.listening.columns import LOG_ROLES
 from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, with_pads
@@ -60,6 +62,13 @@ def test_times_by_a_pattern(spark):
         spark, lambda text: F.unix_seconds(parse_time(text, "dd/MM/yyyy HH:mm")), ["04/05/2009 23:08", "2009-05-04"]
     )
     assert found == {"04/05/2009 23:08": 1241478480, "2009-05-04": None}
+
+
+def test_what_is_no_pattern_of_times_is_a_wrong_setting(spark):
+    check_time_pattern(spark, "dd/MM/yyyy HH:mm")
+    for pattern in ("dd/MM/yyyy hello", "YYYY-MM-dd"):
+        with pytest.raises(SettingsError, match=r"listening\.timestamp_format="):
+            check_time_pattern(spark, pattern)
 
 
 ORDER = ("user", "track", "play_count", "played_at", "artist", "artist_id", "title", "event")

@@ -50,6 +50,13 @@ def test_several_tag_columns_become_roles_of_their_own():
     assert columns == {"track": "id", "tags.0": "t", "tags.1": "u", "tag_weights.0": "n", "tag_weights.1": "m"}
 
 
+def test_catalogues_of_one_name_are_refused():
+    paths = "{path: /a/genres.csv}, {path: /b/genres.csv.gz"
+    with pytest.raises(SettingsError, match=r"catalogue\.sources=.*several sources go by the name genres"):
+        load_settings([], [f"catalogue.sources=[{paths}}}]"])
+    assert load_settings([], [f"catalogue.sources=[{paths}, name: more}}]"]).catalogue.sources[1].known_as == "more"
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [

@@ -10,7 +10,7 @@ from etude.errors import SettingsError
 from etude.listening import identity
 from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, content_of, event_id, hmac_sha256, locator, normal_name, record_hash
-from etude.pseudonym import pseudonym
+from etude.pseudonym import key_id, pseudonym, user_key
 
 IDS = ["user_000001", "é", "", "x" * 200, "日本", " blank "]
 
@@ -41,10 +41,10 @@ def test_the_key_and_its_pads_are_in_no_plan(spark):
 def test_an_empty_key_is_refused_and_a_missing_one_means_none(monkeypatch):
     monkeypatch.setenv("ETUDE_USER_KEY", "")
     with pytest.raises(SettingsError, match="set but empty"):
-        identity.user_key()
+        user_key()
     monkeypatch.delenv("ETUDE_USER_KEY")
-    assert identity.user_key() is None
-    assert identity.key_id(None) is None and identity.key_id(b"a") != identity.key_id(b"b")
+    assert user_key() is None
+    assert key_id(None) is None and key_id(b"a") != key_id(b"b")
 
 
 def test_a_record_is_found_again_by_sha256sum(spark):

@@ -16,7 +16,7 @@ from etude.listening.staging import Staging
 
 @pytest.fixture
 def staging(spark, tmp_path):
-    with Staging(spark, tmp_path.as_uri()) as place:
+    with Staging(spark, tmp_path.as_uri(), "staging") as place:
         yield place
 
 

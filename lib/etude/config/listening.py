@@ -1,8 +1,9 @@
 """Settings of ingest: logs and catalogues."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from etude.config.base import Section
 
@@ -93,7 +94,9 @@ class ListeningSettings(FileSettings):
     max_reject_share: float = Field(1.0, ge=0, le=1)
     """Share of a batch's rows that may be rejected (duplicates aside) before the run fails with exit status 4."""
     dedup_days: int = Field(365, ge=0)
-    """Days before and after the batch date in which an event's repeats are looked for; repeats farther apart count."""
+    """Days before and after the batch date in which a log's own event ids are looked for at any time. Repeats at the
+    same time are found however far apart their batches; an id that comes again with another time, farther apart than
+    this, counts."""
     min_plays_per_user: int = Field(1, ge=1)
     """k-core: least number of distinct tracks a user must have."""
     min_plays_per_track: int = Field(1, ge=1)
@@ -141,11 +144,24 @@ class CatalogueSource(FileSettings):
     tag_delimiter: str | None = Field(None, min_length=1)
     """What separates the tags (and their weights) inside a cell; null: a cell holds one tag."""
 
+    @property
+    def known_as(self) -> str:
+        """The name it goes by: its own, or its file's without the suffixes."""
+        return self.name or PurePosixPath(self.path.rstrip("/")).name.split(".")[0]
+
+
+def _unlike(sources: tuple[CatalogueSource, ...]) -> tuple[CatalogueSource, ...]:
+    names = [source.known_as for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several sources go by the name {twice[0]}; give them names of their own (name: ...)")
+    return sources
+
 
 class CatalogueSettings(Section):
     """What is known of the tracks; later sources fill what earlier ones lack."""
 
-    sources: tuple[CatalogueSource, ...] = ()
+    sources: Annotated[tuple[CatalogueSource, ...], AfterValidator(_unlike)] = ()
     """Catalogues in order of trust."""
     only_played: bool = False
     """Leave out tracks that nobody has played; otherwise `tracks` holds the union of log and catalogues."""

@@ -12,16 +12,17 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.tables import INGESTED_FILES
-from etude.listening.cleaning import clean
+from etude.listening.cleaning import check_time_pattern, clean
 from etude.listening.columns import LOG_ROLES, LOG_SECTION, Wanted, check_same_roles, resolve, wanted_columns
 from etude.listening.dedup import number_records, reject_bots
 from etude.listening.files import InputFile, Taken, first_layout, list_files, take_files
 from etude.listening.formats import log_format
 from etude.listening.frames import small_frame
-from etude.listening.identity import Pads, key_id
+from etude.listening.identity import Pads
 from etude.listening.records import count_records, read_records, reading_files
 from etude.listening.settle import Log
 from etude.listening.staging import Staging
+from etude.pseudonym import key_id
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,15 @@ def read_batch(
         key: user key, or None.
 
     Raises:
-        SettingsError: there is no path, or a column that is asked for isn't there.
+        SettingsError: there is no path, no such pattern of times, or a column that is asked for isn't there.
         InputMissingError: there is no file.
         DataCheckError: files changed their columns, or the lake holds user ids under another key, of whatever log.
     """
     if settings.path is None:
         raise SettingsError("listening.path: not set; the file, folder or URI of the listening log")
     spark = staging.spark
+    if settings.timestamp_format is not None:
+        check_time_pattern(spark, settings.timestamp_format)
     only_here = (F.col("first_batch_date") == F.lit(batch)) & (F.col("last_batch_date") == F.lit(batch))
     ways = files.select("source", "key_id", only_here.alias("only_here"), _entries("columns")).distinct().collect()
     _check_key({way["key_id"] for way in ways}, key)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
-from pathlib import PurePosixPath
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -43,11 +42,6 @@ class Catalogue:
     """What was taken for what."""
 
 
-def source_name(source: CatalogueSource) -> str:
-    """The name a source goes by: its own, or its file's without the suffixes."""
-    return source.name or PurePosixPath(source.path.rstrip("/")).name.split(".")[0]
-
-
 def read_catalogue(
     staging: Staging,
     source: CatalogueSource,
@@ -73,7 +67,7 @@ def read_catalogue(
     """
     spark = staging.spark
     form, columns = catalogue_format(source)
-    name = source_name(source)
+    name = source.known_as
     section = f"catalogue.sources[{name}].columns"
     _check_weights(source, section)
     taken = take_files(spark, list_files(spark, source.path, batch), form, None, batch, now, key)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from etude.config.listening import ListeningSettings
+from etude.errors import SettingsError
+from etude.listening.frames import small_frame
 from etude.listening.identity import event_id, hmac_sha256, name_id, normal_name
 
 _BLANKS = " \t\r\n\u00a0\u3000\ufeff"
@@ -115,6 +118,18 @@ def parse_count(text: Column) -> Column:
     exact = F.trim(text).try_cast("decimal(38,6)")
     whole = F.when(exact == F.floor(exact), F.least(F.greatest(exact, F.lit(-(2**62))), F.lit(2**62)))
     return F.coalesce(text.try_cast("bigint"), whole.cast("bigint"))
+
+
+def check_time_pattern(spark: SparkSession, pattern: str) -> None:
+    """Try a pattern on nothing, which starts no Spark job.
+
+    Raises:
+        SettingsError: it isn't one of Spark's.
+    """
+    try:
+        small_frame(spark, [("",)], "text string").select(parse_time(F.col("text"), pattern)).collect()
+    except PySparkException as error:
+        raise SettingsError(f"listening.timestamp_format={pattern!r}: not a pattern of Spark's for times") from error
 
 
 def parse_time(text: Column, pattern: str | None = None) -> Column:

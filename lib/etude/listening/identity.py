@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -11,9 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from etude.errors import SettingsError
 from etude.listening.frames import small_frame
-from etude.pseudonym import KEY_VARIABLE, pseudonym
 
 _BLOCK = 64  # bytes of a SHA-256 block
 _HASH_DIGITS = 32  # 128 bits
@@ -32,25 +29,6 @@ class Pads:
         """The pads of RFC 2104."""
         block = (sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
         return cls(bytes(b ^ 0x36 for b in block), bytes(b ^ 0x5C for b in block))
-
-
-def user_key() -> bytes | None:
-    """The key from the environment, or None where user ids stay as they are.
-
-    Raises:
-        SettingsError: the variable is set and empty, which can't be meant.
-    """
-    key = os.environ.get(KEY_VARIABLE)
-    if key is None:
-        return None
-    if not key:
-        raise SettingsError(f"{KEY_VARIABLE} is set but empty: unset it, or give it a key")
-    return key.encode("utf-8")
-
-
-def key_id(key: bytes | None) -> str | None:
-    """What tells keys apart without telling the key: 16 hex digits."""
-    return None if key is None else pseudonym("etude key id", key)[:16]
 
 
 def with_pads(rows: DataFrame, pads: Pads) -> DataFrame:

@@ -7,7 +7,6 @@ its whole history through every analysis (the k-core's rounds would double it ea
 
 from __future__ import annotations
 
-import uuid
 from types import TracebackType
 
 from pyspark.sql import DataFrame, SparkSession
@@ -18,14 +17,18 @@ from etude import storage
 class Staging:
     """A folder of intermediate results that goes away with the `with` block."""
 
-    def __init__(self, spark: SparkSession, folder: str):
-        """`folder` is a URI that executors can write below; the results get a folder of their own in it."""
+    def __init__(self, spark: SparkSession, folder: str, name: str):
+        """`folder` is a URI that executors can write below; in it the results get a folder called `name`.
+
+        Named after job and run, it is found again by the run that follows one that was killed, and emptied then.
+        """
         self.spark = spark
-        self.uri = storage.join(folder, f"ingest-{uuid.uuid4().hex}")
+        self.uri = storage.join(folder, name)
         self._kept = 0
 
     def __enter__(self) -> Staging:
-        """Nothing is made before the first result."""
+        """Remove what an earlier block of that name has left; nothing is made before the first result."""
+        storage.delete(self.uri)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -34,7 +37,7 @@ class Staging:
 
     def keep(self, rows: DataFrame) -> DataFrame:
         """Compute `rows`, write them down, and return what reads them back."""
-        path = storage.join(self.uri, str(self._kept))
+        path = storage.for_spark(storage.join(self.uri, str(self._kept)))
         self._kept += 1
         rows.write.parquet(path)
         return self.spark.read.schema(rows.schema).parquet(path)

@@ -40,7 +40,7 @@ def merge_tracks(
         catalogues: in order of trust.
         played: track_id, title, artist, artist_id of clean plays of the log; repeats allowed.
         only_played: leave out tracks of catalogues that are neither known nor played.
-        staging: keeps the merged rows, which are looked through twice for artists.
+        staging: keeps the merged rows and the artists' names, which are looked through twice.
 
     Returns:
         track_id, title, artist_id, artist_name, release_year, tags, tag_weights, audio_uri, origins.
@@ -52,7 +52,7 @@ def merge_tracks(
         claims = [claim.join(wanted, "track_id", "left_semi") for claim in claims]
     every = reduce(DataFrame.unionByName, claims, ours)
     best = every.groupBy("track_id").agg(*(F.min(field).alias(field) for field in _TYPES))
-    return _with_artist_ids(staging.keep(best)).select(
+    return _with_artist_ids(staging.keep(best), staging).select(
         "track_id",
         *(F.col(f"{field}.value").alias(field) for field in ("title", "artist_id", "artist_name", "release_year")),
         F.coalesce(F.col("tags.value.tags"), F.array().cast("array<string>")).alias("tags"),
@@ -112,19 +112,22 @@ def _known_claims(known: DataFrame) -> DataFrame:
     return known.select("track_id", *claims)
 
 
-def _with_artist_ids(best: DataFrame) -> DataFrame:
+def _with_artist_ids(best: DataFrame, staging: Staging) -> DataFrame:
     """Artist ids for tracks that have an artist's name only.
 
     Names are compared in their normal form. Where all tracks of a name that have an id have the same one, it is
     taken; else a hash of the normal name stands for the artist.
     """
-    name = F.col("artist_name.value")
-    keyed = best.withColumn("key", normal_name(name))
+    best = best.withColumn("name", F.col("artist_name.value"))
+    # Python sees each name once, and not on every track of the artist.
+    names = best.select("name").dropna().distinct()
+    names = staging.keep(names.withColumn("key", normal_name(F.col("name"))))
+    keyed = best.join(names, "name", "left")
     named = keyed.where("artist_id IS NOT NULL AND key IS NOT NULL")
     ids = named.groupBy("key").agg(F.min("artist_id.value").alias("least"), F.max("artist_id.value").alias("most"))
     joined = keyed.join(ids.where("least = most").select("key", "least"), "key", "left")
     derived = _claim("artist_id", F.lit(_FROM_LOG), F.coalesce(F.col("least"), name_id(F.col("key"))), F.lit(DERIVED))
-    return joined.withColumn("artist_id", F.coalesce(F.col("artist_id"), derived)).drop("key", "least")
+    return joined.withColumn("artist_id", F.coalesce(F.col("artist_id"), derived)).drop("name", "key", "least")
 
 
 def _origins() -> Column:
