@@ -65,7 +65,8 @@ class MelSettings(Section):
     fallback: Literal["none", "ffmpeg"] = "none"
     """What decodes files that libsndfile refuses; ffmpeg needs that program on every executor."""
     time_limit_s: float = Field(30.0, gt=0)
-    """Seconds after which a file's decoder is killed and the file refused (timeout)."""
+    """Seconds after which a file's decoder is killed and the file refused (timeout). Reading one that doesn't lie on a
+    local or mounted file system may take as long before that."""
     memory_mb: int = Field(1024, ge=256)
     """Address space of the decoding process in MB (2**20 bytes). Files that don't lie on a local or mounted file system
     are read whole and refused (too_large) above half of it."""
