@@ -71,7 +71,10 @@ def test_queries_of_the_commands(words, spark, small_lake):
     assert views.query(spark, str(small_lake), words[2]).count() > 0
 
 
-@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings_that_are_there(page):
     for link, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")):
         target = page.parent / link if link else page

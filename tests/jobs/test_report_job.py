@@ -1,13 +1,23 @@
-"""The report job from spark-submit to the page."""
+"""The report job: from spark-submit to the page, and in this process where there is nothing to report."""
 
 import json
 import shutil
+import sys
+from datetime import date
+from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from etude.arguments import Arguments
+from etude.config import load_settings
+from etude.job import execute
+from etude.logs import job_logger
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
+import report
 
 
+@pytest.mark.slow
 def test_the_job_writes_the_page_and_says_where(submit, small_lake, tmp_path):
     lake = shutil.copytree(small_lake, tmp_path / "lake")
     page = tmp_path / "out" / "report.html"
@@ -24,7 +34,8 @@ def test_the_job_writes_the_page_and_says_where(submit, small_lake, tmp_path):
     assert "Study no. 10" in html
 
 
-def test_without_a_run_to_speak_of_it_exits_3(submit, tmp_path):
-    done = submit("report", f"lake.root={tmp_path / 'none'}")
-    assert done.returncode == 3
-    assert json.loads(done.stdout.splitlines()[-1])["error"].startswith("no succeeded run")
+def test_without_a_run_to_speak_of_it_exits_3(spark, tmp_path):
+    settings = load_settings((), [f"lake.root={tmp_path / 'none'}"])
+    outcome = execute("report", report.run, spark, Arguments(settings, date(2026, 1, 31), "r"), job_logger())
+    assert outcome.exit_code == 3
+    assert json.loads(outcome.line)["error"].startswith("no succeeded run")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, datetime, timezone
 
+from etude.arguments import Arguments
 from etude.config import load_settings
-from etude.job import Arguments, execute
+from etude.job import execute
 from etude.lake.lineage import Brief, committer, sources
 from etude.logs import job_logger
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from etude.environment.java import VERSIONS
@@ -49,15 +48,6 @@ def find_spark_home(home: Path) -> str:
 # Written by `make setup`. Spark's own version asks the first python3 of PATH, which in a crontab isn't this one's.
 export SPARK_HOME="${{SPARK_HOME:-{home}}}"
 """
-
-
-def configured_java_home(site_packages: Path) -> Path | None:
-    """The JAVA_HOME that spark-env.sh falls back on; None where there is no such file."""
-    file = spark_home(site_packages) / "conf" / "spark-env.sh"
-    if not file.exists():
-        return None
-    found = re.search(r"JAVA_HOME='(.+)'", file.read_text(encoding="utf-8"))
-    return Path(found[1]) if found else None
 
 
 def defaults(site_packages: Path) -> dict[str, str]:
