@@ -112,6 +112,15 @@ def held_out(splits) -> dict[tuple[int, int], str]:
     return {(row.user_idx, row.track_idx): row.split for row in splits.collect()}
 
 
+def test_an_evaluation_by_year_needs_years(spark):
+    """Without, nothing would be cold; a run that isn't evaluated goes on, all of its tracks for training."""
+    tracks = catalogue(spark).limit(5).withColumn("release_year", F.lit(None).cast("int"))
+    with pytest.raises(DataCheckError, match="no track with plays has a release year"):
+        track_splits(tracks, EvaluationSettings(protocol="strict", track_split="release_year"))
+    found = track_splits(tracks, EvaluationSettings(protocol="none", track_split="release_year"))
+    assert {row.split for row in found.collect()} == {"train"}
+
+
 @pytest.mark.parametrize(("test", "validation"), [(0.2, 0.1), (0.49, 0.49), (0.0, 0.3), (0.1, 0.0)])
 def test_every_user_gives_the_rounded_share_and_keeps_a_training_play(spark, test, validation):
     settings = EvaluationSettings(protocol="strict", test_plays=test, validation_plays=validation)

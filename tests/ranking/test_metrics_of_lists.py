@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import tracemalloc
 
 import naive
 import numpy as np
@@ -31,6 +32,18 @@ def test_metrics_equal_their_definitions(users, length, k):
         expected = naive.list_metrics(list(order[:length]), wanted, k)
         found = {name: metric(hits, relevant, k)[number] for name, metric in metrics.LIST_METRICS.items()}
         assert found == pytest.approx(expected)
+
+
+def test_hits_take_memory_by_lists_and_relevant_tracks_not_by_their_product():
+    users, relevant, length = 100, 1000, 1000
+    tracks = np.tile(np.arange(length, dtype=np.int32), (users, 1))
+    wanted = np.tile(np.arange(0, 2 * relevant, 2, dtype=np.int32), users)
+    tracemalloc.start()
+    hits = hits_of(tracks, Pairs(np.repeat(np.arange(users), relevant), wanted))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (hits == (tracks % 2 == 0)).all()
+    assert peak < users * relevant * length  # less than a byte for each pair of a listed and a relevant track
 
 
 @given(

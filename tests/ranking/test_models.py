@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import small
+from pydantic import ValidationError
 
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
@@ -29,6 +30,12 @@ def test_predicted_factors_become_as_long_as_those_they_predict():
     cold = plan.final.parts["cold"]
     vector = cold.vectors[cold.vector_of(np.array([45], np.int32))[0]]
     np.testing.assert_allclose(vector, known.predicted.rows[45] * scale, rtol=1e-6)
+
+
+def test_lists_to_measure_are_no_longer_than_those_to_write():
+    EvaluationSettings(k=(10_000,))
+    with pytest.raises(ValidationError, match="10000"):
+        EvaluationSettings(k=(5, 10_001))
 
 
 def test_calibration_looks_at_validation_tracks_only():

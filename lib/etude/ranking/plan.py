@@ -93,7 +93,7 @@ class Plan:
 
 
 def random_users(seed: int, user_idx: Ints) -> Floats:
-    """Factors of users for the random baseline (U, 8): with `random_tracks` every order of tracks is equally likely."""
+    """Factors of users for the random baseline (U, 8): they order `random_tracks` each in a way of its own."""
     return (2 * uniforms(seed, "random list, user", user_idx[:, None], np.arange(_RANDOM_RANK)) - 1).astype(np.float32)
 
 
