@@ -70,7 +70,7 @@ def installed_for(site_packages: Path, root: Path = ROOT) -> bool:
 
 
 def remove(site_packages: Path) -> None:
-    """Uninstall it, however little of it is left: pip does without its list of files only what it is made to."""
+    """Uninstall it, however little of it is left: without its list of files pip couldn't."""
     for folder in (site_packages / "horovod", *site_packages.glob("horovod-*.dist-info")):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -56,8 +56,8 @@ def sources(root: str, run: Brief, known: Sequence[Brief]) -> list[Brief]:
             # Whose rows of a table with run_ids are read, upstream says; rejects and current are nobody's source.
             if table not in TABLES or TABLES[table].has_runs or table in ("rejects", "current"):
                 continue
-            writer = committer(root, table, version)
-            source = by_id.get(writer) if writer else _last_before(table, version, run, known)
+            told = (by_id[writer] for writer in committers(root, table, version) if writer in by_id)
+            source = next(told, None) or _last_before(table, version, run, known)
             if source and source.job != run.job:
                 found.setdefault(f"{source.job} {source.run_id}", source)
     for named in run.upstream.items():
@@ -66,8 +66,8 @@ def sources(root: str, run: Brief, known: Sequence[Brief]) -> list[Brief]:
     return sorted(found.values(), key=lambda each: -MAKERS.index(each.job))
 
 
-def committer(root: str, table: str, version: int) -> tuple[str, str] | None:
-    """(job, run_id) of the last job that had written a table by then; None where its log doesn't tell.
+def committers(root: str, table: str, version: int) -> Iterator[tuple[str, str]]:
+    """(job, run_id) of the jobs that had written a table by then, the last one first, as far as its log tells.
 
     Others' commits (OPTIMIZE, a new constraint) are passed over: they make no rows.
     """
@@ -75,13 +75,12 @@ def committer(root: str, table: str, version: int) -> tuple[str, str] | None:
         try:
             commit = storage.read_bytes(f"{root}/{table}/_delta_log/{number:020d}.json")
         except FileNotFoundError:
-            return None  # cleaned up, or never there
+            return  # cleaned up, or never there
         for line in commit.splitlines():
             if b'"commitInfo"' in line[:40]:
                 said = _COMMITTER.fullmatch(str(json.loads(line)["commitInfo"].get("userMetadata")))
                 if said:
-                    return said[1], said[2]
-    return None
+                    yield said[1], said[2]
 
 
 def _last_before(table: str, version: int, reader: Brief, known: Sequence[Brief]) -> Brief | None:
