@@ -20,6 +20,7 @@ from etude.fusion import checkpoint as checkpoints
 from etude.fusion.accuracy import factor_errors
 from etude.fusion.checkpoint import Checkpoint, Origin
 from etude.fusion.distribution import chosen_name
+from etude.fusion.distribution.slots import lasting_executors
 from etude.fusion.examples import build_examples, deal, targets
 from etude.fusion.features import chosen_mel, features, known_tracks
 from etude.fusion.loop import Plan, best_epoch
@@ -47,7 +48,8 @@ class Content:
 def run(job: JobRun) -> None:
     """Examples, training, prediction, errors."""
     # Before anything is replaced, and once more when the ranks start.
-    check_slots(job.spark, job.settings.train)
+    if lasting_executors(job.spark):
+        check_slots(job.spark, job.settings.train)
     content = known_content(job)
     folder = storage.join(job.lake.root, "_checkpoints", "train", job.run_id)
     earlier = resumable(folder, job.settings.train) if job.resume else None

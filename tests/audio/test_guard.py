@@ -79,19 +79,19 @@ def test_a_payload_larger_than_the_pipe(guarded, wav_path):
 
 
 def test_a_file_that_hangs_is_refused_at_the_limit_and_its_process_is_gone(guarded, wav_path, pipe):
-    guard = guarded(time_limit_s=1.0)
+    guard = guarded(time_limit_s=3.0)
     guard.spectrograms(wav_path, "t", [0])
     hanging = guard.pid
     started = time.monotonic()
     assert reasons(guard.spectrograms(pipe, "t", [0, 1])) == ["timeout", "timeout"]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     assert gone(hanging)
     assert guard.spectrograms(wav_path, "t", [0])[0].mel.shape == (128, 47)
     assert guard.pid not in (None, hanging)
 
 
 def test_a_stopped_process_is_killed_even_while_it_is_being_written_to(guarded, wav_path):
-    guard = guarded(time_limit_s=1.0)
+    guard = guarded(time_limit_s=3.0)
     guard.spectrograms(wav_path, "t", [0])
     os.kill(guard.pid, signal.SIGSTOP)
     stopped = guard.pid

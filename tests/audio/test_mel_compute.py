@@ -1,4 +1,11 @@
+import contextlib
+import os
+import threading
+import time
+from pathlib import Path
+
 import numpy as np
+import psutil
 import pytest
 from sounds import librosa_mel, sound, write
 
@@ -50,6 +57,41 @@ def test_good_files_give_mel_rows_and_bad_ones_refusals_each_file_computed_once(
         assert row["settings_sha256"] == MelSettings().settings_sha256
     refused = {(r["track_id"], r["crop"], r["reason"]) for r in results.where("reason IS NOT NULL").collect()}
     assert refused == {("t3", 0, "undecodable"), ("t3", 1, "undecodable"), ("t4", 0, "missing"), ("t4", 1, "missing")}
+
+
+def kill_the_reader_of(pipe):
+    """Wait for a decoder of this process's session that reads the pipe, and kill it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # works once somebody is opening it to read
+        except OSError:
+            time.sleep(0.05)
+            continue
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error, OSError):
+                if "etude.audio.child" in " ".join(process.cmdline()):
+                    held = [entry.readlink() for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+                    if pipe in held:
+                        process.kill()
+        os.close(writing)
+
+
+def test_a_decoder_that_hangs_and_one_that_dies_cost_a_row_each_and_the_task_goes_on(compute_files, tmp_path):
+    paths = [write(tmp_path / f"g{i}.wav", sound(5, 8000, seed=i), 8000) for i in range(2)]
+    for name in ("hangs.wav", "dies.wav"):
+        os.mkfifo(tmp_path / name)
+        paths.append(tmp_path / name)
+    threading.Thread(target=kill_the_reader_of, args=(tmp_path / "dies.wav",), daemon=True).start()
+    results, done = compute_files(paths, time_limit_s=5.0)
+    assert done.value == 4
+    found = {row["path"]: (row["reason"], row["detail"]) for row in results.collect()}
+    assert found == {
+        "g0.wav": (None, None),
+        "g1.wav": (None, None),
+        "hangs.wav": ("timeout", "more than 5 s"),
+        "dies.wav": ("crashed", "the decoder ended by SIGKILL"),
+    }
 
 
 def test_a_file_over_the_bound_is_not_opened(compute_files, tmp_path):

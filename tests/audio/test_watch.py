@@ -10,7 +10,9 @@ def test_it_speaks_while_the_work_lasts_and_not_after(caplog):
     log = logging.getLogger("test of watched")
     with caplog.at_level(logging.INFO, logger=log.name):
         with watched(log, "files", lambda: 7, 9, every_s=0.02):
-            time.sleep(0.2)
+            deadline = time.monotonic() + 20
+            while len(caplog.messages) < 2 and time.monotonic() < deadline:
+                time.sleep(0.02)
         spoken = len(caplog.messages)
         time.sleep(0.1)
     assert spoken >= 2

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio.sounds import librosa_mel
 from etude.config import load_settings
 from etude.job import Arguments, execute
 from etude.lake import Lake
@@ -79,11 +80,6 @@ def counted(line):
     rows = line["rows"]
     assert rows["crops_in"] == rows["crops_computed"] + rows["crops_unchanged"] + rows["crops_rejected"]
     return rows["crops_computed"], rows["crops_unchanged"], rows["crops_rejected"]
-
-
-def touch(path):
-    info = path.stat()
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns + 1_000_000_000))
 
 
 @pytest.mark.slow
@@ -160,16 +156,6 @@ def test_nothing_to_use_exits_3_and_says_why(start, tmp_path):
     assert "no audio is named" in line["error"]
 
 
-def reference(path, offset_s):
-    import librosa
-
-    samples, _ = librosa.load(path, sr=8000, mono=True, offset=offset_s, duration=3)
-    power = librosa.feature.melspectrogram(
-        y=samples, sr=8000, n_fft=1024, hop_length=512, n_mels=128, window="hamming", power=2.0, pad_mode="constant"
-    )
-    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
-
-
 @pytest.mark.slow
 @pytest.mark.real
 def test_the_real_music_gives_librosas_numbers(spark, submit, real_data, tmp_path):
@@ -207,5 +193,5 @@ def test_the_real_music_gives_librosas_numbers(spark, submit, real_data, tmp_pat
     for row in rows.values():
         array = np.array(row["mel"], np.float32).reshape(128, 47)
         assert np.isfinite(array).all()
-        wanted = reference(unquote(row["audio_uri"].removeprefix("file://")), row["offset_s"])
+        wanted = librosa_mel(unquote(row["audio_uri"].removeprefix("file://")), row["offset_s"])
         assert np.abs(array - wanted).max() < 1e-3, row["track_id"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from etude.fusion.shape import ExampleShape
 from etude.fusion.shards import Shard, share_of, training_turn
 from etude.fusion.vocabulary import Vocabulary
 from etude.logs import job_logger
+from etude.machine import cores
 
 _EVALUATION_ROWS = 512
 _BLAMED = 10
@@ -227,8 +227,7 @@ def _own_torch(threads: int) -> Iterator[None]:
 
 
 def _threads(setting: int | None, local_size: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return setting or max(1, cores // local_size)
+    return setting or max(1, cores() // local_size)
 
 
 def _mixed(seed: int, epoch: int, rank: int) -> int:

@@ -18,6 +18,11 @@ def all_slots(spark: SparkSession) -> int:
     return int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
 
 
+def lasting_executors(spark: SparkSession) -> bool:
+    """Whether executors are there from the start on; under dynamic allocation they come with the work."""
+    return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") != "true"
+
+
 def free_slots(spark: SparkSession) -> int:
     """Tasks that could start right now: the slots of the executors that are there, less the tasks that run."""
     tracker = spark.sparkContext.statusTracker()
