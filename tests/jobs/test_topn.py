@@ -1,4 +1,4 @@
-"""The topn job on tables made by hand, and on the real log through spark-submit."""
+"""The topn job on tables made by hand."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import json
 import sys
 from datetime import date, datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from pyspark.sql import functions as F
 
 from etude.config import load_settings, redacted_json
+from etude.errors import DataCheckError
 from etude.job import Arguments, execute
 from etude.lake import Lake
 from etude.lake.ledger import RunRecord
 from etude.lake.tables import RUNS, TABLES
 from etude.logs import job_logger
+from etude.ranking.task import Checks
 from small_lake import arrow_type
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
@@ -33,11 +34,11 @@ TRAIN, VALIDATION, TEST = range(20), range(20, 23), range(23, 29)  # 29 was neve
 pytestmark = pytest.mark.slow
 
 
-def succeeded(job, run_id, protocol, **train):
+def succeeded(job, run_id, protocol, *settings, hour=12, **facts):
     """A row of `runs`."""
-    settings = redacted_json(load_settings((), [f"train.{name}={value}" for name, value in train.items()]))
-    now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-    record = RunRecord(run_id, job, DAY, protocol, settings, "0", now, ended_at=now, status="succeeded")
+    given = redacted_json(load_settings((), settings))
+    now = datetime(2026, 1, 31, hour, tzinfo=timezone.utc)
+    record = RunRecord(run_id, job, DAY, protocol, given, "0", now, ended_at=now, status="succeeded", **facts)
     return tuple(getattr(record, name) for name in RUNS.column_names)
 
 
@@ -51,19 +52,29 @@ def write(root, table, rows):
     schema = pa.schema([pa.field(column.name, arrow_type(column.type), column.nullable) for column in spec.columns])
     names = COLUMNS.get(table, spec.column_names)
     filled = [{**dict.fromkeys(spec.column_names), **dict(zip(names, row, strict=False))} for row in rows]
-    write_deltalake(f"{root}/{table}", pa.Table.from_pylist(filled, schema), partition_by=list(spec.partition_by))
+    data = pa.Table.from_pylist(filled, schema)
+    write_deltalake(f"{root}/{table}", data, mode="overwrite", partition_by=list(spec.partition_by))
 
 
-COLUMNS = {"tracks": ("track_id", "track_idx", "artist_id", "origins")}
+COLUMNS = {
+    "tracks": ("track_id", "track_idx", "artist_id", "origins"),
+    "plays": ("user_id", "track_id", "event_id", "play_count", "source", "batch_date", "counted_on", "file", "record"),
+}
 
 
 @pytest.fixture(scope="module")
 def made(spark, tmp_path_factory):
-    """A lake with a strict and a none run of wmf and train; user 11 has no factors, user 0 no test plays."""
+    """A lake with a strict and a none run of wmf and train; user 11 has no factors, user 0 no test plays.
+
+    The first version of interactions is what wmf split; the second, newer one must not change an evaluation. `plays`
+    has pairs that interactions lack, as a k-core leaves them.
+    """
     lake = Lake(spark, str(tmp_path_factory.mktemp("topn") / "lake"))
     rng = np.random.default_rng(5)
     plays = {(u, t): 1 + (u * t) % 4 for u in range(1, USERS - 1) for t in range(TRACKS - 1) if (u * 7 + t * 3) % 4 < 2}
-    plays |= {(0, t): 2 for t in (1, 2, 3)}
+    plays |= {(0, t): 2 for t in (1, 2, 3)} | {(11, 25): 1}
+    newer = plays | {(0, t): 9 for t in range(TRACKS - 1)}
+    outside = {(1, 29), (11, 4), (11, 5)}
     held = [(u, t) for u, t in plays if u and t in TRAIN and (u + t) % 5 == 0]
     rows = {
         "users": [(f"user {u}", u) for u in range(USERS)],
@@ -71,6 +82,10 @@ def made(spark, tmp_path_factory):
         "interactions": [(*pair, count) for pair, count in plays.items()],
         **{name: [] for name in ("track_factors", "user_factors", "predicted_factors", "splits", "runs")},
     }
+    rows["plays"] = [
+        (f"user {u}", f"T{t}", f"{u} {t}", 1, "log", DAY, DAY, "log.csv", 1) for u, t in {*newer, *outside}
+    ]
+    read = {"interactions": 0}
     for run, protocol in (("strict", "strict"), ("night", "none")):
         x, y, guess = (factor_rows(rng, r) for r in (range(USERS - 1), range(TRACKS), range(TRACKS)))
         known = range(20) if protocol == "strict" else range(29)
@@ -81,10 +96,22 @@ def made(spark, tmp_path_factory):
         names |= dict.fromkeys(TEST, "test" if protocol == "strict" else "train")
         rows["splits"] += [(run, "track", t, -1, name) for t, name in names.items()]
         rows["splits"] += [(run, "play", t, u, "test") for u, t in held] if protocol == "strict" else []
-        rows["runs"] += [succeeded("wmf", run, protocol), succeeded("train", run, protocol, model="cnn_lstm", seed=3)]
+        network = ("train.model=cnn_lstm", "train.seed=3")
+        rows["runs"] += [succeeded("wmf", run, protocol, inputs=read), succeeded("train", run, protocol, *network)]
+    for copy, run in (("alone", "strict"), ("update", "night")):
+        for table in ("track_factors", "user_factors", "splits"):
+            rows[table] += [(copy, *row[1:]) for row in rows[table] if row[0] == run]
+    rows["runs"] += [
+        succeeded("wmf", "alone", "strict", inputs=read),
+        succeeded("wmf", "alone-paper", "paper", inputs=read),
+        succeeded("wmf", "window", "strict", "wmf.window_days=7"),
+        succeeded("wmf", "update", "none", "wmf.mode=fold_in", hour=13, inputs=read, upstream={"wmf": "night"}),
+        succeeded("train", "old", "none", hour=11, upstream={"wmf": "night"}),
+    ]
     for table, values in rows.items():
         write(lake.root, table, values)
-    lake.plays, lake.held = plays, set(held)
+    write(lake.root, "interactions", [(*pair, count) for pair, count in newer.items()])
+    lake.plays, lake.held, lake.heard = plays, set(held), {*newer, *outside}
     return lake
 
 
@@ -129,8 +156,10 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, start):
         expected = {t: "popularity" if user == 11 else "cold" if t in TEST else "warm" for t in tracks}
         assert {int(row["track_id"][1:]): row["source"] for row in listed} == expected
     found = figures_of(made, "strict")
-    assert found["cnn_lstm", "cold", "users", 0] == USERS - 2
+    assert found["cnn_lstm", "cold", "users", 0] == USERS - 1
+    assert found["cnn_lstm", "cold", "users_without_factors", 0] == 1
     assert found["cnn_lstm", "all", "users_left_out", 0] == 1
+    assert line["inputs"]["interactions"] == 0
     assert found["popularity", "cold", "auc", 0] == 0.5
     assert 0 < found["cnn_lstm", "warm", "recall", 6] <= 1
     assert found["cnn_lstm", "all", "cold_share", 6] > 0
@@ -139,7 +168,7 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, start):
     }
     seeds = {(r["model"], r["seed"]) for r in made.read("metrics", job="topn").select("model", "seed").collect()}
     assert ("cnn_lstm", 3) in seeds
-    assert made.read("current").count() == 0
+    assert "in_force" not in line
     assert line["rows"]["recommendations"] == USERS * 6
     assert (line["rows"]["candidates"], line["rows"]["candidates_cold"]) == (26, 6)
     assert line["upstream"] == {"wmf": "strict", "train": "strict"}
@@ -154,17 +183,20 @@ def test_a_rerun_leaves_the_same(made, start):
 
 
 def test_a_none_run_comes_into_force_with_what_it_came_from(made, start):
-    code, _ = start("lists", "none", "inputs.wmf_run_id=night", "inputs.train_run_id=night")
-    assert code == 0
+    """By a train run on the fit that the wmf run was folded into; all lists are whole, but for what users played."""
+    code, line = start("lists", "none", "inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30")
+    assert (code, line["error"]) == (0, None)
     current = {row["table"]: row["run_id"] for row in made.read("current").collect()}
     assert current == {
         "recommendations": "lists",
-        "user_factors": "night",
-        "track_factors": "night",
+        "user_factors": "update",
+        "track_factors": "update",
         "predicted_factors": "night",
     }
-    listed = {row["track_id"] for rows in lists_of(made, "lists").values() for row in rows if row["source"] == "cold"}
-    assert listed <= {"T29"}
+    for user, listed in lists_of(made, "lists").items():
+        everything = range(TRACKS - 1 if user == 11 else TRACKS)
+        assert {int(row["track_id"][1:]) for row in listed} == {t for t in everything if (user, t) not in made.heard}
+        assert {row["track_id"] for row in listed if row["source"] == "cold"} <= {"T29"}
     assert figures_of(made, "lists") == {}
 
 
@@ -177,61 +209,36 @@ def test_factors_of_two_fits_are_not_mixed(made, start):
     assert made.version("recommendations") == before
 
 
-def test_without_a_train_run_lists_are_warm(made, start):
-    def wmf_alone(protocol):
-        runs = [succeeded("wmf", "alone", protocol)]
-        made.replace("runs", made.spark.createDataFrame(runs, RUNS.schema))
-
-    for table in ("user_factors", "track_factors", "splits"):
-        rows = made.read(table, run_id="strict").withColumn("run_id", F.lit("alone"))
-        made.replace(table, rows, run_id="alone")
-    wmf_alone("paper")
-    assert start("alone", "paper")[0] == 3  # paper has nothing else to list
-    wmf_alone("strict")
+def test_predictions_that_do_not_fit_leave_warm_lists_unless_they_were_asked_for(made, start):
+    """The newest train run of the day is found, of another fit; paper has nothing else to list."""
     code, line = start("alone", "strict")
     assert (code, line["upstream"]) == (0, {"wmf": "alone"})
     sources = {row["source"] for rows in lists_of(made, "alone").values() for row in rows}
     assert sources == {"warm", "popularity"}
     assert ("same_artist", "cold", "auc", 0) in figures_of(made, "alone")
+    assert start("alone-paper", "paper")[0] == 3
+
+
+def test_a_train_run_whose_fit_has_run_again_is_refused(start):
+    code, line = start("late", "none", "inputs.wmf_run_id=night", "inputs.train_run_id=old")
+    assert code == 4
+    assert "train run old was built on a run that has run again" in line["error"]
+
+
+def test_a_run_that_summed_plays_itself_is_not_evaluated(start):
+    code, line = start("window", "strict")
+    assert code == 4
+    assert "summed plays itself" in line["error"]
+
+
+@pytest.mark.parametrize("found", [Checks(users=9, short=1), Checks(users=9, bad_scores=1), Checks(bad_factors=1)])
+def test_lists_that_can_t_be_right_are_not_written(found):
+    with pytest.raises(DataCheckError):
+        topn.check(SimpleNamespace(count=lambda *_: None), found)
+    topn.check(SimpleNamespace(count=lambda *_: None), Checks(users=9, fallback=1, rows=90, out_of_reach=3))
 
 
 def test_without_a_wmf_run_the_input_is_missing(start):
     code, line = start("early", "strict", "inputs.wmf_run_id=none-such")
     assert code == 3
     assert "none-such" in line["error"]
-
-
-CATALOGUES = """
-catalogue:
-  sources:
-    - {path: DATA/listening/taste_profile_with_metadata.csv,
-       columns: {track: song_id, title: title, artist_name: artist_name, release_year: year}}
-"""
-
-
-@pytest.mark.real
-def test_the_real_triplets_strict_without_a_network(real_data, submit, tmp_path):
-    """Warm: the factors beat popularity by half. Cold: the same-artist mean beats chance, far under the bound."""
-    config = tmp_path / "triplets.yaml"
-    config.write_text(CATALOGUES.replace("DATA", str(real_data)))
-    common = ["--config", str(config), "--run-id", "r", f"lake.root={tmp_path / 'lake'}", "evaluation.protocol=strict"]
-    core = ["listening.min_plays_per_user=5", "listening.min_plays_per_track=5"]
-    log = [f"listening.path={real_data / 'listening' / 'taste_profile_triplets.tsv'}", "listening.format=taste-profile"]
-    wmf = ["wmf.rank=50", "wmf.confidence=linear", "wmf.alpha=5", "wmf.regularization=10"]
-    for job, arguments in (("ingest", [*log, *core]), ("wmf", wmf), ("topn", ["evaluation.k=[5,20]", "topn.n=20"])):
-        done = submit(job, *common, *arguments)
-        assert done.returncode == 0, done.stderr[-3000:]
-    line = json.loads(done.stdout.splitlines()[-1])
-    assert line["rows"]["users"] == 1630
-    assert line["rows"]["recommendations"] == 1630 * 20
-    rows = pl.read_delta(str(tmp_path / "lake" / "metrics")).filter(pl.col("job") == "topn").to_dicts()
-    found = {(r["model"], r["slice"], r["metric"], r["k"]): r["value"] for r in rows}
-    recall = {model: found[model, "warm", "recall", 20] for model in ("wmf", "popularity", "random")}
-    assert 0.16 < recall["wmf"] < 0.28
-    # Seen: 0.177, 0.101 and 0.011, with 30% of the tracks and 30% of the others' plays withheld.
-    assert recall["wmf"] > 1.5 * recall["popularity"] > 6 * recall["random"]
-    auc = {model: found[model, "cold", "auc", 0] for model in ("random", "popularity", "same_artist", "true_factors")}
-    assert auc["random"] == pytest.approx(0.5, abs=0.03)
-    assert auc["popularity"] == 0.5
-    assert 0.58 < auc["same_artist"] < 0.72
-    assert auc["true_factors"] > 0.9

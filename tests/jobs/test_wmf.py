@@ -1,4 +1,4 @@
-"""The wmf job on tables made by hand, and on the real triplets through spark-submit."""
+"""The wmf job on tables made by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from etude.config import load_settings
 from etude.factors.foldin import fold_in_row
@@ -28,7 +27,6 @@ import wmf
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 FIRST, SECOND = date(2026, 1, 30), date(2026, 1, 31)
 USERS, TRACKS = 40, 30
 SMALL = ("wmf.rank=4", "wmf.iterations=2", "wmf.solver=cholesky")
@@ -220,35 +218,29 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     assert set(new_tracks.loc[[30, 31]]) == {"fold_in"}
     assert 50 not in new_tracks.index
 
+    # The same day once more, and a batch of the day before: found by their sums, weighed as the fit did.
+    fill(
+        lake,
+        [
+            *plays_of(FIRST, range(USERS), range(TRACKS), seed=1),
+            *new,
+            ("u4", "t5", datetime(2026, 1, 31, 7), 2, SECOND),
+            ("u6", "t9", datetime(2026, 1, 30, 7), 2, FIRST),
+        ],
+    )
+    assert run(lake, "again", "wmf.mode=fold_in")["upstream"] == {"wmf": "update"}
+    again = rows_of(lake, "user_factors", "again").set_index("user_idx")
+    moved = [user for user in after.index if (again.loc[user].factors != after.loc[user].factors).any()]
+    assert moved == [4, 6]
+    tracks = rows_of(lake, "track_factors", "update")
+    listened = lake.read("interactions", user_idx=6).toPandas()
+    at = np.searchsorted(tracks.track_idx, listened.track_idx)
+    expected = fold_in_row(at, listened.play_count.to_numpy(), values(tracks), settings)
+    assert again.loc[6].factors == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+    # A rerun extends what it extended before, never itself.
+    assert run(lake, "again", "wmf.mode=fold_in")["upstream"] == {"wmf": "update"}
+    assert (values(rows_of(lake, "user_factors", "again")) == values(again)).all()
+
     refused = run(lake, "bad", "wmf.mode=fold_in", "inputs.wmf_run_id=fit", "evaluation.protocol=strict")
     assert refused["exit_code"] == 2
-
-
-@pytest.mark.real
-def test_the_real_triplets_by_spark_submit(submit, real_data, tmp_path):
-    """ingest, then wmf under the strict protocol; its tables are read without Spark."""
-    lake = f"lake.root={tmp_path / 'lake'}"
-    config = ("--config", str(ROOT / "conf" / "taste-profile.yaml"), "--run-id", "real", lake)
-    assert submit("ingest", *config, env={"ETUDE_DATA": str(real_data)}).returncode == 0
-    law = ("wmf.rank=50", "wmf.confidence=linear", "wmf.alpha=5", "wmf.regularization=10")
-    done = submit("wmf", *config, *law, "evaluation.protocol=strict", env={"ETUDE_DATA": str(real_data)})
-    assert done.returncode == 0, done.stderr
-    line = json.loads(done.stdout.splitlines()[-1])
-    assert (line["rows"]["interactions"], line["engine"], line["status"]) == (26_833, "blocked", "succeeded")
-
-    def table(name: str) -> pd.DataFrame:
-        files = DeltaTable(str(tmp_path / "lake" / name)).file_uris()
-        return pd.concat([pq.ParquetFile(file).read().to_pandas() for file in files], ignore_index=True)
-
-    splits = table("splits")
-    of_track = splits[splits.kind == "track"].split.value_counts(normalize=True)
-    assert of_track["test"] == pytest.approx(0.2, abs=0.03)
-    assert of_track["validation"] == pytest.approx(0.1, abs=0.03)
-    held_plays = (splits.kind == "play").sum()
-    tracks = table("track_factors")
-    assert (tracks.origin == "held_out").sum() == (splits[splits.kind == "track"].split != "train").sum()
-    assert set(tracks.factors.map(len)) == {50}
-    assert line["rows"]["training_interactions"] < 26_833 - held_plays
-    losses = table("metrics").sort_values("step").value.to_numpy()
-    assert len(losses) == 15
-    assert (np.diff(losses) < 0).all()
