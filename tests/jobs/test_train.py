@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from datetime import date, datetime, timezone
@@ -11,9 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from etude import storage
 from etude.config import load_settings
+from etude.errors import SettingsError
 from etude.fusion import checkpoint as checkpoints
+from etude.fusion.checkpoint import Origin
 from etude.job import Arguments, execute
 from etude.lake import Lake
 from etude.lake.ledger import Ledger, RunRecord
@@ -107,6 +109,7 @@ def test_predicts_every_track_with_features_and_says_how_well(lake, planted, fir
 
 def test_the_network_knows_nothing_but_training_tracks(lake, planted, first):
     network = checkpoints.read(first[1]["checkpoint"])
+    assert network.origin.track_factors_version == first[1]["inputs"]["track_factors"]
     learned = [i for i in first[2] if planted.split[i] == "train"]
     assert set(network.vocabulary.artists) == {f"a{planted.artist[i]}" for i in learned if i % 7}
     assert set(network.vocabulary.years) == {planted.year[i] for i in learned if i % 3}
@@ -150,21 +153,28 @@ def test_a_resumed_run_ends_as_an_unbroken_one(lake, first):
     code, line = run(lake, "second", "train.batch_size=4", resume=True)
     assert code == 2
     assert "train.batch_size was 8, is 4" in line["error"]
-    # The same wmf run_id, but other factors under it.
-    lake.replace("track_factors", lake.read("track_factors").localCheckpoint())
-    record_wmf(lake)
-    code, line = run(lake, "second", "train.epochs=4", resume=True)
-    assert code == 2
-    assert "wmf run w has run again since" in line["error"]
 
 
-def test_too_few_slots_are_seen_before_anything_is_replaced(lake, first):
-    version, last = lake.version("examples"), first[1]["checkpoint"].replace("best.pt", "last.pt")
-    code, line = run(lake, "first", "train.distribution=torch", "train.workers=3")
-    assert code == 2
-    assert "3 ranks need 3 free task slots, Spark has 2" in line["error"]
-    assert lake.version("examples") == version
-    assert storage.exists(last)
+def test_resuming_needs_the_very_fit_of_wmf():
+    settings = load_settings((), SETTINGS)
+    refitted = {"outputs": {"track_factors": 8}}
+    job = SimpleNamespace(
+        settings=settings,
+        upstream=lambda _: "w",
+        record=SimpleNamespace(protocol="strict"),
+        ledger=SimpleNamespace(succeeded_run=lambda *_: refitted),
+    )
+    origin = Origin("second", "w", 7, "strict", 0, settings.mel.settings_sha256)
+    with pytest.raises(SettingsError, match="wmf run w has run again since"):
+        train.continued(job, SimpleNamespace(origin=origin), "folder")
+    with pytest.raises(SettingsError, match="trained on wmf run v"):
+        train.continued(job, SimpleNamespace(origin=dataclasses.replace(origin, wmf_run_id="v")), "folder")
+
+
+def test_too_few_slots_are_seen_before_anything_else_is_done(spark):
+    settings = load_settings((), [*SETTINGS, "train.distribution=torch", "train.workers=3"])
+    with pytest.raises(SettingsError, match="3 ranks need 3 free task slots, Spark has 2"):
+        train.run(SimpleNamespace(spark=spark, settings=settings))
 
 
 def test_windows_that_are_not_there_are_said_to_be_repeated(lake):
