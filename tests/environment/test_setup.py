@@ -159,6 +159,7 @@ def test_a_torn_horovod_comes_back_from_its_kept_wheel_and_etude_is_installed_ea
     monkeypatch.setattr(packages, "inconsistent", lambda python: [])
     packages.install(project)
     assert [call[-1] for call in calls] == ["torch==2.13.0", str(project)]
+    assert not [word for call in calls for word in call if word.startswith("horovod")]
     assert not (folder / "horovod").exists()
     assert setup.provide_horovod(project) == "installed"
     assert calls[-1][-1] == str(wheel)
