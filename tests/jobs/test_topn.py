@@ -115,7 +115,7 @@ def made(spark, tmp_path_factory):
     return lake
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start(made):
     def run(run_id="strict", protocol="strict", *overrides):
         settings = load_settings(
@@ -126,6 +126,12 @@ def start(made):
         return outcome.exit_code, json.loads(outcome.line)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def evaluated(start):
+    """How the strict run ended."""
+    return start()
 
 
 def lists_of(lake, run_id):
@@ -143,8 +149,8 @@ def figures_of(lake, run_id):
     return {(r["model"], r["slice"], r["metric"], r["k"]): r["value"] for r in rows}
 
 
-def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, start):
-    code, line = start()
+def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluated):
+    code, line = evaluated
     assert (code, line["error"] if code else None) == (0, None)
     lists = lists_of(made, "strict")
     assert {user: len(listed) for user, listed in lists.items()} == dict.fromkeys(range(USERS), 6)
@@ -174,8 +180,8 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, start):
     assert line["upstream"] == {"wmf": "strict", "train": "strict"}
 
 
-def test_a_rerun_leaves_the_same(made, start):
-    start()
+def test_a_rerun_leaves_the_same(made, evaluated, start):
+    assert evaluated[0] == 0
     before = made.read("recommendations", run_id="strict").collect(), figures_of(made, "strict")
     start()
     assert sorted(made.read("recommendations", run_id="strict").collect()) == sorted(before[0])

@@ -82,5 +82,6 @@ def test_cold_tracks_are_told_apart_by_artist_and_year(chain):
     assert auc["random"] == pytest.approx(0.5, abs=0.03)
     assert auc["popularity"] == 0.5
     assert 0.58 < auc["same_artist"] < 0.72
+    # Seen: 0.652, and 0.652 to 0.655 with other seeds. Half of the test tracks are by artists without training tracks.
     assert 0.65 <= auc["fusion"] < auc["true_factors"]
     assert auc["true_factors"] > 0.9
