@@ -208,9 +208,9 @@ def test_a_none_run_comes_into_force_with_what_it_came_from(made, start):
 
 def test_factors_of_two_fits_are_not_mixed(made, start):
     before = made.version("recommendations")
-    code, line = start("mixed", "strict", "inputs.wmf_run_id=strict", "inputs.train_run_id=night")
+    code, line = start("mixed", "strict", "inputs.wmf_run_id=alone", "inputs.train_run_id=strict")
     assert code == 4
-    assert "night" in line["error"]
+    assert "in the space of wmf run strict, not of alone" in line["error"]
     assert "no common basis" in line["error"]
     assert made.version("recommendations") == before
 
