@@ -1,0 +1,100 @@
+"""The pipeline as a whole, on a tiny conservatoire: its first run, and what its second one finds to do."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from etude import job
+from etude.config.demo import DemoSettings
+from etude.demo.corpus import build
+from etude.lake.glance import ArrowGlance
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
+import pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+CORPUS = DemoSettings(
+    users=30, tracks=40, events=1500, bad_audio=0.1, mislabelled_audio=0, without_audio=0, bad_rows=0.02, processes=1
+)
+FITTED = ("wmf", "train", "topn")
+STEPS = ["ingest r", "mel r", *(f"{job} {run}" for run in ("r-eval", "r") for job in FITTED), "report r"]
+SMALL = [
+    *("wmf.rank=4", "wmf.iterations=2", "wmf.engine=blocked"),
+    *("train.epochs=1", "train.distribution=single", "train.reader=arrow", "train.channels=[4,4,4]"),
+    *("train.lstm_units=4", "train.audio_size=4", "train.artist_size=4", "train.tag_size=4", "train.mlp=[8,4]"),
+    *("topn.n=10", "evaluation.k=[5]", "report.k=5", "report.mel_pictures=1", "pipeline.samples=2"),
+]
+
+
+@pytest.fixture(scope="module")
+def world(spark, tmp_path_factory):
+    """The corpus, and the pipeline as a program in the session that is there."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    assert build(folder / "landing", CORPUS)
+    layer = OmegaConf.to_yaml(OmegaConf.load(ROOT / "conf" / "demo.yaml"))
+    (folder / "demo.yaml").write_text(layer.replace("build/demo", str(folder)))
+
+    @contextmanager
+    def session(*_):
+        yield spark
+
+    class World:
+        def __init__(self):
+            self.folder, self.lake, self.landing = folder, folder / "lake", folder / "landing"
+            self.expected = json.loads((self.landing / "expected.json").read_text())
+
+        def run(self, *arguments, capsys):
+            argv = ["pipeline", "--config", str(folder / "demo.yaml"), "--run-id", "r", *SMALL, *arguments]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", argv)
+                patch.setattr(job, "spark_session", session)
+                with pytest.raises(SystemExit) as left:
+                    job.main("pipeline", pipeline.run, pipeline.SECTIONS, "doc", pipeline.add_arguments)
+            printed = capsys.readouterr().out.strip().splitlines()
+            return left.value.code, printed[:-1], json.loads(printed[-1])
+
+        def summary(self, stage):
+            return json.loads((self.lake / "_status" / "r" / f"{stage}.json").read_text())
+
+        def rows(self, table, *columns, **equals):
+            return ArrowGlance(f"file://{self.lake}").rows(table, columns, **equals)
+
+    return World()
+
+
+def test_the_whole_way_and_the_way_again(world, capsys):
+    status, printed, line = world.run(capsys=capsys)
+    assert (status, line["job"], line["status"]) == (0, "pipeline", "succeeded")
+    assert line["stages"] == dict.fromkeys(STEPS, "done")
+    assert [words.split()[0] for words in printed][:4] == ["user", "1.", "2.", "3."]
+    assert [words.split()[0] for words in printed].count("user") == 2
+    refused = world.expected["plays"]["refused"]
+    assert world.summary("ingest")["rejected"] == refused
+    assert world.summary("mel")["rejected"] == world.expected["audio"]["refused"]
+    page = (world.folder / "report.html").read_text(encoding="utf-8")
+    assert all(reason in page for reason in (*refused, "undecodable"))
+    assert {row["run_id"] for row in world.rows("current")} == {"r"}
+
+    status, printed_again, line = world.run(capsys=capsys)
+    left = dict.fromkeys(STEPS, "up to date") | {"mel r": "done", "report r": "done"}
+    assert (status, line["stages"], printed_again) == (0, left, printed)
+
+    good, other = (row["track_id"] for row in world.rows("mel", "track_id")[:2])
+    paths = {row["track_id"]: row["audio_path"] for row in csv.DictReader((world.landing / "manifest.csv").open())}
+    shutil.copyfile(world.landing / paths[other], world.landing / paths[good])
+    status, _, _ = world.run("--to", "mel", capsys=capsys)
+    assert (status, world.summary("mel")["rows"]["crops_computed"]) == (0, 1)
+
+    status, printed, line = world.run("--to", "ingest", "listening.path=/nowhere/log.csv", capsys=capsys)
+    assert (status, printed, line["status"]) == (3, [], "failed")
+    assert line["error"].startswith("ingest (run r) failed")
+    assert "/nowhere/log.csv" in world.summary("ingest")["error"]
