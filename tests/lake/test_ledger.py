@@ -24,17 +24,19 @@ def ledger(lake):
 
 
 def test_a_run_is_outdated_when_what_it_rests_on_has_run_again(ledger):
-    def outdated(wmf, train=None):
-        train = train or ran("r", "train", (2, 3), wmf="w")
-        ledger.write_all(*wmf, train, ran("r", "topn", (4, 5), train="r"))
-        return ledger.is_outdated("train", "r"), ledger.is_outdated("topn", "r")
-
-    assert outdated([ran("w", hours=(0, 2))]) == (False, False)
-    assert outdated([ran("w", hours=(5, 6))]) == (True, True)
-    assert outdated([ran("w", hours=(0, 1), status="running")]) == (True, True)
-    assert outdated([]) == (True, True)
-    assert outdated([ran("w", hours=(0, 1))], ran("r", "train", (2, 3), "failed", wmf="w")) == (True, True)
-    assert ledger.is_outdated("topn", "never")
+    ledger.write_all(
+        ran("stands", hours=(0, 2)),
+        ran("again", hours=(5, 6)),
+        ran("running", status="running"),
+        *(ran(wmf, "train", (2, 3), wmf=wmf) for wmf in ("stands", "again", "running", "gone")),
+        ran("failed", "train", (2, 3), "failed", wmf="stands"),
+        *(ran(train, "topn", (4, 5), train=train) for train in ("stands", "again")),
+    )
+    outdated = {
+        run_id: ledger.is_outdated("train", run_id) for run_id in ("stands", "again", "running", "gone", "failed")
+    }
+    assert outdated == {"stands": False, "again": True, "running": True, "gone": True, "failed": True}
+    assert [ledger.is_outdated("topn", run_id) for run_id in ("stands", "again", "never")] == [False, True, True]
 
 
 def test_upstream_prefers_the_shared_run_id_then_the_batch_then_the_one_in_force(ledger):
