@@ -9,6 +9,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from etude import storage
@@ -76,7 +77,8 @@ class Lake:
         """
         schema = TABLES[table].schema
         if not self.exists(table):
-            return self.spark.createDataFrame([], schema)
+            # From Arrow, as nothing that the planner sees through; a list would become an RDD with Python workers.
+            return self.spark.createDataFrame(to_arrow_schema(schema).empty_table(), schema)
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
