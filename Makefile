@@ -32,7 +32,8 @@ setup: ## the environment in .venv: packages, Java where there is none, Delta's 
 demo: setup ## the whole pipeline on a synthetic conservatoire: lake and report in build/demo
 	$(call needs,jobs/pipeline.py)
 	$(call needs,lib/etude/cli/demo_corpus.py)
-	etude demo-corpus build/demo/landing
+	@made=$$(etude demo-corpus build/demo/landing) && echo "$$made" && \
+	  case $$made in *'"status": "made"'*) rm -rf build/demo/lake;; esac  # a lake of another corpus
 	spark-submit jobs/pipeline.py --config conf/demo.yaml
 	@echo "report: $(CURDIR)/build/demo/report.html" >&2
 	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_latest LIMIT 10' --config conf/demo.yaml)" >&2
