@@ -24,7 +24,7 @@ from etude.lake.ledger import Ledger, RunRecord, json_line, summary, utc_now
 from etude.lake.metrics import Metric
 from etude.lake.tables import METRICS, TABLES
 from etude.logs import job_logger, progress, ticking
-from etude.session import spark_session
+from etude.session import spark_session, spark_work
 
 __all__ = ["Arguments", "JobRun", "Outcome", "execute", "main", "parse_arguments", "run_program"]
 
@@ -271,13 +271,6 @@ def _bring_into_force(job: JobRun) -> None:
 
 def _write_status(job: JobRun, line: str) -> None:
     storage.write_bytes(storage.join(job.lake.root, "_status", job.run_id, f"{job.name}.json"), line.encode())
-
-
-def spark_work(spark: SparkSession) -> str:
-    """The stages that Spark is at, with their tasks: `stage=12 tasks=3/40`; empty while it has none."""
-    tracker = spark.sparkContext.statusTracker()
-    stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
-    return " ".join(f"stage={s.stageId} tasks={s.numCompletedTasks}/{s.numTasks}" for s in stages if s is not None)
 
 
 def _summary(job: JobRun, started: float) -> str:

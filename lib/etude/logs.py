@@ -52,6 +52,24 @@ def progress(items: Iterable[_Item], desc: str, total: int | None, log: logging.
             log.info("progress=%r done=%d total=%s", desc, done, total if total is not None else "?")
 
 
+@contextmanager
+def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, call `say` every so many seconds, from a thread of its own."""
+    ended = threading.Event()
+
+    def speak() -> None:
+        while not ended.wait(seconds):
+            say()
+
+    thread = threading.Thread(target=speak, name="every", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 _TICKING: list[object] = []
 
 
@@ -64,19 +82,15 @@ def ticking(log: logging.Logger, job: str, doing: Callable[[], str], every_s: fl
     if sys.stderr.isatty():
         yield
         return
-    ended, me, started = threading.Event(), object(), time.monotonic()
+    me, started = object(), time.monotonic()
 
     def tick() -> None:
-        while not ended.wait(every_s):
-            if _TICKING[-1] is me:
-                log.info("job=%s running seconds=%d %s", job, time.monotonic() - started, doing())
+        if _TICKING[-1] is me:
+            log.info("job=%s running seconds=%d %s", job, time.monotonic() - started, doing())
 
     _TICKING.append(me)
-    thread = threading.Thread(target=tick, name=f"tick {job}", daemon=True)
-    thread.start()
     try:
-        yield
+        with every(every_s, tick):
+            yield
     finally:
-        ended.set()
-        thread.join()
         _TICKING.remove(me)

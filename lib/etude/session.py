@@ -63,6 +63,13 @@ def spark_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> It
         session.stop()
 
 
+def spark_work(spark: SparkSession) -> str:
+    """The stages that Spark is at, with their tasks: `stage=12 tasks=3/40`; empty while it has none."""
+    tracker = spark.sparkContext.statusTracker()
+    stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
+    return " ".join(f"stage={s.stageId} tasks={s.numCompletedTasks}/{s.numTasks}" for s in stages if s is not None)
+
+
 def package_archive(folder: Path) -> Path:
     """Write the etude package as a zip that Python can import from; returns its path."""
     root = Path(etude.__file__).parent

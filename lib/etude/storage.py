@@ -42,6 +42,15 @@ def for_spark(path_or_uri: str) -> str:
     return f"{scheme}://{unquote(rest)}"
 
 
+def literal(path: str) -> str:
+    r"""A path that Spark's readers take as it stands: characters of globs escaped.
+
+    >>> literal("/logs/a[1].tsv")
+    '/logs/a\\[1\\].tsv'
+    """
+    return re.sub(r"([\\{}\[\]*?])", r"\\\1", path)
+
+
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The pyarrow file system that serves a URI, and the path inside it.
 

@@ -131,14 +131,14 @@ def test_an_environment_that_does_not_work_is_made_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("activate", "works"),
     [
-        ('VIRTUAL_ENV="/root/.venv"\nexport VIRTUAL_ENV\n', True),
-        ("    export VIRTUAL_ENV=/root/.venv\n", True),
-        ('VIRTUAL_ENV="/tmp/x/root/.venv"\n', False),
-        ("# /root/.venv\nVIRTUAL_ENV='/root/.venv2'\n", False),
+        ('VIRTUAL_ENV="/srv/.venv"\nexport VIRTUAL_ENV\n', True),
+        ("    export VIRTUAL_ENV=/srv/.venv\n", True),
+        ('VIRTUAL_ENV="/tmp/x/srv/.venv"\n', False),
+        ("# /srv/.venv\nVIRTUAL_ENV='/srv/.venv2'\n", False),
     ],
 )
 def test_an_environment_works_in_the_very_folder_that_it_was_made_in(activate: str, works: bool) -> None:
-    assert packages._names(activate, Path("/root/.venv")) == works
+    assert packages._names(activate, Path("/srv/.venv")) == works
 
 
 def test_a_torn_horovod_comes_back_from_its_kept_wheel_and_etude_is_installed_each_time(

@@ -12,10 +12,11 @@ from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.tables import INGESTED_FILES
 from etude.listening.batch import check_balance, file_rows, read_batch
 from etude.listening.columns import Wanted
-from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name, spark_path
+from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name
 from etude.listening.frames import small_frame
 from etude.listening.layout import Layout
 from etude.listening.staging import Staging
+from etude.storage import literal
 
 DAY, NEXT = date(2026, 1, 31), date(2026, 2, 1)
 NOW = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
@@ -124,7 +125,7 @@ def test_paths_with_signs_of_globs_are_read_as_they_are(staging, tmp_path):
     folder = tmp_path / "a[1] {x}"
     folder.mkdir()
     (folder / "log?.tsv").write_text("u\tt\t1\n")
-    assert read(staging, spark_path(str(folder)), "format=taste-profile").rows_in == 1
+    assert read(staging, literal(str(folder)), "format=taste-profile").rows_in == 1
 
 
 def test_what_is_missing_or_empty_is_said_with_its_path(spark, staging, tmp_path):

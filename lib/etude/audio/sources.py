@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from etude.audio.refusal import RefusedError
 from etude.audio.spread import task_count
 from etude.config.audio import AudioColumns, AudioSettings
 from etude.errors import DataCheckError, InputMissingError
-from etude.storage import exists
+from etude.storage import exists, literal
 
 # One row a manifest row or file. Either file_size and file_mtime_us are known, or reason and detail say why not.
 _FILES = (
@@ -70,10 +69,10 @@ def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFram
     uri = normal_uri(path)
     local = local_path(uri)
     # Spark takes a path literally where a URI has escapes, and as a pattern where it has brackets or stars.
-    literal = re.sub(r"([\\{}\[\]*?])", r"\\\1", uri if local is None else f"file://{local}")
+    taken_literally = literal(uri if local is None else f"file://{local}")
     try:
         # Spark's default escape, the backslash, would misread quoted fields as RFC 4180 writes them.
-        rows = spark.read.csv(literal, header=True, escape='"', quote='"', encoding="UTF-8")
+        rows = spark.read.csv(taken_literally, header=True, escape='"', quote='"', encoding="UTF-8")
     except AnalysisException as error:
         raise InputMissingError(f"audio.manifest={path}: {str(error).splitlines()[0]}") from error
     if not rows.columns:

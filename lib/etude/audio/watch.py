@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from etude.logs import every
 
 _EVERY_S = 30.0
 
 
-@contextmanager
 def watched(
     log: logging.Logger, what: str, done: Callable[[], int], total: int, every_s: float = _EVERY_S
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """While the body runs, log `done()` of `total` every so many seconds (Spark adds up when a task ends)."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(every_s):
-            log.info("progress=%s done=%d total=%d", what, done(), total)
-
-    thread = threading.Thread(target=watch, name=f"watch {what}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return every(every_s, lambda: log.info("progress=%s done=%d total=%d", what, done(), total))

@@ -96,10 +96,13 @@ class Ledger:
         also where the run itself hasn't succeeded.
         """
         done = self.succeeded_run(job, run_id)
-        return done is None or any(
+        return done is None or self._rests_on_another(done)
+
+    def _rests_on_another(self, done: Row) -> bool:
+        return any(
             (before := self.succeeded_run(stage, earlier)) is None
             or before["ended_at"] > done["started_at"]
-            or self.is_outdated(stage, earlier)
+            or self._rests_on_another(before)
             for stage, earlier in done["upstream"].items()
         )
 

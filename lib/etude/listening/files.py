@@ -218,12 +218,3 @@ def relative_name(uri: str, root: str) -> str:
     """Path of a file below `root`, or its last part where it lies elsewhere (behind a link)."""
     path, folder = unquote(urlsplit(uri).path), unquote(urlsplit(root).path).rstrip("/") + "/"
     return path[len(folder) :] if path.startswith(folder) else path.rpartition("/")[2]
-
-
-def spark_path(path: str) -> str:
-    r"""A path that Spark's readers take literally: characters of globs escaped.
-
-    >>> spark_path("/logs/a[1].tsv")
-    '/logs/a\\[1\\].tsv'
-    """
-    return re.sub(r"([\\{}\[\]*?])", r"\\\1", path)

@@ -21,11 +21,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from etude.errors import DataCheckError
-from etude.listening.files import InputFile, spark_path
+from etude.listening.files import InputFile
 from etude.listening.formats import FileFormat
 from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, record_hash, with_pads
 from etude.listening.layout import Layout
+from etude.storage import literal
 
 Places = Mapping[str, int | str]
 
@@ -169,7 +170,7 @@ def _shown_places(places: Places, keyed: bool) -> tuple[frozenset[int | str], bo
 
 
 def _paths(files: Sequence[InputFile]) -> list[str]:
-    return [spark_path(file.path) for file in files]
+    return [literal(file.path) for file in files]
 
 
 def _lines(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> DataFrame:

@@ -52,7 +52,8 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
     def scale(cold: Factors | None) -> float:
         return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
 
-    final = _final(known, part_of, scale(known.predicted))
+    lengthened = scale(known.predicted)
+    final = _final(known, part_of, lengthened)
     others: tuple[Model, ...] = ()
     if protocol != "none":
         mean = same_artist(known)
@@ -68,7 +69,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         part_of=part_of,
         bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
     )
-    return plan, scale(known.predicted)
+    return plan, lengthened
 
 
 def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> float:
