@@ -105,7 +105,7 @@ def track_row(idx: int, artist=None, year=None, tags=None, weights=None) -> dict
     return {**names, "release_year": year, "tags": tags, "tag_weights": weights, "track_idx": idx, "origins": {}}
 
 
-SHAPE = ExampleShape(N_MELS, N_FRAMES, 1, artists=21, years=21, tags=5, tags_per_track=2, rank=RANK)
+SHAPE = ExampleShape(N_MELS, N_FRAMES, 1, artists=22, years=22, tags=5, tags_per_track=2, rank=RANK)
 
 
 def columns_of(planted: Planted) -> dict[str, np.ndarray]:
@@ -115,8 +115,8 @@ def columns_of(planted: Planted) -> dict[str, np.ndarray]:
         "track_idx": np.arange(n, dtype="i4"),
         "mel": planted.mel.reshape(n, -1),
         "has_mel": np.ones(n, dtype="i4"),
-        "artist_index": (planted.artist + 1).astype("i4"),
-        "year_index": (planted.year - 1979).astype("i4"),
+        "artist_index": (planted.artist + 2).astype("i4"),
+        "year_index": (planted.year - 1978).astype("i4"),
         "tag_indices": np.stack([planted.tag + 1, np.zeros(n)], axis=1).astype("i4"),
         "tag_weights": np.tile(np.array([1, 0], dtype="f4"), (n, 1)),
         "target": planted.factors,

@@ -53,8 +53,8 @@ def test_features_of_each_track(tracks, mel):
     shape = example_shape(settings, vocabulary, mel_shape, rank=4)
     rows = {row["track_idx"]: row for row in features(tracks, heard, vocabulary, shape).collect()}
     assert sorted(rows) == [0, 1, 2, 3, 4, 5]
-    assert [rows[i]["artist_index"] for i in range(6)] == [1, 1, 2, 0, 0, 0]
-    assert [rows[i]["year_index"] for i in range(6)] == [0, 1, 1, 0, 0, 0]
+    assert [rows[i]["artist_index"] for i in range(6)] == [2, 2, 3, 1, 1, 0]
+    assert [rows[i]["year_index"] for i in range(6)] == [0, 2, 2, 1, 1, 0]
     assert [rows[i]["has_mel"] for i in range(6)] == [1, 0, 0, 0, 1, 0]
     assert rows[0]["mel"] == [1.0] * 6 and rows[1]["mel"] == [0.0] * 6 and rows[4]["mel"] == [3.0] * 6
     # Known tags by weight, then by place in the list; weights of what is left sum to 1.

@@ -12,6 +12,7 @@ from etude.fusion.moments import Moments
 from etude.fusion.networks import build_network
 from etude.fusion.networks.inputs import all_crops, hide_known, one_crop, to_tensors
 from etude.fusion.shape import ExampleShape
+from etude.fusion.vocabulary import NONE, UNKNOWN
 
 SHAPE = ExampleShape(n_mels=8, n_frames=12, crops=1, artists=5, years=4, tags=6, tags_per_track=3, rank=7)
 MODELS = ("fusion", "cnn", "cnn_lstm", "embeddings")
@@ -32,8 +33,8 @@ def batch(rows: int = 6, shape: ExampleShape = SHAPE, seed: int = 0) -> dict[str
             "track_idx": np.arange(rows, dtype=np.int32),
             "mel": random.normal(-40, 10, (rows, shape.mel_size)).astype("f4"),
             "has_mel": np.ones(rows, dtype=np.int32),
-            "artist_index": random.integers(1, shape.artists, rows).astype("i4"),
-            "year_index": random.integers(1, shape.years, rows).astype("i4"),
+            "artist_index": random.integers(2, shape.artists, rows).astype("i4"),
+            "year_index": random.integers(2, shape.years, rows).astype("i4"),
             "tag_indices": random.integers(1, shape.tags, (rows, shape.tags_per_track)).astype("i4"),
             "tag_weights": np.full((rows, shape.tags_per_track), 1 / 3, dtype="f4"),
         },
@@ -163,6 +164,14 @@ def test_hiding_makes_values_unknown_at_the_rate_asked_for():
     assert torch.equal(hidden["tag_indices"][~gone], rows["tag_indices"][~gone])
     both = ((hidden["artist_index"] == 0) & (hidden["year_index"] == 0)).float().mean()
     assert both == pytest.approx(0.0625, abs=0.02)
+
+
+def test_hiding_leaves_what_a_track_lacks():
+    rows = one_crop(batch(4000))
+    rows["artist_index"][::2] = NONE
+    hidden = hide_known(rows, 0.25)["artist_index"]
+    assert (hidden[::2] == NONE).all()
+    assert (hidden[1::2] == UNKNOWN).float().mean() == pytest.approx(0.25, abs=0.04)
 
 
 def test_of_several_crops_training_draws_one_and_prediction_takes_the_mean():

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError
 from etude.fusion.shape import ExampleShape, MelShape
-from etude.fusion.vocabulary import Vocabulary, as_frame
+from etude.fusion.vocabulary import FIRST_ARTIST, FIRST_TAG, FIRST_YEAR, NONE, UNKNOWN, Vocabulary, as_frame
 
 FEATURE_COLUMNS = ("mel", "has_mel", "artist_index", "year_index", "tag_indices", "tag_weights")
 
@@ -53,11 +53,11 @@ def features(
 ) -> DataFrame:
     """track_idx, the columns `keep` of `tracks` and FEATURE_COLUMNS, one row a track of `tracks`.
 
-    Values outside the vocabulary become 0.
+    An artist or year outside the vocabulary becomes UNKNOWN, a missing one NONE; other tags fall away.
     """
     spark = tracks.sparkSession
-    artists = as_frame(spark, vocabulary.artists, "artist_id", "artist_index", "string")
-    years = as_frame(spark, vocabulary.years, "release_year", "year_index", "int")
+    artists = as_frame(spark, vocabulary.artists, "artist_id", "artist_index", "string", FIRST_ARTIST)
+    years = as_frame(spark, vocabulary.years, "release_year", "year_index", "int", FIRST_YEAR)
     joined = (
         tracks.select("track_idx", "track_id", "artist_id", "release_year", *keep)
         .join(F.broadcast(artists), on="artist_id", how="left")
@@ -73,11 +73,15 @@ def features(
         *keep,
         F.coalesce("audible", silence).alias("mel"),
         F.col("audible").isNotNull().cast("int").alias("has_mel"),
-        F.coalesce("artist_index", F.lit(0)).alias("artist_index"),
-        F.coalesce("year_index", F.lit(0)).alias("year_index"),
+        _index("artist_id", "artist_index"),
+        _index("release_year", "year_index"),
         F.coalesce("tag_indices", no_tags).alias("tag_indices"),
         F.coalesce("tag_weights", no_weights).alias("tag_weights"),
     )
+
+
+def _index(value: str, index: str) -> Column:
+    return F.when(F.col(value).isNull(), NONE).otherwise(F.coalesce(index, F.lit(UNKNOWN))).alias(index)
 
 
 def _mel_rows(mel: DataFrame, shape: ExampleShape) -> DataFrame:
@@ -92,7 +96,7 @@ def _mel_rows(mel: DataFrame, shape: ExampleShape) -> DataFrame:
 
 def _tag_rows(tracks: DataFrame, vocabulary: Vocabulary, length: int) -> DataFrame:
     """track_idx, tag_indices, tag_weights: the heaviest known tags, weights summing to 1, padded to `length`."""
-    known = as_frame(tracks.sparkSession, vocabulary.tags, "tag", "tag_index", "string")
+    known = as_frame(tracks.sparkSession, vocabulary.tags, "tag", "tag_index", "string", FIRST_TAG)
     pairs = (
         tracks.where(F.size("tags") > 0)
         .select("track_idx", F.col("tag_weights").alias("weights"), F.posexplode("tags").alias("place", "tag"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from etude.config.train import TrainSettings
-from etude.fusion.vocabulary import Vocabulary
+from etude.fusion.vocabulary import FIRST_ARTIST, FIRST_TAG, FIRST_YEAR, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class MelShape:
 
 @dataclass(frozen=True)
 class ExampleShape:
-    """Sizes of an example's arrays and of the vocabularies behind its indices (row 0, unknown, included)."""
+    """Sizes of an example's arrays and of the vocabularies behind its indices (with the rows before the values)."""
 
     n_mels: int
     """Mel filters; 0 where there is no audio."""
@@ -54,9 +54,9 @@ def example_shape(settings: TrainSettings, vocabulary: Vocabulary, mel: MelShape
         n_mels=mel.n_mels,
         n_frames=mel.n_frames,
         crops=settings.crops,
-        artists=len(vocabulary.artists) + 1,
-        years=len(vocabulary.years) + 1,
-        tags=len(vocabulary.tags) + 1,
+        artists=len(vocabulary.artists) + FIRST_ARTIST,
+        years=len(vocabulary.years) + FIRST_YEAR,
+        tags=len(vocabulary.tags) + FIRST_TAG,
         tags_per_track=settings.tags_per_track,
         rank=rank,
     )

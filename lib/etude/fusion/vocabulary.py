@@ -10,10 +10,15 @@ from pyspark.sql import functions as F
 
 from etude.config.train import TrainSettings
 
+UNKNOWN, NONE = 0, 1
+"""Rows of the artist and year embeddings: a value that no training track has; no value at all. Tags' row 0 is both."""
+FIRST_ARTIST = FIRST_YEAR = 2
+FIRST_TAG = 1
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Values in the order of their indices; the first has index 1, for 0 means unknown."""
+    """Values in the order of their indices, which begin at FIRST_ARTIST, FIRST_YEAR and FIRST_TAG."""
 
     artists: tuple[str, ...] = ()
     years: tuple[int, ...] = ()
@@ -54,7 +59,7 @@ def _most_common(values: DataFrame, most: int) -> tuple[Any, ...]:
     return tuple(row["value"] for row in counted.orderBy(F.desc("n"), "value").limit(most).collect())
 
 
-def as_frame(spark: SparkSession, values: tuple[Any, ...], value: str, index: str, kind: str) -> DataFrame:
-    """A field's values (column `value`, SQL type `kind`) and their indices from 1 (column `index`)."""
-    rows = [(one, place) for place, one in enumerate(values, start=1)]
+def as_frame(spark: SparkSession, values: tuple[Any, ...], value: str, index: str, kind: str, first: int) -> DataFrame:
+    """A field's values (column `value`, SQL type `kind`) and their indices from `first` (column `index`)."""
+    rows = [(one, place) for place, one in enumerate(values, start=first)]
     return spark.createDataFrame(rows, f"{value} {kind}, {index} int")

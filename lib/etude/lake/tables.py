@@ -258,8 +258,10 @@ EXAMPLES = Table(
             "mel", "array<float>", "As in mel, crop after crop; zeros where has_mel is 0 (readers need equal lengths)."
         ),
         Column("has_mel", "int", "1 where the track has a mel row, else 0."),
-        Column("artist_index", "int", "Row of the artist embedding; 0 = unknown."),
-        Column("year_index", "int", "Row of the year embedding; 0 = unknown."),
+        Column(
+            "artist_index", "int", "Row of the artist embedding; 0 = an artist without training tracks, 1 = no artist."
+        ),
+        Column("year_index", "int", "Row of the year embedding; 0 = a year without training tracks, 1 = no year."),
         Column("tag_indices", "array<int>", "Rows of the tag embedding, padded with 0 = none to equal length."),
         Column("tag_weights", "array<float>", "Weights of tag_indices, 0 where padded."),
         Column("target", "array<float>", "Track factors on their original scale."),

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from etude.fusion.networks.network import FactorNetwork
 from etude.fusion.shape import ExampleShape
+from etude.fusion.vocabulary import NONE, UNKNOWN
 
-_HIDDEN_TO_ZERO = (("has_mel",), ("artist_index",), ("year_index",), ("tag_indices", "tag_weights"))
+_HIDDEN_TO_ZERO = (("has_mel",), ("tag_indices", "tag_weights"))
+_HIDDEN_TO_UNKNOWN = ("artist_index", "year_index")
 
 
 def to_tensors(rows: dict[str, np.ndarray], shape: ExampleShape) -> dict[str, Tensor]:
@@ -36,7 +38,10 @@ def one_crop(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def hide_known(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """A batch in which each value of each field became unknown with probability `share`, field by field."""
+    """A batch in which each value of each field became unknown with probability `share`, field by field.
+
+    Only what a track has can be hidden: an artist or year that it lacks stays NONE.
+    """
     hidden = dict(batch)
     for columns in _HIDDEN_TO_ZERO:
         present = [name for name in columns if name in batch]
@@ -46,6 +51,11 @@ def hide_known(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
         for name in present:
             values = batch[name]
             hidden[name] = values * keep.view(-1, *[1] * (values.dim() - 1)).to(values.dtype)
+    for name in _HIDDEN_TO_UNKNOWN:
+        if name in batch:
+            values = batch[name]
+            keep = (torch.rand(len(values)) >= share) | (values == NONE)
+            hidden[name] = torch.where(keep, values, UNKNOWN)
     return hidden
 
 

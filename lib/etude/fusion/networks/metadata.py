@@ -16,7 +16,7 @@ _START = 0.1
 
 
 class OneValue(nn.Module):
-    """Embedding of a field with one value a track; row 0 stands for unknown and is learned too."""
+    """Embedding of a field with one value a track; the rows of unknown and of none are learned too."""
 
     def __init__(self, column: str, rows: int, size: int):
         super().__init__()
