@@ -151,7 +151,7 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:
     """Name and seed of the network that a train run trained."""
-    row = job.read("runs", run_id=train, job="train").select("settings").first()
+    row = job.ledger.succeeded_run("train", train)
     settings = json.loads(row["settings"]).get("train", {}) if row else {}
     return settings.get("model", "model"), settings.get("seed", 0)
 

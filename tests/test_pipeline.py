@@ -151,7 +151,7 @@ def world(spark, tmp_path):
             return record
 
         def write_all(self, *records):
-            lake.replace("runs", self.ledger.frame(records))
+            lake.put("runs", [record.as_entry() for record in records])
 
         def fresh(self, stage, *overrides, outside=None, **where):
             return up_to_date(self.step(stage, *overrides, **where), self.ledger, outside or {})

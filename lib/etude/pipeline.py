@@ -10,14 +10,13 @@ from datetime import date
 from typing import Any
 
 from pyarrow import fs
-from pyspark.sql import Row
 
 import etude
 from etude.arguments import Arguments
 from etude.config import Settings, redacted_json
 from etude.errors import EtudeError, SettingsError
 from etude.lake.lake import Lake
-from etude.lake.ledger import Ledger, RunRecord, utc_now
+from etude.lake.ledger import Entry, Ledger, RunRecord, utc_now
 from etude.lake.tables import IN_FORCE_BY, TABLES
 from etude.pseudonym import KEY_VARIABLE, lake_user_id
 from etude.storage import filesystem
@@ -164,7 +163,7 @@ def _shaping(settings: str, sections: tuple[str, ...]) -> dict[str, Any]:
     return {name: loaded.get(name) for name in sections}
 
 
-def _tables_unchanged(done: Row, ledger: Ledger) -> bool:
+def _tables_unchanged(done: Entry, ledger: Ledger) -> bool:
     """Tables shared by runs are compared by version; those with run_ids by the upstream run that wrote the rows.
 
     A table that the run itself wrote has moved on by its own commit: the version it left is the one to compare.
@@ -174,7 +173,7 @@ def _tables_unchanged(done: Row, ledger: Ledger) -> bool:
     return all(ledger.lake.version(name) == max(read[name], wrote.get(name, 0)) for name in shared)
 
 
-def _same_upstream(step: Step, done: Row, ledger: Ledger) -> bool:
+def _same_upstream(step: Step, done: Entry, ledger: Ledger) -> bool:
     """Whether the run would choose the same upstream runs now, and no stage before it has come to run since."""
     arguments = step.arguments
     settings = arguments.settings

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pyspark.sql import Row
-
 from etude.errors import DataCheckError
-from etude.lake.ledger import Ledger
+from etude.lake.ledger import Entry, Ledger
 
 
-def fitted_run(ledger: Ledger, run_id: str) -> Row:
+def fitted_run(ledger: Ledger, run_id: str) -> Entry:
     """The row of `runs` of the fit whose basis and objective a wmf run has: itself, or what it extends at any remove.
 
     Raises:
@@ -25,7 +23,7 @@ def fitted_run(ledger: Ledger, run_id: str) -> Row:
     return row
 
 
-def wmf_settings(run: Row) -> dict[str, Any]:
+def wmf_settings(run: Entry) -> dict[str, Any]:
     """The `wmf` settings that a run was given."""
     settings: dict[str, Any] = json.loads(run["settings"])["wmf"]
     return settings

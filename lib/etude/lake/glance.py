@@ -1,6 +1,6 @@
-"""Small looks into the lake without Spark: a second instead of ten, for what people type.
+"""Small looks into the lake without Spark: a second instead of ten, for what people type and for the run ledger.
 
-The `deltalake` library finds the files of a table's newest version and pyarrow reads them. Where it isn't installed, or
+The `deltalake` library finds the files of a table's newest version and pyarrow reads them. Where it
 can't open the lake's file system (hdfs:), the same looks go through Spark.
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 from etude import storage
 from etude.config import Settings
 from etude.errors import InputMissingError
+from etude.lake import small
+from etude.lake.lake import Lake
 from etude.lake.tables import TABLES
 
 Equals = dict[str, Any]
@@ -49,13 +51,18 @@ def open_lake(settings: Settings) -> Iterator[Glance]:
     """
     root = storage.to_uri(settings.lake.root)
     require_lake(root)
-    if root.partition(":")[0] in _WITHOUT_SPARK and _deltalake_is_here():
+    if root.partition(":")[0] in _WITHOUT_SPARK:
         yield ArrowGlance(root)
         return
     from etude.session import spark_session
 
     with spark_session("etude", settings.spark, settings.lake) as spark:
         yield SparkGlance(spark, root)
+
+
+def glance_of(lake: Lake) -> Glance:
+    """A look into a lake beside the session that is there; without Spark where the lake is local."""
+    return ArrowGlance(lake.root) if small.serves(lake.root) else SparkGlance(lake.spark, lake.root)
 
 
 def require_lake(root: str) -> None:
@@ -138,8 +145,6 @@ class SparkGlance(Glance):
 
     def __init__(self, spark: Any, root: str):
         """`root` is a URI."""
-        from etude.lake.lake import Lake
-
         self.lake = Lake(spark, root)
 
     def rows(self, table: str, columns: Sequence[str] = (), **equals: Any) -> Rows:
@@ -164,9 +169,3 @@ class SparkGlance(Glance):
 def _with_dicts(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Arrow gives a map as a list of pairs."""
     return {key: dict(value) if key in names and value is not None else value for key, value in row.items()}
-
-
-def _deltalake_is_here() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("deltalake") is not None

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import operator
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any
 
-from pyspark.sql import DataFrame, Row
-from pyspark.sql import functions as F
-
 from etude.errors import InputMissingError, SettingsError
+from etude.lake.glance import glance_of
 from etude.lake.lake import Lake
-from etude.lake.tables import CURRENT, IN_FORCE_BY, RUNS
+from etude.lake.tables import IN_FORCE_BY, RUNS
 from etude.storage import shown
+
+Entry = dict[str, Any]
+"""A row of `runs`: column -> value."""
 
 
 @dataclass
@@ -42,6 +40,10 @@ class RunRecord:
     built_on: dict[str, str] = field(default_factory=dict)
     """What an earlier attempt had as `upstream`; no column."""
 
+    def as_entry(self) -> Entry:
+        """The record as a row of `runs`."""
+        return {name: getattr(self, name) for name in RUNS.column_names}
+
 
 def utc_now() -> datetime:
     """The time in UTC, with its zone."""
@@ -54,10 +56,11 @@ class Ledger:
     def __init__(self, lake: Lake):
         """`lake` holds both tables."""
         self.lake = lake
+        self.glance = glance_of(lake)
 
     def begin(self, record: RunRecord) -> None:
         """Write the run as running; a run_id that was tried before keeps its count, its errors and what it wrote."""
-        earlier = self.lake.read("runs", job=record.job, run_id=record.run_id).first()
+        earlier = self._only(job=record.job, run_id=record.run_id)
         if earlier is not None:
             record.attempt = earlier["attempt"] + 1
             # An attempt that finds nothing new to write (mel, ingest) still leaves the rows of the one before.
@@ -70,24 +73,15 @@ class Ledger:
 
     def write(self, record: RunRecord) -> None:
         """Put the record in the place of the run's row."""
-        self.lake.replace("runs", self.frame([record]), job=record.job, run_id=record.run_id)
-
-    def frame(self, records: Iterable[RunRecord]) -> DataFrame:
-        """Records as rows of `runs`."""
-        rows = [tuple(getattr(record, name) for name in RUNS.column_names) for record in records]
-        return self.lake.spark.createDataFrame(rows, RUNS.schema)
-
-    def succeeded(self, job: str) -> DataFrame:
-        """Runs of a job that succeeded."""
-        return self.lake.read("runs", job=job, status="succeeded")
+        self.lake.put("runs", [record.as_entry()], job=record.job, run_id=record.run_id)
 
     def is_succeeded(self, job: str, run_id: str) -> bool:
         """Whether that run's rows count."""
         return self.succeeded_run(job, run_id) is not None
 
-    def succeeded_run(self, job: str, run_id: str) -> Row | None:
+    def succeeded_run(self, job: str, run_id: str) -> Entry | None:
         """That run's row of `runs`, or None where its rows don't count."""
-        return self.succeeded(job).where(F.col("run_id") == run_id).first()
+        return self._only(job=job, run_id=run_id, status="succeeded")
 
     def is_outdated(self, job: str, run_id: str) -> bool:
         """Whether a run that its rows rest on has run again since (or no longer counts), at any remove.
@@ -98,7 +92,7 @@ class Ledger:
         done = self.succeeded_run(job, run_id)
         return done is None or self._rests_on_another(done)
 
-    def _rests_on_another(self, done: Row) -> bool:
+    def _rests_on_another(self, done: Entry) -> bool:
         return any(
             (before := self.succeeded_run(stage, earlier)) is None
             or before["ended_at"] > done["started_at"]
@@ -120,24 +114,27 @@ class Ledger:
         """
         if asked is not None:
             return self._asked_for(job, asked, run)
-        rows = self.succeeded(job).where(F.col("protocol") == run.protocol).orderBy(F.desc("ended_at"))
+        columns = ("run_id", "batch_date", "upstream", "ended_at")
+        rows = self.glance.rows("runs", columns, job=job, status="succeeded", protocol=run.protocol)
+        rows.sort(key=lambda row: row["ended_at"], reverse=True)
         same = run.run_id
         if job == run.job:
-            rows, same = rows.where(F.col("run_id") != run.run_id), run.built_on.get(job, run.run_id)
-        found = rows.where(F.col("run_id") == same).first()
-        if found is None and run.upstream:
-            agrees = [F.try_element_at("upstream", F.lit(stage)) == run_id for stage, run_id in run.upstream.items()]
-            found = rows.where(functools.reduce(operator.and_, agrees)).first()
-        if found is None:
-            found = rows.where(F.col("batch_date") == F.lit(run.batch_date)).first()
-        if found is None and run.protocol == "none":
-            found = rows.where(F.col("run_id") == F.lit(self.current(IN_FORCE_BY[job]))).first()
-        if found is None:
+            rows = [row for row in rows if row["run_id"] != run.run_id]
+            same = run.built_on.get(job, run.run_id)
+        found = [row for row in rows if row["run_id"] == same]
+        if not found and run.upstream:
+            found = [row for row in rows if run.upstream.items() <= row["upstream"].items()]
+        if not found:
+            found = [row for row in rows if row["batch_date"] == run.batch_date]
+        if not found and run.protocol == "none":
+            in_force = self.current(IN_FORCE_BY[job])
+            found = [row for row in rows if row["run_id"] == in_force]
+        if not found:
             raise InputMissingError(
                 f"no succeeded {job} run for batch {run.batch_date} with evaluation.protocol={run.protocol} in "
                 f"{self.lake.root}; run jobs/{job}.py first, or name one with inputs.{job}_run_id"
             )
-        return str(found["run_id"])
+        return str(found[0]["run_id"])
 
     def _asked_for(self, job: str, asked: str, run: RunRecord) -> str:
         found = self.succeeded_run(job, asked)
@@ -154,20 +151,23 @@ class Ledger:
 
     def current(self, table: str) -> str | None:
         """The run_id in force for a table, or None."""
-        row = self.lake.read("current").where(F.col("table") == table).first()
-        return None if row is None else str(row["run_id"])
+        return next((str(row["run_id"]) for row in self.glance.rows("current") if row["table"] == table), None)
 
     def overtaken(self, batch_date: date) -> str | None:
         """The topn run in force where it works for a later batch; a run of `batch_date` leaves it there."""
         in_force = self.current(IN_FORCE_BY["topn"])
-        run = None if in_force is None else self.lake.read("runs", job="topn", run_id=in_force).first()
+        run = None if in_force is None else self._only(job="topn", run_id=in_force)
         return in_force if run is not None and run["batch_date"] > batch_date else None
 
     def make_current(self, run_ids: dict[str, str]) -> None:
         """Bring runs (table -> run_id) into force in the place of all that were, in one commit."""
         since = utc_now()
-        rows = [(table, run_id, since) for table, run_id in sorted(run_ids.items())]
-        self.lake.replace("current", self.lake.spark.createDataFrame(rows, CURRENT.schema))
+        rows = [{"table": table, "run_id": run_id, "since": since} for table, run_id in sorted(run_ids.items())]
+        self.lake.put("current", rows)
+
+    def _only(self, **equals: str) -> Entry | None:
+        """The run with that job and run_id (and status), or None."""
+        return next(iter(self.glance.rows("runs", **equals)), None)
 
 
 def summary(record: RunRecord, seconds: float, facts: dict[str, Any]) -> str:

@@ -1,0 +1,74 @@
+"""A few rows at hand get into a table the same way past Spark and through it."""
+
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date, datetime, timezone
+from multiprocessing import get_context
+
+import pytest
+
+from etude.lake import Lake, small
+from etude.lake.glance import ArrowGlance, SparkGlance, glance_of
+from etude.lake.ledger import RunRecord
+
+AT = datetime(2026, 2, 1, 3, 4, 5, 678901, tzinfo=timezone.utc)
+
+
+def entry(run_id, job="wmf", **changed):
+    record = RunRecord(run_id, job, date(2026, 1, 31), "none", '{"a": "it\'s"}', "0", AT)
+    return {**record.as_entry(), "inputs": {"plays": 3}, "earlier_errors": ["first", "second"], **changed}
+
+
+@pytest.fixture(params=["past Spark", "through Spark"])
+def put(request, spark, tmp_path, monkeypatch):
+    if request.param == "through Spark":
+        monkeypatch.setattr(small, "serves", lambda root: False)
+    return Lake(spark, str(tmp_path / "lake"))
+
+
+def test_the_ledger_looks_the_way_it_writes(put):
+    assert isinstance(glance_of(put), ArrowGlance if small.serves(put.root) else SparkGlance)
+
+
+def test_a_row_comes_back_whole_by_either_look(put):
+    row = entry("it's \\ 1", status="failed", error="why", ended_at=AT, upstream={"ingest": "i"})
+    assert put.put("runs", [row], job="wmf", run_id="it's \\ 1") == 1
+    (seen,) = ArrowGlance(put.root).rows("runs", run_id="it's \\ 1")
+    assert seen == row
+    (by_spark,) = SparkGlance(put.spark, put.root).rows("runs", run_id="it's \\ 1")
+    assert {**by_spark, "started_at": AT, "ended_at": AT} == row
+
+
+def test_a_row_takes_the_place_of_its_own_and_no_others(put):
+    for run_id, job in (("a", "wmf"), ("a", "mel"), ("b", "wmf")):
+        put.put("runs", [entry(run_id, job)], job=job, run_id=run_id)
+    put.put("runs", [entry("a", status="succeeded")], job="wmf", run_id="a")
+    found = {(row["run_id"], row["job"]): row["status"] for row in put.read("runs").collect()}
+    assert found == {("a", "wmf"): "succeeded", ("a", "mel"): "running", ("b", "wmf"): "running"}
+    put.put("runs", [entry("c")])
+    assert [row["run_id"] for row in put.read("runs").collect()] == ["c"]
+
+
+def test_what_the_table_forbids_is_refused(put):
+    put.put("runs", [entry("a")], job="wmf", run_id="a")
+    with pytest.raises(Exception, match=r"(?i)status_known|validation|constraint"):
+        put.put("runs", [entry("b", status="odd")], job="wmf", run_id="b")
+    assert [row["run_id"] for row in put.read("runs").collect()] == ["a"]
+
+
+def _write(uri, job, run_ids):
+    for run_id in run_ids:
+        small.replace_rows(uri, [entry(run_id, job)], {"job": job, "run_id": run_id})
+
+
+def test_writers_of_both_kinds_at_once_lose_nothing(spark, tmp_path, monkeypatch):
+    lake = Lake(spark, str(tmp_path / "lake"))
+    lake.create("runs")
+    uri = f"{lake.root}/runs"
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        others = [pool.submit(_write, uri, "wmf", [f"{n}.{i}" for i in range(15)]) for n in range(2)]
+        monkeypatch.setattr(small, "serves", lambda root: False)
+        for i in range(3):
+            lake.put("runs", [entry(f"s{i}")], job="wmf", run_id=f"s{i}")
+        for other in others:
+            other.result()
+    assert lake.read("runs").count() == lake.read("runs").select("run_id").distinct().count() == 33
