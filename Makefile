@@ -9,6 +9,10 @@ PART ?=
 # Two processes, each with a Spark session of its own; a file's tests stay together, and so do their fixtures.
 IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 
+# For a few megabytes, compiling code takes longer than running it; a job on real data keeps Spark's and Java's defaults.
+SMALL := --driver-java-options -XX:TieredStopAtLevel=1 \
+  --conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN
+
 # The environment's own Python and Spark, whatever else is installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport SPARK_HOME PYTHONHOME
@@ -34,7 +38,7 @@ demo: setup ## the whole pipeline on a synthetic conservatoire: lake and report 
 	$(call needs,lib/etude/cli/demo_corpus.py)
 	@made=$$(etude demo-corpus build/demo/landing) && echo "$$made" && \
 	  case $$made in *'"status": "made"'*) rm -rf build/demo/lake;; esac  # a lake of another corpus
-	spark-submit jobs/pipeline.py --config conf/demo.yaml
+	spark-submit $(SMALL) jobs/pipeline.py --config conf/demo.yaml
 	@echo "report: $(CURDIR)/build/demo/report.html" >&2
 	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_latest LIMIT 10' --config conf/demo.yaml)" >&2
 
