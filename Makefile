@@ -9,9 +9,11 @@ PART ?=
 # Two processes, each with a Spark session of its own; a file's tests stay together, and so do their fixtures.
 IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 
-# For a few megabytes, compiling code takes longer than running it; a job on real data keeps Spark's and Java's defaults.
+# For a few megabytes, compiling code takes longer than running it, and checksums of the tables' logs longer than reading
+# them; a job on real data keeps the defaults.
 SMALL := --driver-java-options -XX:TieredStopAtLevel=1 \
-  --conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN
+  --conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN \
+  --conf spark.databricks.delta.writeChecksumFile.enabled=false
 
 # The environment's own Python and Spark, whatever else is installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -29,7 +29,11 @@ SMALL_SPARK = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "4",
     "spark.default.parallelism": "2",
+    # For tables that are read once or twice.
+    "spark.databricks.delta.writeChecksumFile.enabled": "false",
 }
+# Interpreted expressions: compiling each small query costs more than running it.
+INTERPRETED = {"spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.codegen.wholeStage": "false"}
 # How long an example takes depends on what else the machine does: no property is about that.
 hypothesis.settings.register_profile("etude", deadline=None)
 hypothesis.settings.load_profile("etude")
@@ -43,11 +47,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     folder = tmp_path_factory.mktemp("spark")
     settings = {
         **SMALL_SPARK,
+        **INTERPRETED,
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "local"),
     }
-    # Interpreted expressions: compiling each small query costs more than running it (jobs by spark-submit do compile).
-    settings["spark.sql.codegen.factoryMode"] = "NO_CODEGEN"
     arguments = [f"--conf '{key}={value}'" for key, value in settings.items()]
     os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*arguments, "pyspark-shell"])
     session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
@@ -84,16 +87,19 @@ def needs_horovod() -> None:
 
 @pytest.fixture(scope="session")
 def submit() -> Callable[..., subprocess.CompletedProcess]:
-    """Runs a job by the environment's own spark-submit; a job's name first, then its arguments."""
+    """Runs a job by the environment's own spark-submit; a job's name first, then its arguments.
+
+    `compiled` generates code for expressions, as every job does outside the tests: for real inputs.
+    """
     binary = Path(sys.executable).with_name("spark-submit")
     if not binary.exists():
         found = shutil.which("spark-submit")
         assert found, "no spark-submit in the environment"
         binary = Path(found)
 
-    def run(job: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900):
+    def run(job: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900, compiled: bool = False):
         command = [str(binary), "--master", "local[2]"]
-        for key, value in SMALL_SPARK.items():
+        for key, value in {**SMALL_SPARK, **({} if compiled else INTERPRETED)}.items():
             if key != "spark.master":
                 command += ["--conf", f"{key}={value}"]
         command += [str(ROOT / "jobs" / f"{job}.py"), *arguments]
