@@ -98,6 +98,7 @@ def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
     job.count("plays_kept", kept)
     job.count("rejects", sum(counts.values()))
     job.note("rejected", dict(sorted(counts.items())))
+    job.log.info("rows_in=%d plays_kept=%d rejects=%d reasons=%s", batch.rows_in, kept, sum(counts.values()), counts)
     repeats = counts.get("duplicate", 0)
     if repeats > batch.rows_in / 2:
         hint = "most rows are known already; a file that grows in place comes whole each time: better a file a batch"

@@ -33,6 +33,8 @@ def run(job: JobRun) -> None:
         job.note("stages", done)
     if steps[-1].stage in ("topn", "report"):
         print_samples(job)
+        look = "etude user RAW_ID --lake %s | etude sql 'SELECT * FROM recommendations_latest LIMIT 20' --lake %s"
+        job.log.info(f"to look closer: {look}", job.lake.root, job.lake.root)
 
 
 def run_step(job: JobRun, step: Step) -> str:
@@ -62,9 +64,8 @@ def print_samples(job: JobRun) -> None:
     )
     for sample in sample_lists(job.lake, job.run_id, settings):
         liked = sample.played[0] if sample.played else None
-        print(
-            f"user {sample.user_idx}, who plays {named(liked)} most, may like:" if liked else f"user {sample.user_idx}:"
-        )
+        who = f"user_idx {sample.user_idx}"
+        print(f"{who}, who plays {named(liked)} most, may like:" if liked else f"{who}:")
         for position, line in enumerate(sample.recommended, start=1):
             print(f"  {position}. {named(line)} ({line.source}, score {line.number:.3f})")
 

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from etude.errors import DataCheckError, InputMissingError
 from etude.factors.basis import fitted_run
 from etude.job import JobRun, main
+from etude.pipeline import has_features
 from etude.ranking import inputs, spread
 from etude.ranking.models import Known, make_plan
 from etude.ranking.plan import Plan
@@ -76,6 +77,9 @@ def train_run(job: JobRun, wmf: str) -> str | None:
             raise
         problem = str(error)
     job.record.upstream.pop("train", None)
+    if not has_features(job.lake):
+        job.log.info("the lists hold warm tracks only: no track has sound, artist, year or tags to learn from")
+        return None
     job.log.warning("cold tracks have no factors, so the lists hold warm tracks only: %s", problem)
     return None
 

@@ -67,7 +67,7 @@ def fit(job: JobRun, split: Split) -> None:
     engine, reason = choose(size, settings)
     if split.withheld is not None:
         check_size({"user_idx": size.users}, settings)  # held-out tracks are folded in on the users' factors
-    job.log.info("engine=%s reason=%r users=%d tracks=%d", engine, reason, size.users, size.tracks)
+    job.log.info("engine=%s reason=%r size='about %d users, %d tracks'", engine, reason, size.users, size.tracks)
     job.note("engine", engine)
     fitted = ENGINES[engine](training, settings, job.progress)
     for step, loss in fitted.losses:
