@@ -11,39 +11,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from etude import storage
 from etude.errors import DataCheckError
 from etude.lake import small
+from etude.lake.conflicts import retry_conflicts
 from etude.lake.tables import TABLES, Table
 from etude.storage import to_uri
 
 _COMMIT = re.compile(r"/(\d{20})\.json$")
-
-_CONFLICTS = (
-    "ConcurrentAppendException",
-    "ConcurrentDeleteReadException",
-    "ConcurrentDeleteDeleteException",
-    "ConcurrentTransactionException",
-    "ConcurrentWriteException",
-    "MetadataChangedException",
-    "ProtocolChangedException",
-)
-
-
-def _is_conflict(error: BaseException) -> bool:
-    text = f"{type(error).__name__} {error}"
-    return any(name in text for name in _CONFLICTS)
-
-
-# Writers of shared tables (runs, metrics, rejects) touch disjoint rows; a lost race is simply run again.
-_retry_conflicts = retry(
-    retry=retry_if_exception(_is_conflict),
-    stop=stop_after_attempt(8),
-    wait=wait_random_exponential(multiplier=0.5, max=20),
-    reraise=True,
-)
 
 
 class Lake:
@@ -107,7 +83,7 @@ class Lake:
         writer = conform(rows, spec).write.format("delta").mode("overwrite")
         if equals:
             writer = writer.option("replaceWhere", " AND ".join(_equals(c, v) for c, v in equals.items()))
-        _retry_conflicts(writer.save)(self.uri(table))
+        retry_conflicts(writer.save)(self.uri(table))
         return self._written(table)
 
     def put(self, table: str, rows: Sequence[Mapping[str, Any]], **equals: str) -> int:
@@ -138,7 +114,7 @@ class Lake:
             .whenMatchedUpdateAll()
             .whenNotMatchedInsertAll()
         )
-        _retry_conflicts(merge.execute)()
+        retry_conflicts(merge.execute)()
         return self._written(table)
 
     def delete(self, table: str, keys: DataFrame) -> int:
@@ -150,14 +126,14 @@ class Lake:
             .merge(keys.select(*TABLES[table].key).distinct().alias("gone"), condition)
             .whenMatchedDelete()
         )
-        _retry_conflicts(deletion.execute)()
+        retry_conflicts(deletion.execute)()
         return self._written(table)
 
     def create(self, table: str) -> None:
         """Create the table with its comments and constraints, if it isn't there."""
         if self.exists(table):
             return
-        _retry_conflicts(self.spark.sql)(_create_statement(TABLES[table], self.uri(table)))
+        retry_conflicts(self.spark.sql)(_create_statement(TABLES[table], self.uri(table)))
 
     def _written(self, table: str) -> int:
         version = self.version(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from etude.lake.conflicts import retry_conflicts
 
 
 def serves(root: str) -> bool:
@@ -17,6 +17,7 @@ def serves(root: str) -> bool:
     return root.startswith("file:")
 
 
+@retry_conflicts
 def replace_rows(uri: str, rows: Sequence[Mapping[str, Any]], equals: Mapping[str, str]) -> None:
     """Put `rows` in the place of all rows where every `column = value` of `equals` holds, in one commit.
 
@@ -27,24 +28,12 @@ def replace_rows(uri: str, rows: Sequence[Mapping[str, Any]], equals: Mapping[st
     """
     import pyarrow as pa
     from deltalake import DeltaTable, write_deltalake
-    from deltalake.exceptions import CommitFailedError
 
     schema = pa.schema(DeltaTable(uri).schema().to_arrow())
     pairs = [{name: list(v.items()) if isinstance(v, Mapping) else v for name, v in row.items()} for row in rows]
     predicate = " AND ".join(f"{column} = {_quoted(value)}" for column, value in equals.items())
-
-    # Runs write disjoint rows; a lost race is simply run again.
-    @retry(
-        retry=retry_if_exception_type(CommitFailedError),
-        stop=stop_after_attempt(8),
-        wait=wait_random_exponential(multiplier=0.1, max=5),
-        reraise=True,
-    )
-    def write() -> None:
-        data = pa.Table.from_pylist(pairs, schema=schema)
-        write_deltalake(uri, data, mode="overwrite", predicate=predicate or None)
-
-    write()
+    data = pa.Table.from_pylist(pairs, schema=schema)
+    write_deltalake(uri, data, mode="overwrite", predicate=predicate or None)
 
 
 def _quoted(text: str) -> str:
