@@ -31,14 +31,19 @@ def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
             continue
         left, right = found[column.name], wanted[column.name]
         if column.type in ("array<float>", "float", "double"):
+            if left.dtype == pl.List:
+                assert left.list.len().equals(right.list.len()), f"{name}.{column.name}: arrays of other lengths"
             _assert_close(f"{name}.{column.name}", _rows(left), _rows(right))
         else:
             assert left.equals(right), f"{name}.{column.name} differs"
 
 
 def _rows(column: pl.Series) -> np.ndarray:
+    """One row of numbers for each of the column's; arrays are filled up with zeros, nulls count as empty ones."""
     if column.dtype == pl.List:
-        return np.stack([np.asarray(row, dtype=np.float64) for row in column.to_list()])
+        rows = [np.array(row or [], dtype=np.float64) for row in column.to_list()]
+        width = max(map(len, rows))
+        return np.stack([np.pad(row, (0, width - len(row))) for row in rows])
     return column.to_numpy().astype(np.float64).reshape(-1, 1)
 
 
