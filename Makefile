@@ -9,11 +9,11 @@ PART ?=
 # Two processes, each with a Spark session of its own; a file's tests stay together, and so do their fixtures.
 IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 
-# For a few megabytes, compiling code takes longer than running it, and checksums of the tables' logs longer than reading
-# them; a job on real data keeps the defaults.
+# For a few megabytes, compiling code takes longer than running it, checksums of the tables' logs longer than reading
+# them, and noting the Python line of each expression longer than planning it; a job on real data keeps the defaults.
 SMALL := --driver-java-options -XX:TieredStopAtLevel=1 \
   --conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN \
-  --conf spark.databricks.delta.writeChecksumFile.enabled=false
+  --conf spark.databricks.delta.writeChecksumFile.enabled=false --conf spark.python.sql.dataFrameDebugging.enabled=false
 
 # The environment's own Python and Spark, whatever else is installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -1,6 +1,9 @@
 """ingest refuses what was planted in the demo's log, each row for its reason, and keeps the rest."""
 
+import json
+import sys
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -8,16 +11,24 @@ import pytest
 from deltalake import DeltaTable
 from omegaconf import OmegaConf
 
+from etude.config import load_settings
+from etude.job import Arguments, execute
+from etude.logs import job_logger
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
+import ingest
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-def test_ingest_refuses_exactly_what_was_planted(corpus, submit, tmp_path) -> None:
+def test_ingest_refuses_exactly_what_was_planted(corpus, spark, tmp_path) -> None:
     layer = OmegaConf.load(ROOT / "conf" / "demo.yaml")
     text = OmegaConf.to_yaml(layer).replace("build/demo/landing", str(corpus.folder))
     (tmp_path / "demo.yaml").write_text(text)
-    done = submit("ingest", "--config", str(tmp_path / "demo.yaml"), f"lake.root={tmp_path}/lake")
-    assert done.returncode == 0, done.stderr[-2000:]
+    settings = load_settings([str(tmp_path / "demo.yaml")], [f"lake.root={tmp_path}/lake"])
+    outcome = execute("ingest", ingest.run, spark, Arguments(settings, date(2026, 1, 31), "r"), job_logger())
+    assert outcome.exit_code == 0, json.loads(outcome.line)["error"]
     expected = corpus.expected["plays"]
     rejects = rows(tmp_path / "lake" / "rejects")
     of_log = rejects.filter(pl.col("source") == "conservatoire")

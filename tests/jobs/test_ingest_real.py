@@ -1,4 +1,4 @@
-"""The ingest job on the real logs, through spark-submit."""
+"""The ingest job on the real logs, through spark-submit; the triplets' are the first link of test_real_chain."""
 
 from __future__ import annotations
 
@@ -28,35 +28,6 @@ def real(submit, real_data, tmp_path):
 
     run.lake = tmp_path / "lake"
     return run
-
-
-def test_the_triplets_with_three_catalogues(real):
-    line, _ = real("taste-profile")
-    assert line["rows"] == {
-        "files_read": 1,
-        "files_skipped": 0,
-        "rows_in": 42739,
-        "plays_kept": 42739,
-        "rejects": 0,
-        "users": 1630,
-        "tracks": 68265,
-        "interactions": 26833,
-    }
-    assert [line["catalogues"][name]["played"] for name in line["catalogues"]] == [4877, 462, 160]
-    assert line["catalogues"]["msd_50k"] == {"tracks": 49998, "played": 462, "ambiguous": 1}
-    core = rows(real.lake, "interactions")
-    assert len({row["user_idx"] for row in core}) == 1297 and len({row["track_idx"] for row in core}) == 2625
-    tracks = {row["track_id"]: row for row in rows(real.lake, "tracks")}
-    played = [tracks[track] for track in {row["track_id"] for row in rows(real.lake, "plays")}]
-    assert len(played) == 9071
-
-    def of_first(row, field):
-        return dict(row["origins"]).get(field) == "taste_profile_with_metadata"
-
-    assert sum(of_first(row, "artist_name") for row in played) == 4877
-    assert sum(of_first(row, "release_year") for row in played) == 4031
-    assert sum(bool(row["tags"]) for row in played) == 160
-    assert sorted(row["track_idx"] for row in tracks.values()) == list(range(68265))
 
 
 def test_the_sample_of_one_percent_with_genres(real):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from lake_files import rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
@@ -46,6 +47,35 @@ def chain(submit, real_data, tmp_path_factory) -> Chain:
         assert ended.returncode == 0, ended.stderr[-3000:]
         done.lines[job] = json.loads(ended.stdout.splitlines()[-1])
     return done
+
+
+def test_ingest_merges_three_catalogues(chain):
+    line = chain.lines["ingest"]
+    assert line["rows"] == {
+        "files_read": 1,
+        "files_skipped": 0,
+        "rows_in": 42739,
+        "plays_kept": 42739,
+        "rejects": 0,
+        "users": 1630,
+        "tracks": 68265,
+        "interactions": 26833,
+    }
+    assert [line["catalogues"][name]["played"] for name in line["catalogues"]] == [4877, 462, 160]
+    assert line["catalogues"]["msd_50k"] == {"tracks": 49998, "played": 462, "ambiguous": 1}
+    core = rows(chain.lake, "interactions")
+    assert len({row["user_idx"] for row in core}) == 1297 and len({row["track_idx"] for row in core}) == 2625
+    tracks = {row["track_id"]: row for row in rows(chain.lake, "tracks")}
+    played = [tracks[track] for track in {row["track_id"] for row in rows(chain.lake, "plays")}]
+    assert len(played) == 9071
+
+    def of_first(row, field):
+        return dict(row["origins"]).get(field) == "taste_profile_with_metadata"
+
+    assert sum(of_first(row, "artist_name") for row in played) == 4877
+    assert sum(of_first(row, "release_year") for row in played) == 4031
+    assert sum(bool(row["tags"]) for row in played) == 160
+    assert sorted(row["track_idx"] for row in tracks.values()) == list(range(68265))
 
 
 def test_wmf_fits_the_core_without_what_is_held_out(chain):
