@@ -26,8 +26,6 @@ _DELTA = {
 _ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    # Petastorm and pyarrow read the tables as raw Parquet: no deletion vectors may hide rows from them.
-    "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
     # Microseconds, not the legacy INT96 that pyarrow reads as nanoseconds and polars refuses.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }

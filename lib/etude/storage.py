@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import posixpath
 import re
 import time
@@ -126,6 +127,24 @@ def write_bytes(uri: str, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError, OSError):
             system.delete_file(unfinished)
         raise
+
+
+def create_local(uri: str, data: bytes) -> bool:
+    """Write a whole file of the local file system unless there is one already; returns whether it was written.
+
+    Of several writers at once one succeeds, and a reader never sees a part.
+    """
+    path = Path(filesystem(uri)[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        unfinished.write_bytes(data)
+        os.link(unfinished, path)  # unlike a rename, never replaces
+    except FileExistsError:
+        return False
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return True
 
 
 def delete(uri: str) -> None:

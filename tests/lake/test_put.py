@@ -1,14 +1,17 @@
-"""A few rows at hand get into a table the same way past Spark and through it."""
+"""Tables come about, and a few rows at hand get into them, the same way past Spark and through it."""
 
-from concurrent.futures import ProcessPoolExecutor
+import json
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import date, datetime, timezone
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
 from etude.lake import Lake, small
 from etude.lake.glance import ArrowGlance, SparkGlance, glance_of
 from etude.lake.ledger import RunRecord
+from etude.lake.tables import TABLES
 
 AT = datetime(2026, 2, 1, 3, 4, 5, 678901, tzinfo=timezone.utc)
 
@@ -23,6 +26,33 @@ def put(request, spark, tmp_path, monkeypatch):
     if request.param == "through Spark":
         monkeypatch.setattr(small, "serves", lambda root: False)
     return Lake(spark, str(tmp_path / "lake"))
+
+
+def first_commit(lake, table):
+    """What a new table's log says of it, but for its id and time."""
+    (log,) = (Path(lake.root.removeprefix("file://")) / table / "_delta_log").glob("*.json")
+    actions = {name: value for line in log.read_text().splitlines() for name, value in json.loads(line).items()}
+    metadata = {name: value for name, value in actions["metaData"].items() if name not in ("id", "createdTime")}
+    return metadata | {"schemaString": json.loads(metadata["schemaString"]), "protocol": actions["protocol"]}
+
+
+@pytest.mark.parametrize("table", ["plays", "tracks", "rejects", "runs"])
+def test_a_new_table_is_the_same_whoever_makes_it(spark, tmp_path, monkeypatch, table):
+    past, through = (Lake(spark, str(tmp_path / name)) for name in ("past", "through"))
+    past.create(table)
+    monkeypatch.setattr(small, "serves", lambda root: False)
+    through.create(table)
+    assert first_commit(past, table) == first_commit(through, table)
+
+
+def test_of_several_who_create_a_table_one_does(lake):
+    uri = f"{lake.root}/users"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: small.create_table(uri, TABLES["users"]), range(8)))
+    before = first_commit(lake, "users")
+    small.create_table(uri, TABLES["tracks"])
+    assert first_commit(lake, "users") == before
+    assert [file.name for file in Path(uri.removeprefix("file://"), "_delta_log").iterdir()] == [f"{0:020}.json"]
 
 
 def test_the_ledger_looks_the_way_it_writes(put):

@@ -133,7 +133,11 @@ class Lake:
         """Create the table with its comments and constraints, if it isn't there."""
         if self.exists(table):
             return
-        retry_conflicts(self.spark.sql)(_create_statement(TABLES[table], self.uri(table)))
+        spec = TABLES[table]
+        if small.serves(self.root):
+            small.create_table(f"{self.root}/{spec.name}", spec)
+        else:
+            retry_conflicts(self.spark.sql)(_create_statement(spec, self.uri(table)))
 
     def _written(self, table: str) -> int:
         version = self.version(table)
@@ -181,10 +185,10 @@ def _create_statement(spec: Table, uri: str) -> str:
         f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {quoted(c.comment)}" for c in spec.columns
     )
     partitions = f" PARTITIONED BY ({', '.join(spec.partition_by)})" if spec.partition_by else ""
-    checks = ", ".join(f"'delta.constraints.{name}' = {quoted(check)}" for name, check in spec.constraints.items())
+    properties = ", ".join(f"'{name}' = {quoted(value)}" for name, value in spec.properties.items())
     return (
         f"CREATE TABLE IF NOT EXISTS delta.`{uri}` ({columns}) USING DELTA{partitions} COMMENT {quoted(spec.comment)}"
-        + (f" TBLPROPERTIES ({checks})" if checks else "")
+        f" TBLPROPERTIES ({properties})"
     )
 
 

@@ -14,6 +14,9 @@ from typing import cast
 
 from pyspark.sql import types as T
 
+# Petastorm and pyarrow read the tables as raw Parquet: no deletion vectors may hide rows from them.
+PROPERTIES = {"delta.enableDeletionVectors": "false"}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -50,6 +53,11 @@ class Table:
             parsed = cast(T.StructType, T.StructType.fromDDL(f"`{column.name}` {column.type}"))
             struct = struct.add(column.name, parsed[0].dataType, column.nullable, {"comment": column.comment})
         return struct
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The Delta properties that it is created with, CHECK constraints included."""
+        return PROPERTIES | {f"delta.constraints.{name}": check for name, check in self.constraints.items()}
 
     @property
     def has_runs(self) -> bool:

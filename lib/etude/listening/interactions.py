@@ -93,7 +93,7 @@ def _within(pairs: DataFrame, ids: DataFrame, n_ids: int, column: str) -> DataFr
 
 def filtered(
     interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: ListeningSettings, staging: Staging
-) -> tuple[DataFrame, dict[str, int]]:
+) -> tuple[DataFrame, int]:
     """Interactions after k-core, samples and, where something was sampled, the k-core again.
 
     Args:
@@ -104,7 +104,7 @@ def filtered(
         staging: for what is read several times.
 
     Returns:
-        The rows that remain, and counts for the log: k_core_rounds.
+        The rows that remain, and the rounds that the k-cores took.
 
     Raises:
         InputMissingError: nothing remains; says which filter took the last rows.
@@ -113,7 +113,7 @@ def filtered(
     if interactions.isEmpty():
         raise InputMissingError("no plays: nothing to make interactions of")
     if least == (1, 1) and settings.sample_users is None and settings.max_tracks is None:
-        return interactions, {"k_core_rounds": 0}
+        return interactions, 0
     text = f"listening.min_plays_per_user={least[0]}, listening.min_plays_per_track={least[1]}"
     rows, rounds = _cored(interactions, least, f"the k-core ({text}) leaves no interactions", staging)
     samples = (
@@ -128,7 +128,7 @@ def filtered(
     if sampled:
         rows, again = _cored(rows, least, f"{sampled}the k-core after it ({text}) leave no interactions", staging)
         rounds += again
-    return rows, {"k_core_rounds": rounds}
+    return rows, rounds
 
 
 def _cored(rows: DataFrame, least: tuple[int, int], complaint: str, staging: Staging) -> tuple[DataFrame, int]:
