@@ -76,7 +76,7 @@ def test_the_whole_way_and_the_way_again(world, capsys):
     assert (status, line["job"], line["status"]) == (0, "pipeline", "succeeded")
     assert line["stages"] == dict.fromkeys(STEPS, "done")
     assert [words.split()[0] for words in printed][:4] == ["user_idx", "1.", "2.", "3."]
-    assert [words.split()[0] for words in printed].count("user") == 2
+    assert [words.split()[0] for words in printed].count("user_idx") == 2
     refused = world.expected["plays"]["refused"]
     assert world.summary("ingest")["rejected"] == refused
     assert world.summary("mel")["rejected"] == world.expected["audio"]["refused"]
