@@ -47,7 +47,7 @@ demo: setup ## the whole pipeline on a synthetic conservatoire: lake and report 
 test: lint ## set-up where missing, lint, types and all tests but the cluster's
 	pytest $(IN_PAIRS) -m "not cluster" --durations=25
 
-test-fast: setup ## the tests that take no whole job: under 3 minutes
+test-fast: setup ## the quick tests, for the inner loop: about 3 minutes
 	pytest $(IN_PAIRS) -m "not slow and not cluster"
 
 lint: setup ## format, lint and types

@@ -14,6 +14,8 @@ from etude.lake import Lake, Metric
 from etude.lake.ledger import Ledger
 from etude.logs import job_logger
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2026, 1, 31)
 
 

@@ -62,6 +62,7 @@ def told(frame, *columns):
     return {tuple(row) for row in frame.select(*columns).collect()}
 
 
+@pytest.mark.slow
 def test_a_track_has_one_file_and_locators_are_unique(rows):
     files = [there("t", "b"), there("t", "a"), there("t", "a"), refused("t", "gone", "missing"), there("u", "c")]
     crops = rows.crops([*files, refused(None, "x", "bad_row"), refused(None, "x", "bad_row")], n=2)
@@ -112,6 +113,7 @@ def test_only_the_crops_that_lack_are_asked(rows):
     assert {(row["track_id"], tuple(row["crops"])) for row in asked} == {("t", (1, 3)), ("u", (1, 2, 3))}
 
 
+@pytest.mark.slow
 def test_rejects_are_those_of_the_listing_of_the_computation_and_of_memory(rows):
     before = rows.rejects(("bad#0", raw_of("b"), "too_short"), ("gone#0", raw_of("g"), "silent"))
     files = [refused("none", "x", "missing"), there("bad", "b"), there("new", "n"), there("good", "g")]

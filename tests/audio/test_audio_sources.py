@@ -31,6 +31,7 @@ def files_of(spark):
 TRACKS = "track_id string, title string, audio_uri string"
 
 
+@pytest.mark.slow
 def test_a_manifest_is_quoted_csv_with_paths_relative_to_it(files_of, folder):
     lines = ["path,who,id", 'a.wav,"a ""quoted"", name",t 1', '"deep/b.OGG",\\,t2', "none.wav,,t3", ",,t4", "a.wav"]
     (folder / "list.csv").write_text("\n".join(lines))
@@ -47,6 +48,7 @@ def test_a_manifest_is_quoted_csv_with_paths_relative_to_it(files_of, folder):
     assert len(found) == 5
 
 
+@pytest.mark.slow
 def test_the_manifest_comes_before_the_folder_and_the_folder_before_tracks(files_of, folder):
     (folder / "list.csv").write_text("track_id,audio_path\nt,a.wav\n")
     tracks = [("x", "title", str(folder / "a.wav")), ("y", "title", None), ("z", "title", "a.wav")]

@@ -77,6 +77,7 @@ def kill_the_reader_of(pipe):
         os.close(writing)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_and_one_that_dies_cost_a_row_each_and_the_task_goes_on(compute_files, tmp_path):
     paths = [write(tmp_path / f"g{i}.wav", sound(5, 8000, seed=i), 8000) for i in range(2)]
     for name in ("hangs.wav", "dies.wav"):

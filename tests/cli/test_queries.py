@@ -170,6 +170,7 @@ def test_queries_pass(text):
     sql.check_reads(text)
 
 
+@pytest.mark.slow
 def test_sql_knows_tables_and_views_by_bare_and_by_full_name(spark, small_lake):
     for name in ("recommendations_latest", "etude.recommendations_latest"):
         text = f"SELECT user_id, title FROM {name} WHERE position = 1 ORDER BY user_idx"

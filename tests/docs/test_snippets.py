@@ -10,6 +10,8 @@ import pytest
 from etude.cli.main import main
 from etude.lake import views
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "querying.md"
 DEMO = "build/demo/lake"

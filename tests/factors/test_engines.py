@@ -22,6 +22,8 @@ from etude.factors.matrix import Factors, start
 from etude.factors.objective import gram
 from etude.factors.sweep import HalfSweep
 
+pytestmark = pytest.mark.slow
+
 WMF = WmfSettings(rank=6, iterations=2, confidence="linear", alpha=5, regularization=2, solver="cholesky")
 SCALED = WMF.model_copy(update={"regularization_scaling": "frequency", "regularization": 0.2, "iterations": 6})
 PLAYED = small_interactions()

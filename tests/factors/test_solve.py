@@ -138,6 +138,7 @@ def test_machine_code_is_kept_in_a_private_folder(tmp_path, monkeypatch):
     assert compiled.kernels.__wrapped__() is kernels
 
 
+@pytest.mark.slow
 def test_kernels_compile_where_nothing_can_be_written(tmp_path):
     """As on an executor without a home, on a read-only installation."""
     code = (

@@ -16,8 +16,10 @@ from etude.fusion.distribution.slots import all_slots, require_slots
 from etude.fusion.training import train_network
 from fusion.planted import plan_of, plant
 
+pytestmark = pytest.mark.slow
+
 LOG = logging.getLogger("etude")
-DISTRIBUTIONS = ("torch", pytest.param("horovod", marks=pytest.mark.slow))
+DISTRIBUTIONS = ("torch", "horovod")
 
 
 @pytest.fixture
@@ -82,7 +84,6 @@ def test_two_ranks_step_with_the_mean_of_their_gradients(spark, tmp_path, name):
     assert history[0].dropped_rows > 0
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("needs_horovod")
 def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(spark, tmp_path):
     horovod, one = trained(spark, tmp_path / "horovod", distribution="horovod", workers=2, reader="petastorm")

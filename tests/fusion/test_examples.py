@@ -22,6 +22,8 @@ from etude.fusion.vocabulary import build_vocabulary
 from fusion.conftest import MEL_SETTINGS
 from fusion.planted import N_FRAMES, N_MELS, RANK, frame_of
 
+pytestmark = pytest.mark.slow
+
 SPLITS = [("w", "track", i, -1, split) for i, split in enumerate(("train", "train", "validation", "test"))]
 SPLITS += [("w", "play", 0, 7, "test")]
 

@@ -16,6 +16,8 @@ from etude.fusion.distribution.single import SingleRank
 from etude.fusion.loop import best_epoch, finished, reason_uri, work
 from fusion.planted import plan_of, plant
 
+pytestmark = pytest.mark.slow
+
 
 def last_weights(plan) -> dict[str, torch.Tensor]:
     return checkpoints.read(checkpoints.last_uri(plan.folder)).weights

@@ -13,6 +13,8 @@ from etude.lake.glance import ArrowGlance, SparkGlance, glance_of
 from etude.lake.ledger import RunRecord
 from etude.lake.tables import TABLES
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 2, 1, 3, 4, 5, 678901, tzinfo=timezone.utc)
 
 

@@ -6,6 +6,8 @@ from pyspark.sql import functions as F
 from etude.lake import Lake, views
 from etude.lake.tables import TABLES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def served(spark, small_lake) -> Lake:

@@ -41,6 +41,7 @@ lines = st.lists(st.lists(fields, max_size=5).map(b"\t".join), max_size=30)
 ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines, ends)
 def test_counts_balance_whatever_a_file_holds(staging, tmp_path, records, end):
@@ -61,6 +62,7 @@ def row_of(file, columns=(("played_at", "ts"),)):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_files_of_earlier_batches_are_known_by_content_and_left_alone(staging, tmp_path):
     events = ("columns={user: user, track: track, played_at: ts}",)
     head = "user,track,ts\n"

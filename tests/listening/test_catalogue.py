@@ -149,6 +149,7 @@ def by_id(rows):
     return {row[0]: dict(zip(TRACKS.column_names, row, strict=True)) for row in rows}
 
 
+@pytest.mark.slow
 def test_later_sources_fill_what_earlier_ones_lack(read, merge):
     first = read("track_id,title,artist,year\na,One,The Band,0\nb,,,1990\n", "first.csv")
     second = read("track_id,title,artist_id,year,tags\na,Uno,AR1,1980,rock\nb,Two,,1991,\nc,Three,,,\n", "second.csv")
@@ -177,6 +178,7 @@ def test_artists_without_an_id_meet_under_their_normal_name(merge):
     assert ids["a"].startswith("name:")
 
 
+@pytest.mark.slow
 def test_merging_again_changes_nothing_and_the_order_of_batches_does_not_matter(read, merge):
     catalogue = read("track_id,title\na,One\n", "cat.csv")
     one, two = (
@@ -195,6 +197,7 @@ def test_merging_again_changes_nothing_and_the_order_of_batches_does_not_matter(
     assert changed == set() and by_id(without)["a"]["title"] == "One"  # what a catalogue said stays
 
 
+@pytest.mark.slow
 def test_tracks_of_a_catalogue_that_nobody_played_can_be_left_out(read, merge):
     catalogue = read("track_id,title\na,One\nb,Two\n", "cat.csv")
     assert merge([], [catalogue], [("a", None, None, None)], only_played=True)[1] == {"a"}

@@ -49,6 +49,7 @@ def test_a_chain_falls_link_by_link(spark, staging):
     assert core.rounds > 2
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=40),

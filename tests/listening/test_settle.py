@@ -17,6 +17,8 @@ from etude.listening.layout import Layout
 from etude.listening.settle import Log, settle
 from etude.listening.staging import Staging
 
+pytestmark = pytest.mark.slow
+
 FIRST = date(2026, 1, 1)
 FIRST_PLAY = datetime(2025, 12, 1, tzinfo=timezone.utc)
 NOW = datetime(2026, 2, 1, tzinfo=timezone.utc)
@@ -222,7 +224,6 @@ def test_of_a_snapshot_the_newest_count_stands_in_the_oldest_batch(world):
         assert plays[0][3] == files[2].name and not rejects
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("snapshot", [False, True])
 @pytest.mark.parametrize("seed", [5, 6])
 def test_any_order_ends_the_same(world, snapshot, seed):

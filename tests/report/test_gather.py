@@ -10,6 +10,8 @@ from etude.lake import Lake
 from etude.report.gather import gather
 from etude.report.page import render
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 2, 1, tzinfo=timezone.utc)
 
 
