@@ -31,6 +31,8 @@ def test_rows_counts_and_versions(glance):
         "T02",
     }
     assert (glance.count("recommendations"), glance.version("recommendations")) == (48, 0)
+    assert glance.count("recommendations", run_id="prod") == 24
+    assert glance.count("recommendations", run_id=["prod", "none"], user_idx=1) == 4
 
 
 def test_a_table_never_written_has_nothing(glance):

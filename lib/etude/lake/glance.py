@@ -6,8 +6,10 @@ can't open the lake's file system (hdfs:), the same looks go through Spark.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 from etude import storage
@@ -33,8 +35,8 @@ class Glance:
         """
         raise NotImplementedError
 
-    def count(self, table: str) -> int:
-        """Number of rows."""
+    def count(self, table: str, **equals: Any) -> int:
+        """Number of the rows where every `column=value` holds."""
         raise NotImplementedError
 
     def version(self, table: str) -> int | None:
@@ -86,17 +88,11 @@ class ArrowGlance(Glance):
 
     def rows(self, table: str, columns: Sequence[str] = (), **equals: Any) -> Rows:
         """See Glance."""
-        import pyarrow.dataset as ds
-
         data = self._data(table)
         if data is None:
             return []
         spec = TABLES[table]
-        wanted = None
-        for column, value in equals.items():
-            test = ds.field(column).isin(value) if isinstance(value, list | tuple) else ds.field(column) == value
-            wanted = test if wanted is None else wanted & test
-        rows = data.to_table(columns=list(columns or spec.column_names), filter=wanted).to_pylist()
+        rows = data.to_table(columns=list(columns or spec.column_names), filter=_test(equals)).to_pylist()
         maps = [column.name for column in spec.columns if column.type.startswith("map<")]
         return [_with_dicts(row, maps) for row in rows] if maps else rows
 
@@ -105,10 +101,10 @@ class ArrowGlance(Glance):
         found = self._table(table)
         return None if found is None else int(found.version())
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, **equals: Any) -> int:
         """See Glance."""
         data = self._data(table)
-        return 0 if data is None else int(data.count_rows())
+        return 0 if data is None else int(data.count_rows(filter=_test(equals)))
 
     def _data(self, table: str) -> Any:
         """The files of the newest version as a pyarrow data set; None where there are none."""
@@ -149,21 +145,27 @@ class SparkGlance(Glance):
 
     def rows(self, table: str, columns: Sequence[str] = (), **equals: Any) -> Rows:
         """See Glance."""
-        from pyspark.sql import functions as F
-
-        frame = self.lake.read(table)
-        for column, value in equals.items():
-            among = value if isinstance(value, list | tuple) else [value]
-            frame = frame.where(F.col(column).isin(*among))
+        frame = self.lake.read(table, **equals)
         return [row.asDict() for row in frame.select(*(columns or TABLES[table].column_names)).collect()]
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, **equals: Any) -> int:
         """See Glance."""
-        return self.lake.read(table).count()
+        return self.lake.read(table, **equals).count()
 
     def version(self, table: str) -> int | None:
         """See Glance."""
         return self.lake.version(table)
+
+
+def _test(equals: Equals) -> Any:
+    """The condition that every `column=value` holds, for pyarrow; None where there is none."""
+    import pyarrow.dataset as ds
+
+    tests = [
+        ds.field(column).isin(value) if isinstance(value, list | tuple) else ds.field(column) == value
+        for column, value in equals.items()
+    ]
+    return reduce(operator.and_, tests) if tests else None
 
 
 def _with_dicts(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ which run's rows are in force.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 from pyspark.sql import types as T
@@ -45,14 +46,17 @@ class Table:
         """Names of the columns in table order."""
         return tuple(column.name for column in self.columns)
 
-    @property
+    @cached_property
     def schema(self) -> T.StructType:
         """The table's Spark schema, comments and nullability included."""
-        struct = T.StructType()
-        for column in self.columns:
-            parsed = cast(T.StructType, T.StructType.fromDDL(f"`{column.name}` {column.type}"))
-            struct = struct.add(column.name, parsed[0].dataType, column.nullable, {"comment": column.comment})
-        return struct
+        # The JVM parses it: once, since every read of a table asks for it.
+        parsed = cast(T.StructType, T.StructType.fromDDL(", ".join(f"`{c.name}` {c.type}" for c in self.columns)))
+        return T.StructType(
+            [
+                T.StructField(column.name, found.dataType, column.nullable, {"comment": column.comment})
+                for column, found in zip(self.columns, parsed.fields, strict=True)
+            ]
+        )
 
     @property
     def properties(self) -> dict[str, str]:
