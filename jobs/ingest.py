@@ -19,7 +19,6 @@ from pyspark.sql import functions as F
 
 from etude import storage
 from etude.job import JobRun, main
-from etude.lake.glance import glance_of
 from etude.lake.ledger import utc_now
 from etude.listening.batch import Batch, check_balance, file_rows, read_batch
 from etude.listening.catalogue import Catalogue, all_rejects, coverage, read_catalogue
@@ -78,7 +77,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     job.note("k_core_rounds", rounds)
     job.note("catalogues", coverage(catalogues, summed.join(tracks, "track_idx")))
     for table in ("users", "tracks", "interactions"):
-        job.count(table, glance_of(job.lake).count(table))
+        job.count(table, job.ledger.glance.count(table))
 
 
 def tell_columns(job: JobRun, wanted: Wanted) -> None:

@@ -28,7 +28,6 @@ from etude.factors.matrix import Factors, check_size
 from etude.factors.update import changed, objective_of, update
 from etude.job import JobRun, main
 from etude.lake import Metric
-from etude.lake.glance import glance_of
 from etude.listening.interactions import filtered, sum_plays
 from etude.listening.staging import Staging
 from etude.splits import Split, split_interactions
@@ -161,7 +160,7 @@ def write(job: JobRun, splits: DataFrame, users: DataFrame, tracks: DataFrame) -
     tables = {"splits": splits, "user_factors": users, "track_factors": tracks}
     for table, rows in tables.items():
         job.replace(table, rows.withColumn("run_id", F.lit(job.run_id)))
-        job.count(table, glance_of(job.lake).count(table, run_id=job.run_id))
+        job.count(table, job.ledger.glance.count(table, run_id=job.run_id))
 
 
 if __name__ == "__main__":

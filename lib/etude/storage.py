@@ -129,8 +129,8 @@ def write_bytes(uri: str, data: bytes) -> None:
         raise
 
 
-def create_local(uri: str, data: bytes) -> bool:
-    """Write a whole file of the local file system unless there is one already; returns whether it was written.
+def create_local(uri: str, data: bytes) -> None:
+    """Write a whole file of the local file system unless there is one already.
 
     Of several writers at once one succeeds, and a reader never sees a part.
     """
@@ -139,12 +139,10 @@ def create_local(uri: str, data: bytes) -> bool:
     unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         unfinished.write_bytes(data)
-        os.link(unfinished, path)  # unlike a rename, never replaces
-    except FileExistsError:
-        return False
+        with contextlib.suppress(FileExistsError):
+            os.link(unfinished, path)  # unlike a rename, never replaces
     finally:
         unfinished.unlink(missing_ok=True)
-    return True
 
 
 def delete(uri: str) -> None:
