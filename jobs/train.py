@@ -31,6 +31,7 @@ from etude.fusion.shards import live_shards
 from etude.fusion.training import check_slots, curves, rank_count, resumable, train_network
 from etude.fusion.vocabulary import build_vocabulary
 from etude.job import JobRun, main
+from etude.lake import Metric
 
 SECTIONS = ("lake", "spark", "inputs", "mel", "train", "evaluation")
 
@@ -192,16 +193,10 @@ def measure(job: JobRun, plan: Plan) -> None:
     job.count("predicted_factors", predicted.count())
     examples = job.lake.read("examples", plan.origin.examples_version, run_id=job.run_id)
     errors = factor_errors(predicted, examples.select("track_idx", "split", "target"))
-    job.metrics_frame(
-        errors.select(
-            F.lit(plan.settings.model).alias("model"),
-            F.col("split").alias("slice"),
-            "metric",
-            "value",
-            F.lit(0).alias("k"),
-            F.lit(0).alias("step"),
-            F.lit(plan.settings.seed).alias("seed"),
-        )
+    settings = plan.settings
+    job.metrics(
+        Metric(settings.model, row["split"], row["metric"], row["value"], seed=settings.seed)
+        for row in errors.collect()  # five figures a split
     )
 
 

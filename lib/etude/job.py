@@ -11,7 +11,6 @@ from datetime import date
 from typing import Any, NoReturn, TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 import etude
 from etude import storage
@@ -45,7 +44,6 @@ class JobRun:
     record: RunRecord
     log: logging.Logger
     arguments: Arguments
-    _metric_frames: list[DataFrame] = field(default_factory=list)
     _metric_rows: list[Metric] = field(default_factory=list)
     _facts: dict[str, Any] = field(default_factory=dict)
     _into_force: dict[str, str] = field(default_factory=dict)
@@ -110,12 +108,8 @@ class JobRun:
         self._facts[key] = value
 
     def metrics(self, rows: Iterable[Metric]) -> None:
-        """Keep a few figures for the `metrics` table; written when the job ends well."""
+        """Keep figures for the `metrics` table; written when the job ends well."""
         self._metric_rows.extend(rows)
-
-    def metrics_frame(self, rows: DataFrame) -> None:
-        """The same from a frame with the columns of `Metric`."""
-        self._metric_frames.append(rows.select(*Metric._fields))
 
     def make_current(self, run_ids: dict[str, str]) -> None:
         """Bring runs into force (table -> run_id) once this job has succeeded, unless a later batch's are."""
@@ -126,27 +120,13 @@ class JobRun:
         return progress(items, desc, total, self.log)
 
     def write_metrics(self) -> None:
-        """Write what `metrics` and `metrics_frame` kept, in the place of what an earlier attempt did."""
-        frames = list(self._metric_frames)
-        if self._metric_rows or (not frames and self.record.attempt > 1 and self.name in METRICS.written_by):
-            schema = METRICS.schema
-            fields = [schema[name] for name in Metric._fields]
-            rows = [row._replace(value=float(row.value)) for row in self._metric_rows]
-            frames.insert(0, self.spark.createDataFrame(rows, type(schema)(fields)))
-        if not frames:
+        """Write what `metrics` kept, in the place of what an earlier attempt did."""
+        if not self._metric_rows and (self.record.attempt == 1 or self.name not in METRICS.written_by):
             return
-        together = frames[0]
-        for frame in frames[1:]:
-            together = together.unionByName(frame)
-        self.replace(
-            "metrics",
-            together.select(
-                F.lit(self.run_id).alias("run_id"),
-                F.lit(self.name).alias("job"),
-                F.lit(self.record.protocol).alias("protocol"),
-                *(F.col(name).cast(METRICS.schema[name].dataType).alias(name) for name in Metric._fields),
-            ),
-        )
+        whose = {"run_id": self.run_id, "job": self.name}
+        common = whose | {"protocol": self.record.protocol}
+        rows = [common | row._asdict() | {"value": float(row.value)} for row in self._metric_rows]
+        self.record.outputs["metrics"] = self.lake.put("metrics", rows, **whose)
 
 
 Body = Callable[[JobRun], None]
