@@ -9,9 +9,10 @@ PART ?=
 # Two processes, each with a Spark session of its own; a file's tests stay together, and so do their fixtures.
 IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 
-# For a few megabytes, compiling code takes longer than running it, checksums of the tables' logs longer than reading
-# them, and noting the Python line of each expression longer than planning it; a job on real data keeps the defaults.
-SMALL := --driver-java-options -XX:TieredStopAtLevel=1 \
+# For a few megabytes, compiling code takes longer than running it (where Java compiles less it also keeps less, unless
+# told), checksums of the tables' logs longer than reading them, and noting the Python line of each expression longer
+# than planning it; a job on real data keeps the defaults.
+SMALL := --driver-java-options "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m" \
   --conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN \
   --conf spark.databricks.delta.writeChecksumFile.enabled=false --conf spark.python.sql.dataFrameDebugging.enabled=false
 
