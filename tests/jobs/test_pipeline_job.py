@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def world(spark, tmp_path_factory):
     return World()
 
 
+def check_what_was_planted(world):
+    """Each bad row is refused for its reason, the rest is kept, and what the catalogues lack is unknown."""
+    rejects = world.rows("rejects", "source", "reason", job="ingest")
+    assert {row["source"] for row in rejects} == {"conservatoire"}  # nothing is wrong with the catalogues' rows
+    assert Counter(row["reason"] for row in rejects) == world.expected["plays"]["refused"]
+    assert len(world.rows("plays", "event_id")) == world.expected["plays"]["kept"]
+    known = [row for row in world.rows("tracks") if row["track_id"].startswith("t")]
+    assert len(known) == CORPUS.tracks
+    for lacking, column in (("without_release", "release_year"), ("without_artist", "artist_id")):
+        assert sum(row[column] is None for row in known) == world.expected["catalogue"][lacking]
+
+
 def test_the_whole_way_and_the_way_again(world, capsys):
     status, printed, line = world.run(capsys=capsys)
     assert (status, line["job"], line["status"]) == (0, "pipeline", "succeeded")
@@ -79,6 +92,7 @@ def test_the_whole_way_and_the_way_again(world, capsys):
     assert [words.split()[0] for words in printed].count("user_idx") == 2
     refused = world.expected["plays"]["refused"]
     assert world.summary("ingest")["rejected"] == refused
+    check_what_was_planted(world)
     assert world.summary("mel")["rejected"] == world.expected["audio"]["refused"]
     page = (world.folder / "report.html").read_text(encoding="utf-8")
     assert all(reason in page for reason in (*refused, "undecodable"))
