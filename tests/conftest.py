@@ -35,7 +35,6 @@ SMALL_SPARK = {
     "spark.databricks.delta.writeChecksumFile.enabled": "false",
     # PySpark notes for each column expression which line of Python made it: a quarter of the time of small queries.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
-    "spark.sql.ui.explainMode": "simple",  # nobody reads the plans
 }
 # Interpreted expressions: compiling each small query costs more than running it.
 INTERPRETED = {"spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.codegen.wholeStage": "false"}
@@ -58,7 +57,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     }
     arguments = [f"--conf '{key}={value}'" for key, value in settings.items()]
     os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*arguments, "pyspark-shell"])
-    session = build_session("tests", SparkSettings(snapshot_partitions=1), LakeSettings(root=str(folder / "lake")))
+    session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
     del os.environ["PYSPARK_SUBMIT_ARGS"]  # it has been read: jobs that tests start have arguments of their own
     yield session
     session.stop()

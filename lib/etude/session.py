@@ -31,7 +31,6 @@ _ALWAYS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 
-
 _LOOKED_UP = ("functions", "PythonUtils", "PythonSQLUtils", "org.apache.spark.sql.functions")
 """Java classes that PySpark names with every column expression."""
 
@@ -101,7 +100,7 @@ def _remember_classes(session: SparkSession) -> None:
     """Look up once what py4j would look up for every column: each time the JVM searches all jars for a short name."""
     jvm = session.sparkContext._jvm
     for name in _LOOKED_UP:
-        if not isinstance(getattr(jvm, name), _Members):
+        if name not in vars(jvm):
             setattr(jvm, name, _Members(getattr(jvm, name)))
 
 
