@@ -141,10 +141,9 @@ def test_nights_in_order_and_in_reverse_and_killed_end_the_same_and_reruns_chang
     assert start(landing, EVENTS, day=DAYS[1])[0] == 0
     assert state(start.lake) == ends
 
-    for day, table in zip(reversed(DAYS), ("plays", None, "ingested_files"), strict=True):
-        if table:
-            with dies_at(table):
-                start(landing, EVENTS, day=day, lake="backwards")
+    for day, table in zip(reversed(DAYS), ("tracks", "plays", "ingested_files"), strict=True):
+        with dies_at(table):
+            start(landing, EVENTS, day=day, lake="backwards")
         assert start(landing, EVENTS, day=day, lake="backwards")[0] == 0
     assert by_ids(tmp_path / "backwards") == by_ids(start.lake)
 

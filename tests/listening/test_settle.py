@@ -224,7 +224,8 @@ def test_of_a_snapshot_the_newest_count_stands_in_the_oldest_batch(world):
         assert plays[0][3] == files[2].name and not rejects
 
 
-@pytest.mark.parametrize(("snapshot", "seed"), [(False, 5), (True, 6)])
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize("seed", [5, 6])
 def test_any_order_ends_the_same(world, snapshot, seed):
     """Random files in random batches, some in several; two orders, one with a batch run twice."""
     draw = random.Random(seed)
