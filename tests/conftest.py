@@ -24,8 +24,9 @@ SMALL_SPARK = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     # Tests end before the optimising compiler has paid for itself, but without it Java keeps only 48 MB of compiled
-    # code, and would drop some and compile it anew. One thread of garbage collection is enough, seldom if it has room.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC -Xms1g "
+    # code, and would drop some and compile it anew. One thread of garbage collection is enough, and seldom has to run
+    # where it has room.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC -Xms2g "
     "-Xmn512m",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -33,8 +34,11 @@ SMALL_SPARK = {
     "spark.default.parallelism": "2",
     # For tables that are read once or twice.
     "spark.databricks.delta.writeChecksumFile.enabled": "false",
-    # PySpark notes for each column expression which line of Python made it: a quarter of the time of small queries.
+    # PySpark notes for each column expression which line of Python made it, and Java its own: a quarter of the time of
+    # small queries. The text of each plan that a page would show: a tenth.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    "spark.sql.dataFrameQueryContext.enabled": "false",
+    "spark.sql.ui.explainMode": "simple",
 }
 # Interpreted expressions: compiling each small query costs more than running it.
 INTERPRETED = {"spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.codegen.wholeStage": "false"}
@@ -52,13 +56,16 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     settings = {
         **SMALL_SPARK,
         **INTERPRETED,
+        "spark.python.daemon.module": "warm_daemon",
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "local"),
     }
     arguments = [f"--conf '{key}={value}'" for key, value in settings.items()]
-    os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*arguments, "pyspark-shell"])
-    session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
-    del os.environ["PYSPARK_SUBMIT_ARGS"]  # it has been read: jobs that tests start have arguments of their own
+    # Both are read when Java starts: jobs that tests start have their own.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_SUBMIT_ARGS", " ".join([*arguments, "pyspark-shell"]))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
     yield session
     session.stop()
 
