@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -219,7 +220,11 @@ def test_the_installed_command_answers_a_query(small_lake):
     command = Path(sys.executable).with_name("etude")
     query = "SELECT count(*) AS places FROM recommendations_latest"
     done = subprocess.run(
-        [str(command), "sql", query, "--csv", f"lake.root={small_lake}"], capture_output=True, text=True, timeout=600
+        [str(command), "sql", query, "--csv", f"lake.root={small_lake}"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"},  # compile fast: it is one small query
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "places\n24\n"

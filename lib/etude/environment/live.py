@@ -135,7 +135,8 @@ def executor_facts(master: str) -> dict[str, Any]:
 def _submit_arguments(master: str) -> list[str]:
     """What the session's spark-submit is started with: as small as it gets."""
     options = [f"--master={master}", "--conf=spark.ui.enabled=false", "--conf=spark.ui.showConsoleProgress=false"]
-    return [*options, "--driver-memory=1g", "pyspark-shell"]
+    # It ends before the optimising compiler has paid for itself.
+    return [*options, "--driver-memory=1g", "--driver-java-options=-XX:TieredStopAtLevel=1", "pyspark-shell"]
 
 
 def check_executors(facts: Mapping[str, Any], driver: str) -> list[Finding]:

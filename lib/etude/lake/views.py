@@ -51,8 +51,9 @@ def register(spark: SparkSession, root: str, names: Iterable[str] | None = None)
     views = [TABLES[name.removesuffix(_SUFFIX)] for name in wanted if name not in TABLES]
     for table in views:
         tables.update(dict.fromkeys(_rests_on(table)))
+    known_views = _views(spark)
     for name in tables:
-        _register_table(lake, TABLES[name])
+        _register_table(lake, TABLES[name], name in known_views)
     for table in views:
         spark.sql(f"CREATE OR REPLACE VIEW {SCHEMA}.{table.name}{_SUFFIX} {_comments(table)} AS {latest(table)}")
 
@@ -120,8 +121,9 @@ def _create_schema(spark: SparkSession, root: str) -> None:
     if spark.catalog.databaseExists(SCHEMA):
         properties = spark.sql(f"DESCRIBE SCHEMA EXTENDED {SCHEMA}").where("info_name = 'Properties'").first()
         if properties is None or f"(lake,{root})" not in properties["info_value"]:
+            known_views = _views(spark)
             for row in spark.sql(f"SHOW TABLES IN {SCHEMA}").collect():
-                _forget(spark, row["tableName"])
+                _forget(spark, row["tableName"], row["tableName"] in known_views)
             spark.sql(f"ALTER SCHEMA {SCHEMA} SET DBPROPERTIES ('lake' = {quoted(root)})")
         return
     # DROP SCHEMA ... CASCADE removes the schema's folder: so never one that holds data.
@@ -133,24 +135,22 @@ def _create_schema(spark: SparkSession, root: str) -> None:
     Path(folder).rmdir()
 
 
-def _register_table(lake: Lake, table: Table) -> None:
+def _register_table(lake: Lake, table: Table, is_view: bool) -> None:
+    """Make a table known, or, where it isn't there, an empty view; `is_view`: whether its name is a view's so far."""
     name = f"{SCHEMA}.{table.name}"
+    if is_view == lake.exists(table.name):
+        _forget(lake.spark, table.name, is_view)
     if lake.exists(table.name):
-        if _is_view(lake.spark, table.name):
-            _forget(lake.spark, table.name)
         lake.spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {quoted(lake.uri(table.name))}")
         return
-    if not _is_view(lake.spark, table.name):
-        _forget(lake.spark, table.name)
     columns = ", ".join(f"CAST(NULL AS {column.type}) AS `{column.name}`" for column in table.columns)
     lake.spark.sql(f"CREATE OR REPLACE VIEW {name} AS SELECT {columns} WHERE false")
 
 
-def _is_view(spark: SparkSession, name: str) -> bool:
-    return spark.sql(f"SHOW VIEWS IN {SCHEMA} LIKE '{name}'").limit(1).count() > 0
+def _views(spark: SparkSession) -> set[str]:
+    return {row["viewName"] for row in spark.sql(f"SHOW VIEWS IN {SCHEMA}").collect()}
 
 
-def _forget(spark: SparkSession, name: str) -> None:
+def _forget(spark: SparkSession, name: str, is_view: bool) -> None:
     """Take a name out of the schema; what it stood for stays where it is."""
-    kind = "VIEW" if _is_view(spark, name) else "TABLE"
-    spark.sql(f"DROP {kind} IF EXISTS {SCHEMA}.`{name}`")
+    spark.sql(f"DROP {'VIEW' if is_view else 'TABLE'} IF EXISTS {SCHEMA}.`{name}`")
