@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 
 from etude.config.evaluation import EvaluationSettings
 from etude.errors import DataCheckError
+from etude.frames import small_frame
 from etude.hashing import id_key, uniform
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -64,8 +65,7 @@ def _year_cuts(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
         settings.validation_tracks,
     )
     rows = [(year, *cut) for year, cut in cuts.items()]
-    spark = tracks.sparkSession
-    return F.broadcast(spark.createDataFrame(rows, "release_year int, test_below double, held_below double"))
+    return F.broadcast(small_frame(tracks.sparkSession, rows, "release_year int, test_below double, held_below double"))
 
 
 def year_cuts(tracks_by_year: dict[int, int], test: float, validation: float) -> dict[int, tuple[float, float]]:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from etude.config import load_settings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.frames import small_frame
 from etude.lake.tables import INGESTED_FILES
 from etude.listening.batch import check_balance, file_rows, read_batch
 from etude.listening.columns import Wanted
 from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name
-from etude.listening.frames import small_frame
 from etude.listening.layout import Layout
 from etude.listening.staging import Staging
 from etude.storage import literal

@@ -7,9 +7,9 @@ from pyspark.sql import functions as F
 
 from etude.config import load_settings
 from etude.errors import SettingsError
+from etude.frames import small_frame
 from etude.listening.cleaning import check_time_pattern, clean, parse_count, parse_time
 from etude.listening.columns import LOG_ROLES
-from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, with_pads
 from etude.pseudonym import pseudonym
 

@@ -8,8 +8,8 @@ from judged_frames import COLUMNS
 from pyspark.sql import functions as F
 
 from etude.config import load_settings
+from etude.frames import small_frame
 from etude.listening.dedup import number_records, reject_bots
-from etude.listening.frames import small_frame
 
 DAY = date(2026, 1, 31)
 

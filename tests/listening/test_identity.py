@@ -7,8 +7,8 @@ import pytest
 from pyspark.sql import functions as F
 
 from etude.errors import SettingsError
+from etude.frames import small_frame
 from etude.listening import identity
-from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, content_of, event_id, hmac_sha256, locator, normal_name, record_hash
 from etude.pseudonym import key_id, pseudonym, user_key
 

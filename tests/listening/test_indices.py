@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etude.errors import DataCheckError
+from etude.frames import small_frame
 from etude.listening import indices
-from etude.listening.frames import small_frame
 from etude.listening.indices import continue_indices
 from etude.listening.staging import Staging
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from etude.config import load_settings
 from etude.errors import InputMissingError
-from etude.listening.frames import small_frame
+from etude.frames import small_frame
 from etude.listening.interactions import filtered, k_core, sum_plays
 from etude.listening.staging import Staging
 

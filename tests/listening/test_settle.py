@@ -9,10 +9,10 @@ import pytest
 from judged_frames import COLUMNS
 from pyspark.sql import functions as F
 
+from etude.frames import small_frame
 from etude.lake.tables import PLAYS, REJECTS
 from etude.listening.dedup import number_records
 from etude.listening.files import InputFile, Taken
-from etude.listening.frames import small_frame
 from etude.listening.layout import Layout
 from etude.listening.settle import Log, settle
 from etude.listening.staging import Staging
@@ -53,18 +53,21 @@ class World:
         plays = small_frame(self.spark, self.plays, PLAYS.schema)
         rejects = small_frame(self.spark, self.rejects, REJECTS.schema)
         done = settle(numbered, plays, rejects, taken, day, self.log, self.staging)
-        changing = ~F.col("batch_date").isin(list(done.batches))
-        mended = done.rejects.withColumn("job", F.lit("ingest"))
-        self.rejects = rejects.where(changing).unionByName(mended).collect()
+        mended = done.rejects.withColumn("job", F.lit("ingest")).select(*REJECTS.column_names)
+        self.rejects = self._elsewhere(self.rejects, done.batches) + mended.collect()
         if dies_before == "plays":
             return None
-        self.plays = plays.where(changing).unionByName(done.plays).collect()
+        self.plays = self._elsewhere(self.plays, done.batches) + done.plays.collect()
         if dies_before == "files":
             return None
         for file in taken.read:
             self.files[file.name] = (file.first_batch, file.last_batch)
         outcomes = [row["reason"] for row in done.outcomes.collect()]
         return len(outcomes), outcomes.count(None)
+
+    @staticmethod
+    def _elsewhere(rows, batches):
+        return [row for row in rows if row["batch_date"] not in batches]
 
     def _take(self, day, files):
         read = []

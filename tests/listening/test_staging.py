@@ -1,7 +1,7 @@
 """Intermediate results live as long as the block that made them, and no longer than the next run."""
 
 from etude import storage
-from etude.listening.frames import small_frame
+from etude.frames import small_frame
 from etude.listening.staging import Staging
 
 

@@ -10,6 +10,7 @@ from pyspark.sql.window import Window
 
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, InputMissingError
+from etude.frames import small_frame
 from etude.fusion.features import FEATURE_COLUMNS, features
 from etude.fusion.shape import ExampleShape
 from etude.fusion.shards import shard_count
@@ -81,7 +82,7 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
     limit = settings.shard_mb * 2**20
     shards = {split: shard_count(rows, shape.row_bytes, ranks, limit) for split, rows in sizes.items()}
     rows = numbered.join(
-        F.broadcast(tracks.sparkSession.createDataFrame(starts, "split string, bucket long, start long")),
+        F.broadcast(small_frame(tracks.sparkSession, starts, "split string, bucket long, start long")),
         on=["split", "bucket"],
     )
     within = Window.partitionBy("split", "bucket").orderBy("hash", "track_idx")

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from etude.config.train import TrainSettings
+from etude.frames import small_frame
 
 UNKNOWN, NONE = 0, 1
 """Rows of the artist and year embeddings: a value that no training track has; no value at all. Tags' row 0 is both."""
@@ -62,4 +63,4 @@ def _most_common(values: DataFrame, most: int) -> tuple[Any, ...]:
 def as_frame(spark: SparkSession, values: tuple[Any, ...], value: str, index: str, kind: str, first: int) -> DataFrame:
     """A field's values (column `value`, SQL type `kind`) and their indices from `first` (column `index`)."""
     rows = [(one, place) for place, one in enumerate(values, start=first)]
-    return spark.createDataFrame(rows, f"{value} {kind}, {index} int")
+    return small_frame(spark, rows, f"{value} {kind}, {index} int")

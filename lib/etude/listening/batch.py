@@ -11,13 +11,13 @@ from pyspark.sql import functions as F
 
 from etude.config.listening import ListeningSettings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.frames import small_frame
 from etude.lake.tables import INGESTED_FILES
 from etude.listening.cleaning import check_time_pattern, clean
 from etude.listening.columns import LOG_ROLES, LOG_SECTION, Wanted, check_same_roles, resolve, wanted_columns
 from etude.listening.dedup import number_records, reject_bots
 from etude.listening.files import InputFile, Taken, first_layout, list_files, take_files
 from etude.listening.formats import log_format
-from etude.listening.frames import small_frame
 from etude.listening.identity import Pads
 from etude.listening.records import count_records, read_records, reading_files
 from etude.listening.settle import Log

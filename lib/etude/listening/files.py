@@ -18,8 +18,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError, InputMissingError
+from etude.frames import small_frame
 from etude.listening.formats import FileFormat
-from etude.listening.frames import small_frame
 from etude.listening.layout import READ_ERRORS, Layout, Look, find_layout, look_at
 from etude.storage import to_uri
 

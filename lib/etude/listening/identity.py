@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from etude.listening.frames import small_frame
+from etude.frames import small_frame
 
 _BLOCK = 64  # bytes of a SHA-256 block
 _HASH_DIGITS = 32  # 128 bits

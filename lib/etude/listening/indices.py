@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError
-from etude.listening.frames import small_frame
+from etude.frames import small_frame
 from etude.listening.staging import Staging
 
 _MOST = 2**31
@@ -35,8 +35,6 @@ def continue_indices(
     Raises:
         DataCheckError: more ids than 32-bit indices.
     """
-    first = known.agg(F.coalesce(F.max(index_column) + 1, F.lit(0))).first()
-    start = 0 if first is None else int(first[0])
     new = ids.select(id_column).distinct().join(known.select(id_column), id_column, "left_anti")
     ordered = new.repartitionByRange(id_column).sortWithinPartitions(id_column)
     serial = F.monotonically_increasing_id()
@@ -47,6 +45,8 @@ def continue_indices(
     )
     placed = staging.keep(placed)
     counts = placed.groupBy("part").count().collect()  # one row a partition
+    first = known.agg(F.coalesce(F.max(index_column) + 1, F.lit(0))).first() if counts else None
+    start = 0 if first is None else int(first[0])
     starts = []
     for part, count in sorted((row["part"], row["count"]) for row in counts):
         starts.append((part, start))

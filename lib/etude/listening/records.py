@@ -21,9 +21,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from etude.errors import DataCheckError
+from etude.frames import small_frame
 from etude.listening.files import InputFile
 from etude.listening.formats import FileFormat
-from etude.listening.frames import small_frame
 from etude.listening.identity import Pads, record_hash, with_pads
 from etude.listening.layout import Layout
 from etude.storage import literal
