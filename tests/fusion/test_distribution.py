@@ -39,10 +39,16 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
+@pytest.fixture(scope="module")
+def single(spark, tmp_path_factory):
+    """Weights and figures of a training without peers."""
+    return trained(spark, tmp_path_factory.mktemp("single"), distribution="single")
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.usefixtures("needed")
-def test_one_rank_gives_the_weights_of_a_single_one(spark, tmp_path, name):
-    alone, history = trained(spark, tmp_path / "single", distribution="single")
+def test_one_rank_gives_the_weights_of_a_single_one(spark, single, tmp_path, name):
+    alone, history = single
     found, curve = trained(spark, tmp_path / name, distribution=name, workers=1)
     assert distance(alone, found) < 1e-6
     assert [f.train_loss for f in curve] == pytest.approx([f.train_loss for f in history], abs=1e-6)
@@ -77,11 +83,23 @@ def by_hand(folder) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.usefixtures("needed")
 def test_two_ranks_step_with_the_mean_of_their_gradients(spark, tmp_path, name):
+    """And they work with the package that travels with the job."""
+
+    def told(plan, ranks):
+        import etude
+        from etude.fusion.loop import work
+
+        return work(plan, ranks), (ranks.rank, ranks.size, ranks.local_size), etude.__file__
+
     plain = {"model": "embeddings", "dropout": 0.0, "unknown_share": 0.0}
-    found, history = trained(spark, tmp_path / name, distribution=name, workers=2, **plain)
-    assert distance(by_hand(tmp_path / "hand"), found) < 1e-5
+    plan = plan_of(tmp_path / name, epochs=2, distribution=name, workers=2, **plain)
+    (history, *first), (_, *second) = distribution(name)(spark, told, plan, 2)
+    weights = checkpoints.read(checkpoints.last_uri(plan.folder)).weights
+    assert distance(by_hand(tmp_path / "hand"), weights) < 1e-5
     assert len(history) == 2
-    assert history[0].dropped_rows > 0
+    assert history[0]["dropped_rows"] > 0
+    assert (first[0], second[0]) == ((0, 2, 2), (1, 2, 2))
+    assert ".zip/" in first[1] and ".zip/" in second[1]
 
 
 @pytest.mark.usefixtures("needs_horovod")
@@ -90,19 +108,6 @@ def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(spark, tmp_path
     gloo, other = trained(spark, tmp_path / "torch", distribution="torch", workers=2, reader="arrow")
     assert distance(horovod, gloo) < 1e-5
     assert [f.validation_loss for f in one] == pytest.approx([f.validation_loss for f in other], abs=1e-5)
-
-
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-@pytest.mark.usefixtures("needed")
-def test_ranks_work_with_the_package_that_travels_with_the_job(spark, name):
-    def where(plan, ranks):
-        import etude
-
-        return plan, ranks.rank, ranks.size, ranks.local_size, etude.__file__
-
-    found = distribution(name)(spark, where, "plan", 2)
-    assert [row[:4] for row in found] == [("plan", 0, 2, 2), ("plan", 1, 2, 2)]
-    assert all(".zip/" in row[4] for row in found)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -1,4 +1,4 @@
-"""ingest, wmf, train and topn on the real triplets by spark-submit, strict, with artists and years but no sound."""
+"""All jobs but mel on the real triplets by spark-submit, strict, with artists and years but no sound."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ CHAIN = {
     "wmf": ("wmf.rank=50", "wmf.confidence=linear", "wmf.alpha=5", "wmf.regularization=10"),
     "train": ("train.distribution=single",),
     "topn": ("evaluation.k=[5,20]", "topn.n=20"),
+    "report": (),
 }
 
 
@@ -26,7 +27,7 @@ class Chain:
 
     def __init__(self, lake: Path):
         """No job has run yet."""
-        self.lake = lake
+        self.lake, self.page = lake, lake / "_reports" / "real.html"
         self.lines: dict[str, dict] = {}
 
     def table(self, name: str) -> pl.DataFrame:
@@ -42,7 +43,7 @@ def chain(submit, real_data, tmp_path_factory) -> Chain:
     done = Chain(tmp_path_factory.mktemp("triplets") / "lake")
     config = ("--config", str(ROOT / "conf" / "taste-profile.yaml"), "--run-id", "real", f"lake.root={done.lake}")
     for job, settings in CHAIN.items():
-        protocol = () if job == "ingest" else ("evaluation.protocol=strict",)
+        protocol = () if job in ("ingest", "report") else ("evaluation.protocol=strict",)
         ended = submit(job, *config, *protocol, *settings, env={"ETUDE_DATA": str(real_data)}, compiled=True)
         assert ended.returncode == 0, ended.stderr[-3000:]
         done.lines[job] = json.loads(ended.stdout.splitlines()[-1])
@@ -115,3 +116,12 @@ def test_cold_tracks_are_told_apart_by_artist_and_year(chain):
     # Seen: 0.660 (same artist 0.639, true factors 0.929); half of the test tracks' artists have no training track.
     assert 0.65 <= auc["fusion"] < auc["true_factors"]
     assert auc["true_factors"] > 0.9
+
+
+def test_the_page_shows_what_came_in_and_how_good_the_lists_are(chain):
+    line = chain.lines["report"]
+    assert (line["status"], line["report"], line["evaluation_run_id"]) == ("succeeded", chain.page.as_uri(), "real")
+    page = chain.page.read_text(encoding="utf-8")
+    assert line["rows"]["bytes"] == len(page.encode())
+    assert "42,739" in page
+    assert f"{chain.figures()['fusion', 'cold', 'auc', 0]:.3f}" in page
