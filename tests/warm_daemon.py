@@ -4,8 +4,8 @@ Spark ends workers that were idle for a minute, so the tests have some fifty, ea
 keep PySpark's own daemon, as do the tests that start jobs by spark-submit.
 """
 
-import gc
-import zipimport
+import runpy
+from pathlib import Path
 
 import numba  # noqa: F401
 import pandas  # noqa: F401
@@ -15,7 +15,6 @@ import torch  # noqa: F401
 from pyspark.daemon import manager
 
 if __name__ == "__main__":
-    zipimport.zipimporter.invalidate_caches = lambda importer: None
-    gc.collect()
-    gc.freeze()
+    # By path: workers that had imported etude here would never see the package that travels with the job.
+    runpy.run_path(str(Path(__file__).parents[1] / "lib" / "etude" / "worker.py"))["lean_worker"]()
     manager()

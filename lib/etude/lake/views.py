@@ -137,10 +137,10 @@ def _create_schema(spark: SparkSession, root: str) -> None:
 
 def _register_table(lake: Lake, table: Table, is_view: bool) -> None:
     """Make a table known, or, where it isn't there, an empty view; `is_view`: whether its name is a view's so far."""
-    name = f"{SCHEMA}.{table.name}"
-    if is_view == lake.exists(table.name):
+    name, there = f"{SCHEMA}.{table.name}", lake.exists(table.name)
+    if is_view == there:
         _forget(lake.spark, table.name, is_view)
-    if lake.exists(table.name):
+    if there:
         lake.spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {quoted(lake.uri(table.name))}")
         return
     columns = ", ".join(f"CAST(NULL AS {column.type}) AS `{column.name}`" for column in table.columns)
