@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from etude.config.evaluation import EvaluationSettings
 from etude.errors import DataCheckError
+from etude.frames import small_frame
 from etude.hashing import id_keys, uniforms
 from etude.splits import play_splits, split_rows, track_splits, year_cuts
 
@@ -29,7 +30,7 @@ def catalogue(spark, offset: int = 0):
         )
         for n in range(TRACKS)
     ]
-    return spark.createDataFrame(rows, "track_idx int, track_id string, artist_id string, release_year int")
+    return small_frame(spark, rows, "track_idx int, track_id string, artist_id string, release_year int")
 
 
 def by_id(splits, tracks) -> dict[str, str]:
@@ -99,12 +100,13 @@ def listening(spark, timed: bool = False):
     pairs = [(n, int(t)) for n in range(30) for t in random.choice(40, n + 1, replace=False)]
     hours = random.permutation(len(pairs))
     times = [datetime(2020, 1, 1) + timedelta(hours=int(h)) if timed else None for h in hours]
-    plays = spark.createDataFrame(
+    plays = small_frame(
+        spark,
         [(*pair, time) for pair, time in zip(pairs, times, strict=True)],
         "user_idx int, track_idx int, first_played_at timestamp",
     )
-    users = spark.createDataFrame([(n, f"u{n}") for n in range(30)], "user_idx int, user_id string")
-    tracks = spark.createDataFrame([(n, f"t{n}") for n in range(40)], "track_idx int, track_id string")
+    users = small_frame(spark, [(n, f"u{n}") for n in range(30)], "user_idx int, user_id string")
+    tracks = small_frame(spark, [(n, f"t{n}") for n in range(40)], "track_idx int, track_id string")
     return plays, users, tracks, pd.DataFrame(pairs, columns=["user_idx", "track_idx"]).assign(first_played_at=times)
 
 
@@ -169,8 +171,8 @@ def test_by_time_needs_times(spark):
 
 
 def test_rows_of_the_splits_table(spark):
-    tracks = spark.createDataFrame([(1, "train"), (2, "test")], "track_idx int, split string")
-    plays = spark.createDataFrame([(5, 1, "test")], "user_idx int, track_idx int, split string")
+    tracks = small_frame(spark, [(1, "train"), (2, "test")], "track_idx int, split string")
+    plays = small_frame(spark, [(5, 1, "test")], "user_idx int, track_idx int, split string")
     rows = {tuple(row) for row in split_rows(tracks, plays).collect()}
     assert rows == {("track", 1, -1, "train"), ("track", 2, -1, "test"), ("play", 1, 5, "test")}
     assert split_rows(tracks, None).count() == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -24,9 +24,12 @@ def small_frame(spark: SparkSession, rows: Iterable[Sequence[Any]], schema: str 
     """
     struct = cast(T.StructType, T.StructType.fromDDL(schema)) if isinstance(schema, str) else schema
     names = struct.names
-    values = [dict(zip(names, map(_with_zone, row), strict=True)) for row in rows]
+    values = [dict(zip(names, map(_for_arrow, row), strict=True)) for row in rows]
     return spark.createDataFrame(pa.Table.from_pylist(values, schema=to_arrow_schema(struct)), schema=struct)
 
 
-def _with_zone(value: Any) -> Any:
-    return value.astimezone() if isinstance(value, datetime) and value.tzinfo is None else value
+def _for_arrow(value: Any) -> Any:
+    """The value as Arrow takes it: times with a zone, maps as pairs."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.astimezone()
+    return list(value.items()) if isinstance(value, Mapping) else value

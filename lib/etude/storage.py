@@ -129,8 +129,8 @@ def write_bytes(uri: str, data: bytes) -> None:
         raise
 
 
-def create_local(uri: str, data: bytes) -> None:
-    """Write a whole file of the local file system unless there is one already.
+def create_local(uri: str, data: bytes) -> bool:
+    """Write a whole file of the local file system unless there is one already; whether it was written.
 
     Of several writers at once one succeeds, and a reader never sees a part.
     """
@@ -139,10 +139,12 @@ def create_local(uri: str, data: bytes) -> None:
     unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         unfinished.write_bytes(data)
-        with contextlib.suppress(FileExistsError):
-            os.link(unfinished, path)  # unlike a rename, never replaces
+        os.link(unfinished, path)  # unlike a rename, never replaces
+    except FileExistsError:
+        return False
     finally:
         unfinished.unlink(missing_ok=True)
+    return True
 
 
 def delete(uri: str) -> None:

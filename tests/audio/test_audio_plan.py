@@ -7,6 +7,7 @@ import pytest
 
 from etude.audio import plan
 from etude.config.audio import MelSettings
+from etude.frames import small_frame
 from etude.lake.tables import MEL, REJECTS
 
 MEL_SETTINGS = MelSettings()
@@ -32,18 +33,18 @@ def refused(track, path, reason):
 @pytest.fixture
 def rows(spark):
     def crops(files, n=1):
-        return plan.crops_of(spark.createDataFrame(files, FILES), n)
+        return plan.crops_of(small_frame(spark, files, FILES), n)
 
     def mel(*known):
         full = [
             (track, crop, "sha", [0.0], 1, 1, 8000, 0.0, 9.0, uri, size, moment(mtime), "content")
             for track, crop, uri, size, mtime in known
         ]
-        return spark.createDataFrame(full, MEL.schema)
+        return small_frame(spark, full, MEL.schema)
 
     def rejects(*known):
         full = [("mel", "s", locator, raw, reason, "old", EARLIER) for locator, raw, reason in known]
-        return spark.createDataFrame(full, REJECTS.schema)
+        return small_frame(spark, full, REJECTS.schema)
 
     rows = type("Rows", (), {"crops": staticmethod(crops), "mel": staticmethod(mel), "rejects": staticmethod(rejects)})
     rows.spark = spark
@@ -118,8 +119,8 @@ def test_rejects_are_those_of_the_listing_of_the_computation_and_of_memory(rows)
     before = rows.rejects(("bad#0", raw_of("b"), "too_short"), ("gone#0", raw_of("g"), "silent"))
     files = [refused("none", "x", "missing"), there("bad", "b"), there("new", "n"), there("good", "g")]
     crops = plan.fates(rows.crops(files), rows.mel(), before, MEL_SETTINGS.attempt_sha256)
-    results = rows.spark.createDataFrame(
-        [("new", 0, "p", "n", 10, 5, "undecodable", "d"), ("good", 0, "p", "g", 10, 5, None, None)], RESULTS
+    results = small_frame(
+        rows.spark, [("new", 0, "p", "n", 10, 5, "undecodable", "d"), ("good", 0, "p", "g", 10, 5, None, None)], RESULTS
     )
     rejects = plan.all_rejects(crops, results, before, "s", MEL_SETTINGS, DAY)
     assert told(rejects, "locator", "reason", "detail", "batch_date") == {
@@ -136,7 +137,8 @@ def test_rows_of_audio_that_can_no_longer_be_used_are_outdated(rows):
     known = rows.mel(("t", 0, "a", 1, 1), ("u", 0, "b", 1, 1), ("v", 0, "c", 1, 1))
     files = [there("t", "a"), there("u", "b"), there("v", "c"), there("w", "d")]
     crops = plan.fates(rows.crops(files), known, rows.rejects(), "x")
-    results = rows.spark.createDataFrame(
+    results = small_frame(
+        rows.spark,
         [
             ("t", 0, "p", "a", 10, 5, "undecodable", "d"),
             ("u", 0, "p", "b", 10, 5, "timeout", "d"),

@@ -5,6 +5,7 @@ from etude.audio.sources import audio_source
 from etude.audio.spread import task_count
 from etude.config.audio import AudioColumns, AudioSettings
 from etude.errors import DataCheckError, InputMissingError
+from etude.frames import small_frame
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def folder(tmp_path):
 @pytest.fixture
 def files_of(spark):
     def collect(tracks=None, **audio):
-        source = audio_source(spark, AudioSettings(**audio), lambda: spark.createDataFrame(tracks, TRACKS))
+        source = audio_source(spark, AudioSettings(**audio), lambda: small_frame(spark, tracks, TRACKS))
         found = {(row["track_id"], row["path"]): row for row in source.files.collect()}
         return source.name, found
 

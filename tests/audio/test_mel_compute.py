@@ -13,6 +13,7 @@ from etude.audio.compute import compute, limits_of, mel_rows, recipe_of
 from etude.audio.files import file_uri
 from etude.audio.recipe import Recipe
 from etude.config.audio import MelSettings
+from etude.frames import small_frame
 from etude.lake.lake import conform
 from etude.lake.tables import MEL
 
@@ -34,7 +35,7 @@ def compute_files(spark):
             for i, path in enumerate(paths)
         ]
         done = spark.sparkContext.accumulator(0)
-        results = compute(spark.createDataFrame(rows, FILES), len(rows), MelSettings(**settings), done).persist()
+        results = compute(small_frame(spark, rows, FILES), len(rows), MelSettings(**settings), done).persist()
         results.count()
         return results, done
 

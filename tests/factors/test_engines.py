@@ -21,6 +21,7 @@ from etude.factors.foldin import fold_in
 from etude.factors.matrix import Factors, start
 from etude.factors.objective import gram
 from etude.factors.sweep import HalfSweep
+from etude.frames import small_frame
 
 pytestmark = pytest.mark.slow
 
@@ -129,10 +130,10 @@ def test_folding_in_leaves_out_rows_that_know_nobody(once, spark):
     users = Factors.from_frame(once.users, "user_idx", WMF)
     rows = [(int(users.idx[0]), 1000, 3), (10**6, 1000, 1), (10**6, 1001, 1)]
     folded = fold_in(
-        spark.createDataFrame(rows, "user_idx int, track_idx int, play_count bigint"), "track_idx", users, WMF
+        small_frame(spark, rows, "user_idx int, track_idx int, play_count bigint"), "track_idx", users, WMF
     )
     assert list(folded.idx) == [1000]
-    nobody = spark.createDataFrame(rows[1:], "user_idx int, track_idx int, play_count bigint")
+    nobody = small_frame(spark, rows[1:], "user_idx int, track_idx int, play_count bigint")
     assert fold_in(nobody, "track_idx", users, WMF).values.shape == (0, WMF.rank)
 
 

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
 from etude.factors.objective import extra_confidence, gram, penalty, rating, row_regularization
+from etude.frames import small_frame
 
 LAWS = [
     WmfSettings(confidence="linear", alpha=40),
@@ -32,7 +33,7 @@ def test_confidence_grows_with_plays_and_is_at_least_1(r, settings):
 
 def test_what_mllib_gets_times_its_alpha_is_our_extra_confidence(spark):
     r = np.array([1, 3, 200])
-    frame = spark.createDataFrame([(int(n),) for n in r], "play_count bigint")
+    frame = small_frame(spark, [(int(n),) for n in r], "play_count bigint")
     found = frame.select(*(rating(F.col("play_count"), settings).alias(str(n)) for n, settings in enumerate(LAWS)))
     assert {kind for _, kind in found.dtypes} == {"float"}
     for n, settings in enumerate(LAWS):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from etude.config.train import TrainSettings
+from etude.frames import small_frame
 from etude.fusion.checkpoint import Origin
 from etude.fusion.loop import Plan
 from etude.fusion.moments import Moments
@@ -66,37 +67,29 @@ def write(lake: Lake, planted: Planted, mel_settings: str, wmf_run: str = "w", p
         name = None if i % 7 == 0 else f"a{planted.artist[i]}"
         year = None if i % 3 == 0 else int(planted.year[i])
         rows.append(track_row(i, name, year, tags, tags and [0.75, 0.25]))
-    _replace(lake, "tracks", rows)
+    lake.put("tracks", rows)
     mel = [
         (f"t{i}", crop, mel_settings, (planted.mel[i] + crop).ravel().tolist(), N_MELS, N_FRAMES, 8000, 0.0, 9.0,
-         f"file:///{i}.wav", 1, None, "c")
+         f"file:///{i}.wav", 1, datetime(2026, 1, 1, tzinfo=timezone.utc), "c")
         for i in range(n) if i % 10 for crop in (0, 1)
     ]  # fmt: skip
-    _replace(lake, "mel", mel)
+    lake.replace("mel", small_frame(lake.spark, mel, TABLES["mel"].schema))  # its constraints are Spark's
     held_out = "held_out" if protocol == "strict" else "fit"
-    _replace(
-        lake,
-        "track_factors",
-        [
-            (wmf_run, i, planted.factors[i].tolist(), "fit" if planted.split[i] == "train" else held_out)
-            for i in range(n)
-        ],
-    )
-    _replace(lake, "splits", [(wmf_run, "track", i, -1, str(planted.split[i])) for i in range(n)])
+    origins = ["fit" if split == "train" else held_out for split in planted.split]
+    put(lake, "track_factors", [(wmf_run, i, planted.factors[i].tolist(), origins[i]) for i in range(n)])
+    put(lake, "splits", [(wmf_run, "track", i, -1, str(planted.split[i])) for i in range(n)])
 
 
-def _replace(lake: Lake, table: str, rows: list) -> None:
-    frame = frame_of(lake.spark, table, rows)
-    if table == "mel":
-        frame = frame.withColumn("file_mtime", F.to_timestamp(F.lit("2026-01-01")))
-    lake.replace(table, frame.select(*TABLES[table].column_names))
+def put(lake: Lake, table: str, rows: list[tuple]) -> None:
+    """Replace a table, past Spark."""
+    lake.put(table, [dict(zip(TABLES[table].column_names, row, strict=True)) for row in rows])
 
 
 def frame_of(spark: SparkSession, table: str, rows: list):
     """Rows (tuples, or dictionaries that may lack columns) of a table of the lake, nulls allowed."""
     schema = T.StructType([T.StructField(f.name, f.dataType, True) for f in TABLES[table].schema.fields])
     whole = [tuple(map(row.get, schema.names)) if isinstance(row, dict) else row for row in rows]
-    return spark.createDataFrame(whole, schema)
+    return small_frame(spark, whole, schema)
 
 
 def track_row(idx: int, artist=None, year=None, tags=None, weights=None) -> dict:

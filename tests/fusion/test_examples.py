@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from etude import storage
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, InputMissingError
+from etude.frames import small_frame
 from etude.fusion import moments
 from etude.fusion.examples import build_examples, deal, targets
 from etude.fusion.features import chosen_mel, known_tracks
@@ -165,12 +166,12 @@ def test_moments_of_more_rows_than_are_taken_at_once(monkeypatch):
 
 
 def test_moments_of_constant_and_of_broken_columns(spark):
-    frame = spark.createDataFrame([([5.0, 1.0],), ([5.0, 3.0],)], "target array<float>")
+    frame = small_frame(spark, [([5.0, 1.0],), ([5.0, 3.0],)], "target array<float>")
     found = column_moments(frame, "target", 2)
     assert found.mean.tolist() == [5.0, 2.0]
     assert found.std.tolist() == [1.0, 1.0]
     with pytest.raises(DataCheckError, match="no training rows"):
         column_moments(frame.where("false"), "target", 2)
-    broken = spark.createDataFrame([([float("nan"), 1.0],)], "target array<float>")
+    broken = small_frame(spark, [([float("nan"), 1.0],)], "target array<float>")
     with pytest.raises(DataCheckError, match="NaN"):
         column_moments(broken, "target", 2)

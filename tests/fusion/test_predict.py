@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from etude import storage
+from etude.frames import small_frame
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.accuracy import factor_errors
 from etude.fusion.distribution.single import SingleRank
@@ -26,7 +27,8 @@ def test_spark_predicts_what_the_best_network_predicts(spark, planted, tmp_path)
     with torch.no_grad():
         expected = network.factors(all_crops(network, to_tensors(rows, SHAPE))).numpy()
     names = ("track_idx", *network.inputs)
-    frame = spark.createDataFrame(
+    frame = small_frame(
+        spark,
         [tuple(columns[name][i].tolist() for name in names) for i in range(len(planted.artist))],
         "track_idx int, mel array<float>, has_mel int, artist_index int, year_index int, "
         "tag_indices array<int>, tag_weights array<float>",
@@ -41,12 +43,13 @@ def test_errors_are_the_papers_and_say_what_msle_leaves_out(spark):
     y = np.array([[0.5, -1.5], [0.0, 2.0], [3.0, 1.0]], dtype="f4")
     p = np.array([[0.25, 0.5], [-2.0, 1.0], [2.5, 1.0]], dtype="f4")
     splits = ["train", "train", "test"]
-    targets = spark.createDataFrame(
+    targets = small_frame(
+        spark,
         [(i, split, y[i].tolist()) for i, split in enumerate(splits)],
         "track_idx int, split string, target array<float>",
     )
-    predicted = spark.createDataFrame(
-        [(i, row.tolist()) for i, row in enumerate(p)] + [(9, [0.0, 0.0])], "track_idx int, factors array<float>"
+    predicted = small_frame(
+        spark, [(i, row.tolist()) for i, row in enumerate(p)] + [(9, [0.0, 0.0])], "track_idx int, factors array<float>"
     )
     found = {(row["split"], row["metric"]): row["value"] for row in factor_errors(predicted, targets).collect()}
     for split, rows in (("train", slice(0, 2)), ("test", slice(2, 3))):
@@ -62,7 +65,7 @@ def test_errors_are_the_papers_and_say_what_msle_leaves_out(spark):
 
 
 def test_errors_where_no_cell_is_left_for_msle(spark):
-    targets = spark.createDataFrame([(0, "test", [-2.0])], "track_idx int, split string, target array<float>")
-    predicted = spark.createDataFrame([(0, [0.0])], "track_idx int, factors array<float>")
+    targets = small_frame(spark, [(0, "test", [-2.0])], "track_idx int, split string, target array<float>")
+    predicted = small_frame(spark, [(0, [0.0])], "track_idx int, factors array<float>")
     found = {row["metric"]: row["value"] for row in factor_errors(predicted, targets).collect()}
     assert found == {"mse": 4.0, "rmse": 2.0, "mae": 2.0, "msle_left_out": 1.0}

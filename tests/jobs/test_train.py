@@ -135,7 +135,7 @@ def test_a_rerun_leaves_the_same_and_test_tracks_factors_change_nothing(lake, pl
     rows = [
         ("w", i, altered[i].tolist(), "fit" if planted.split[i] == "train" else "held_out") for i in range(len(altered))
     ]
-    lake.replace("track_factors", planting.frame_of(lake.spark, "track_factors", rows))
+    planting.put(lake, "track_factors", rows)
     code, line = run(lake, "first")
     assert code == 0, line
     assert_equal(predictions(lake, "first"), first[2], atol=1e-6)

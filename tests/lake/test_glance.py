@@ -6,6 +6,7 @@ import pytest
 
 from etude.config import Settings
 from etude.errors import InputMissingError
+from etude.frames import small_frame
 from etude.lake.glance import ArrowGlance, SparkGlance, open_lake, require_lake
 from etude.lake.tables import TABLES
 from etude.storage import to_uri
@@ -81,7 +82,7 @@ def test_a_lake_whose_path_holds_reserved_characters_is_written_where_it_is_read
     from etude.lake import Lake
 
     lake = Lake(spark, str(tmp_path / "a b#ü"))
-    rows = spark.createDataFrame([("ann", 0)], TABLES["users"].schema)
+    rows = small_frame(spark, [("ann", 0)], TABLES["users"].schema)
     lake.merge("users", rows)
     lake.replace("users", rows)
     assert lake.version("users") == 2

@@ -7,6 +7,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError
+from etude.frames import small_frame
 from etude.lake.tables import TABLES, USER_FACTORS
 
 
@@ -50,7 +51,7 @@ def test_constraints_hold(lake, spark):
 
 def test_merge_updates_and_inserts_by_key(lake, spark):
     def users(*rows):
-        return spark.createDataFrame(list(rows), "user_id string, user_idx int")
+        return small_frame(spark, list(rows), "user_id string, user_idx int")
 
     lake.merge("users", users(("u", 0), ("v", 1)))
     lake.merge("users", users(("v", 1), ("w", 2)))
@@ -82,7 +83,7 @@ def test_every_table_can_be_created_and_explains_itself(lake, spark, table):
 
 def test_a_date_can_be_a_condition(lake, spark):
     day = date(2026, 1, 31)
-    rows = spark.createDataFrame([("e", "u", "t", None, 1, "log", day, day, "log.csv", 7)], TABLES["plays"].schema)
+    rows = small_frame(spark, [("e", "u", "t", None, 1, "log", day, day, "log.csv", 7)], TABLES["plays"].schema)
     lake.replace("plays", rows, batch_date=day)
     lake.replace("plays", rows, batch_date=day)
     assert lake.read("plays", batch_date=day).count() == 1

@@ -8,6 +8,7 @@ from datetime import date, datetime, timezone
 
 from etude.arguments import Arguments
 from etude.config import load_settings
+from etude.frames import small_frame
 from etude.job import execute
 from etude.lake.lineage import Brief, committers, sources
 from etude.logs import job_logger
@@ -51,7 +52,7 @@ def test_after_a_rerun_the_version_read_still_leads_to_the_run_that_wrote_it(lak
     """Its row in the ledger holds only what the last attempt wrote."""
 
     def writes(job):
-        job.replace("users", lake.spark.createDataFrame([("ann", 0)], lake.read("users").schema))
+        job.replace("users", small_frame(lake.spark, [("ann", 0)], lake.read("users").schema))
 
     arguments = Arguments(load_settings((), [f"lake.root={lake.root}"]), DAY, "night", False)
     assert execute("ingest", writes, lake.spark, arguments, job_logger()).exit_code == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from etude.frames import small_frame
 from etude.lake import Lake, small
 from etude.lake.glance import ArrowGlance, SparkGlance, glance_of
 from etude.lake.ledger import RunRecord
@@ -30,14 +31,39 @@ def put(request, spark, tmp_path, monkeypatch):
     return Lake(spark, str(tmp_path / "lake"))
 
 
+def log_of(lake, table):
+    return Path(lake.root.removeprefix("file://")) / table / "_delta_log"
+
+
+def without_identity(metadata):
+    """Metadata but for the table's id and time."""
+    rest = {name: value for name, value in metadata.items() if name not in ("id", "createdTime")}
+    return rest | {"schemaString": json.loads(metadata["schemaString"])}
+
+
 def first_commit(lake, table):
     """What a new table's log says of it, but for its id and time."""
-    (log,) = (Path(lake.root.removeprefix("file://")) / table / "_delta_log").glob("*.json")
-    actions = {name: value for line in log.read_text().splitlines() for name, value in json.loads(line).items()}
-    metadata = {name: value for name, value in actions["metaData"].items() if name not in ("id", "createdTime")}
-    return metadata | {"schemaString": json.loads(metadata["schemaString"]), "protocol": actions["protocol"]}
+    lines = (log_of(lake, table) / f"{0:020}.json").read_text().splitlines()
+    actions = {name: value for line in lines for name, value in json.loads(line).items()}
+    return without_identity(actions["metaData"]) | {"protocol": actions["protocol"]}
 
 
+def first_checksum(lake, table):
+    """The checksum of a new table's log, but for the table's id and time."""
+    found = json.loads((log_of(lake, table) / f"{0:020}.crc").read_text())
+    return found | {"metadata": without_identity(found["metadata"])}
+
+
+@pytest.fixture
+def with_checksums(spark):
+    """Spark writes checksums, as it does outside the tests."""
+    before = spark.conf.get("spark.databricks.delta.writeChecksumFile.enabled")
+    spark.conf.set("spark.databricks.delta.writeChecksumFile.enabled", "true")
+    yield
+    spark.conf.set("spark.databricks.delta.writeChecksumFile.enabled", before)
+
+
+@pytest.mark.usefixtures("with_checksums")
 @pytest.mark.parametrize("table", ["plays", "tracks", "rejects", "runs"])
 def test_a_new_table_is_the_same_whoever_makes_it(spark, tmp_path, monkeypatch, table):
     past, through = (Lake(spark, str(tmp_path / name)) for name in ("past", "through"))
@@ -45,6 +71,15 @@ def test_a_new_table_is_the_same_whoever_makes_it(spark, tmp_path, monkeypatch, 
     monkeypatch.setattr(small, "serves", lambda root: False)
     through.create(table)
     assert first_commit(past, table) == first_commit(through, table)
+    ours, theirs = first_checksum(past, table), first_checksum(through, table)
+    assert ours == {name: theirs[name] for name in ours}
+
+
+@pytest.mark.usefixtures("with_checksums")
+def test_spark_carries_the_checksum_on(lake):
+    lake.create("users")
+    lake.merge("users", small_frame(lake.spark, [("ann", 0)], TABLES["users"].schema))
+    assert json.loads((log_of(lake, "users") / f"{1:020}.crc").read_text())["numFiles"] == 1
 
 
 def test_of_several_who_create_a_table_one_does(lake):
@@ -54,7 +89,8 @@ def test_of_several_who_create_a_table_one_does(lake):
     before = first_commit(lake, "users")
     small.create_table(uri, TABLES["tracks"])
     assert first_commit(lake, "users") == before
-    assert [file.name for file in Path(uri.removeprefix("file://"), "_delta_log").iterdir()] == [f"{0:020}.json"]
+    assert {file.name for file in log_of(lake, "users").iterdir()} == {f"{0:020}.json", f"{0:020}.crc"}
+    assert first_checksum(lake, "users")["metadata"]["description"] == before["description"]
 
 
 def test_the_ledger_looks_the_way_it_writes(put):

@@ -3,6 +3,7 @@
 import pytest
 from pyspark.sql import functions as F
 
+from etude.frames import small_frame
 from etude.lake import Lake, views
 from etude.lake.tables import TABLES
 
@@ -67,7 +68,7 @@ def test_another_lake_takes_the_names_over_and_the_first_keeps_its_rows(served, 
     count = "SELECT count(*) FROM etude.users"
     other = Lake(served.spark, str(tmp_path / "other"))
     assert views.query(served.spark, other.root, count).first()[0] == 0
-    other.merge("users", served.spark.createDataFrame([("zoe", 0)], TABLES["users"].schema))
+    other.merge("users", small_frame(served.spark, [("zoe", 0)], TABLES["users"].schema))
     assert views.query(served.spark, other.root, "SELECT user_id FROM users").first()[0] == "zoe"
     assert views.query(served.spark, served.root, count).first()[0] == 6
     views.register(served.spark, served.root)

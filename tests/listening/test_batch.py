@@ -4,6 +4,7 @@ import re
 from datetime import date, datetime, timezone
 
 import pytest
+from held import Held
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from etude.listening.batch import check_balance, file_rows, read_batch
 from etude.listening.columns import Wanted
 from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name
 from etude.listening.layout import Layout
-from etude.listening.staging import Staging
 from etude.storage import literal
 
 DAY, NEXT = date(2026, 1, 31), date(2026, 2, 1)
@@ -23,9 +23,8 @@ NOW = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
 
 
 @pytest.fixture
-def staging(spark, tmp_path):
-    with Staging(spark, tmp_path.as_uri(), "staging") as place:
-        yield place
+def staging(spark):
+    return Held(spark)
 
 
 def read(staging, path, *overrides, known=(), day=DAY, key=None):

@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
+from held import Held
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,13 +12,11 @@ from etude.config import load_settings
 from etude.errors import InputMissingError
 from etude.frames import small_frame
 from etude.listening.interactions import filtered, k_core, sum_plays
-from etude.listening.staging import Staging
 
 
 @pytest.fixture
-def staging(spark, tmp_path):
-    with Staging(spark, tmp_path.as_uri(), "staging") as place:
-        yield place
+def staging(spark):
+    return Held(spark)
 
 
 def plain_core(pairs, per_user, per_track):

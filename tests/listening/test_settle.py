@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
+from held import Held
 from judged_frames import COLUMNS
 from pyspark.sql import functions as F
 
@@ -15,7 +16,6 @@ from etude.listening.dedup import number_records
 from etude.listening.files import InputFile, Taken
 from etude.listening.layout import Layout
 from etude.listening.settle import Log, settle
-from etude.listening.staging import Staging
 
 pytestmark = pytest.mark.slow
 
@@ -103,9 +103,8 @@ class World:
 
 
 @pytest.fixture
-def world(spark, tmp_path):
-    with Staging(spark, tmp_path.as_uri(), "staging") as staging:
-        yield lambda snapshot=False, **more: World(spark, staging, snapshot, **more)
+def world(spark):
+    return lambda snapshot=False, **more: World(spark, Held(spark), snapshot, **more)
 
 
 def day(n):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from etude.errors import DataCheckError
+from etude.frames import small_frame
 from etude.ranking import inputs
 
 PLAYS = [(u, t, 1 + u + t) for u in range(3) for t in range(5)]
@@ -13,10 +14,10 @@ PLAYS = [(u, t, 1 + u + t) for u in range(3) for t in range(5)]
 
 @pytest.fixture(scope="module")
 def tables(spark):
-    interactions = spark.createDataFrame(PLAYS, "user_idx int, track_idx int, play_count bigint")
+    interactions = small_frame(spark, PLAYS, "user_idx int, track_idx int, play_count bigint")
     rows = [("track", t, -1, split) for t, split in enumerate(("train", "train", "train", "validation", "test"))]
     rows += [("play", 0, 0, "test"), ("play", 1, 0, "validation"), ("play", 2, 1, "test")]
-    return interactions, spark.createDataFrame(rows, "kind string, track_idx int, user_idx int, split string")
+    return interactions, small_frame(spark, rows, "kind string, track_idx int, user_idx int, split string")
 
 
 def pairs(frame):
@@ -33,9 +34,9 @@ def test_training_plays(tables):
 
 
 def test_heard_is_all_that_was_played_whatever_interactions_leave_out(spark):
-    plays = spark.createDataFrame([("a", "S"), ("a", "S"), ("a", "T"), ("b", "S")], "user_id string, track_id string")
-    users = spark.createDataFrame([("b", 0), ("a", 1), ("c", 2)], "user_id string, user_idx int")
-    tracks = spark.createDataFrame([("S", 5), ("T", 3), ("U", 4)], "track_id string, track_idx int")
+    plays = small_frame(spark, [("a", "S"), ("a", "S"), ("a", "T"), ("b", "S")], "user_id string, track_id string")
+    users = small_frame(spark, [("b", 0), ("a", 1), ("c", 2)], "user_id string, user_idx int")
+    tracks = small_frame(spark, [("S", 5), ("T", 3), ("U", 4)], "track_id string, track_idx int")
     assert pairs(inputs.heard_plays(plays, users, tracks)) == [(0, 5), (1, 3), (1, 5)]
 
 
@@ -44,8 +45,8 @@ def test_relevant_plays_are_test_plays_and_plays_of_test_tracks(tables):
 
 
 def test_facts_of_tracks(spark, tables):
-    tracks = spark.createDataFrame(
-        [(4, "a"), (0, "b"), (1, "a"), (2, None), (3, None), (5, "a")], "track_idx int, artist_id string"
+    tracks = small_frame(
+        spark, [(4, "a"), (0, "b"), (1, "a"), (2, None), (3, None), (5, "a")], "track_idx int, artist_id string"
     )
     facts = inputs.track_facts(tracks, inputs.training_plays(*tables, "strict"), tables[1])
     assert facts.plays.tolist() == [2 + 3, 3 + 4, 3 + 5, 0, 0, 0]
@@ -58,7 +59,7 @@ def test_facts_of_tracks(spark, tables):
 
 def frame(spark, rows):
     rows = [(track, factors, track % 2 == 1) for track, factors in rows]
-    return spark.createDataFrame(rows, "track_idx int, factors array<float>, held_out boolean").repartition(3)
+    return small_frame(spark, rows, "track_idx int, factors array<float>, held_out boolean").repartition(3)
 
 
 def test_factors_as_arrays(spark):

@@ -10,6 +10,7 @@ import small
 
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
+from etude.frames import small_frame
 from etude.ranking import spread
 from etude.ranking.models import make_plan
 from etude.ranking.sums import figures, seen_within
@@ -28,14 +29,14 @@ def plan(world):
 
 def pair_frame(spark, sets):
     pairs = [(user, track) for user, tracks in enumerate(sets) for track in tracks]
-    return spark.createDataFrame(pairs, "user_idx int, track_idx int")
+    return small_frame(spark, pairs, "user_idx int, track_idx int")
 
 
 def frames(spark, world):
     factors = [(u, row.tolist()) for u, row in enumerate(world.user_factors) if row.any()]
     return spread.user_rows(
         spark.range(small.N_USERS).selectExpr("cast(id as int) as user_idx"),
-        spark.createDataFrame(factors, "user_idx int, factors array<float>"),
+        small_frame(spark, factors, "user_idx int, factors array<float>"),
         pair_frame(spark, world.heard),
         pair_frame(spark, world.relevant),
     )
@@ -64,7 +65,7 @@ def test_figures_equal_those_of_one_task(done, world, plan):
 
 def test_lists_are_those_of_one_task(spark, done, world, plan):
     tracks, scores, sources = Task(plan).rank(small.batch(world))
-    ids = spark.createDataFrame([(t, f"T{t}") for t in range(small.N_TRACKS)], "track_idx int, track_id string")
+    ids = small_frame(spark, [(t, f"T{t}") for t in range(small.N_TRACKS)], "track_idx int, track_id string")
     listed = spread.list_rows(done, ids, plan)
     found = sorted(map(tuple, listed.collect()))
     expected = [

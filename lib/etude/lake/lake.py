@@ -14,6 +14,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from etude import storage
 from etude.errors import DataCheckError
+from etude.frames import small_frame
 from etude.lake import small
 from etude.lake.conflicts import retry_conflicts
 from etude.lake.tables import TABLES, Table
@@ -96,8 +97,8 @@ class Lake:
             small.replace_rows(f"{self.root}/{TABLES[table].name}", rows, equals)
             return self._written(table)
         columns = TABLES[table].column_names
-        values = [tuple(row[column] for column in columns) for row in rows]
-        return self.replace(table, self.spark.createDataFrame(values, TABLES[table].schema), **equals)
+        values = [[row[column] for column in columns] for row in rows]
+        return self.replace(table, small_frame(self.spark, values, TABLES[table].schema), **equals)
 
     def merge(self, table: str, rows: DataFrame) -> int:
         """Update the rows whose key is there already and insert the others, in one commit.

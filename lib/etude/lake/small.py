@@ -43,7 +43,12 @@ def create_table(uri: str, spec: Table) -> None:
     info = {"timestamp": now, "operation": "CREATE TABLE", "operationParameters": {}, "isBlindAppend": True}
     actions = [{"commitInfo": info}, {"metaData": metadata}, {"protocol": protocol}]
     text = "".join(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
-    storage.create_local(storage.join(uri, "_delta_log", f"{0:020}.json"), text.encode())
+    if storage.create_local(storage.join(uri, "_delta_log", f"{0:020}.json"), text.encode()):
+        # With the commit's checksum, Spark need not read the log for what the table is, and carries it on from commit
+        # to commit.
+        checksum = {"tableSizeBytes": 0, "numFiles": 0, "numMetadata": 1, "numProtocol": 1}
+        state = json.dumps({**checksum, "metadata": metadata, "protocol": protocol}, ensure_ascii=False)
+        storage.create_local(storage.join(uri, "_delta_log", f"{0:020}.crc"), state.encode())
 
 
 @retry_conflicts
