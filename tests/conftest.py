@@ -60,14 +60,23 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "local"),
     }
-    arguments = [f"--conf '{key}={value}'" for key, value in settings.items()]
     # Both are read when Java starts: jobs that tests start have their own.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYSPARK_SUBMIT_ARGS", " ".join([*arguments, "pyspark-shell"]))
+        patch.setenv("PYSPARK_SUBMIT_ARGS", _submit_arguments(settings))
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
     yield session
     session.stop()
+
+
+def _submit_arguments(settings: dict[str, str]) -> str:
+    return " ".join([*(f"--conf '{key}={value}'" for key, value in settings.items()), "pyspark-shell"])
+
+
+@pytest.fixture(scope="session")
+def small_session() -> dict[str, str]:
+    """The environment in which a command starts as small a session as that of the unit tests."""
+    return {**os.environ, "PYSPARK_SUBMIT_ARGS": _submit_arguments({**SMALL_SPARK, **INTERPRETED})}
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -216,7 +215,7 @@ def test_columns_align_for_wide_characters():
 
 
 @pytest.mark.slow
-def test_the_installed_command_answers_a_query(small_lake):
+def test_the_installed_command_answers_a_query(small_lake, small_session):
     command = Path(sys.executable).with_name("etude")
     query = "SELECT count(*) AS places FROM recommendations_latest"
     done = subprocess.run(
@@ -224,7 +223,7 @@ def test_the_installed_command_answers_a_query(small_lake):
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"},  # compile fast: it is one small query
+        env=small_session,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "places\n24\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from types import SimpleNamespace
 
@@ -19,7 +20,9 @@ from fusion.planted import plan_of, plant
 pytestmark = pytest.mark.slow
 
 LOG = logging.getLogger("etude")
-DISTRIBUTIONS = ("torch", "horovod")
+READERS = {"torch": "arrow", "horovod": "petastorm"}
+DISTRIBUTIONS = tuple(READERS)
+PLAIN = {"model": "embeddings", "dropout": 0.0, "unknown_share": 0.0}
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def by_hand(folder) -> dict[str, torch.Tensor]:
     from etude.fusion.readers import epoch_batches, reader
     from etude.fusion.shards import training_turn
 
-    plan = plan_of(folder, model="embeddings", dropout=0.0, unknown_share=0.0)
+    plan = plan_of(folder, **PLAIN)
     torch.manual_seed(plan.settings.seed)
     network = build_network(plan.settings, plan.shape)
     network.set_moments(plan.moments)
@@ -80,22 +83,35 @@ def by_hand(folder) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
+@pytest.fixture(scope="module")
+def two_ranks(spark, tmp_path_factory):
+    """A distribution's two ranks do two trainings in one launch: what each rank tells, and the weights of both."""
+
+    @functools.cache
+    def of(name: str) -> tuple[list[tuple], list[dict[str, torch.Tensor]]]:
+        def told(plans, ranks):
+            import etude
+            from etude.fusion.loop import work
+
+            histories = [work(plan, ranks) for plan in plans]
+            return histories, (ranks.rank, ranks.size, ranks.local_size), etude.__file__
+
+        folder = tmp_path_factory.mktemp(name)
+        common = {"epochs": 2, "distribution": name, "workers": 2}
+        plain, whole = PLAIN, {"reader": READERS[name]}
+        plans = [plan_of(folder / kind, **common, **more) for kind, more in (("plain", plain), ("whole", whole))]
+        ranks = distribution(name)(spark, told, plans, 2)
+        return ranks, [checkpoints.read(checkpoints.last_uri(plan.folder)).weights for plan in plans]
+
+    return of
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.usefixtures("needed")
-def test_two_ranks_step_with_the_mean_of_their_gradients(spark, tmp_path, name):
+def test_two_ranks_step_with_the_mean_of_their_gradients(two_ranks, tmp_path, name):
     """And they work with the package that travels with the job."""
-
-    def told(plan, ranks):
-        import etude
-        from etude.fusion.loop import work
-
-        return work(plan, ranks), (ranks.rank, ranks.size, ranks.local_size), etude.__file__
-
-    plain = {"model": "embeddings", "dropout": 0.0, "unknown_share": 0.0}
-    plan = plan_of(tmp_path / name, epochs=2, distribution=name, workers=2, **plain)
-    (history, *first), (_, *second) = distribution(name)(spark, told, plan, 2)
-    weights = checkpoints.read(checkpoints.last_uri(plan.folder)).weights
-    assert distance(by_hand(tmp_path / "hand"), weights) < 1e-5
+    (((history, _), *first), (_, *second)), (weights, _) = two_ranks(name)
+    assert distance(by_hand(tmp_path), weights) < 1e-5
     assert len(history) == 2
     assert history[0]["dropped_rows"] > 0
     assert (first[0], second[0]) == ((0, 2, 2), (1, 2, 2))
@@ -103,11 +119,11 @@ def test_two_ranks_step_with_the_mean_of_their_gradients(spark, tmp_path, name):
 
 
 @pytest.mark.usefixtures("needs_horovod")
-def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(spark, tmp_path):
-    horovod, one = trained(spark, tmp_path / "horovod", distribution="horovod", workers=2, reader="petastorm")
-    gloo, other = trained(spark, tmp_path / "torch", distribution="torch", workers=2, reader="arrow")
+def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(two_ranks):
+    """Each with a reader of its own."""
+    ((((_, one), *_), _), (_, horovod)), ((((_, other), *_), _), (_, gloo)) = two_ranks("horovod"), two_ranks("torch")
     assert distance(horovod, gloo) < 1e-5
-    assert [f.validation_loss for f in one] == pytest.approx([f.validation_loss for f in other], abs=1e-5)
+    assert [f["validation_loss"] for f in one] == pytest.approx([f["validation_loss"] for f in other], abs=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

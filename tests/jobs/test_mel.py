@@ -17,6 +17,7 @@ from audio.sounds import librosa_mel
 from etude.config import load_settings
 from etude.job import Arguments, execute
 from etude.lake import Lake
+from etude.lake.glance import glance_of
 from etude.logs import job_logger
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
@@ -71,8 +72,8 @@ def music(tmp_path):
 
 
 def tables(lake):
-    mel_rows = {(r["track_id"], r["crop"], r["settings_sha256"]): r for r in lake.read("mel").collect()}
-    rejects = {r["locator"]: r for r in lake.read("rejects", job="mel").collect()}
+    mel_rows = {(r["track_id"], r["crop"], r["settings_sha256"]): r for r in glance_of(lake).rows("mel")}
+    rejects = {r["locator"]: r for r in glance_of(lake).rows("rejects", job="mel")}
     return mel_rows, rejects
 
 

@@ -17,6 +17,7 @@ from etude.config import load_settings, redacted_json
 from etude.errors import DataCheckError
 from etude.job import Arguments, execute
 from etude.lake import Lake
+from etude.lake.glance import glance_of
 from etude.lake.ledger import RunRecord
 from etude.lake.tables import RUNS, TABLES
 from etude.logs import job_logger
@@ -134,10 +135,14 @@ def evaluated(start):
     return start()
 
 
+def recommendations(lake, run_id):
+    rows = glance_of(lake).rows("recommendations", run_id=run_id)
+    return sorted(rows, key=lambda row: (row["user_idx"], row["position"]))
+
+
 def lists_of(lake, run_id):
-    rows = lake.read("recommendations", run_id=run_id).orderBy("user_idx", "position").collect()
     lists = {}
-    for row in rows:
+    for row in recommendations(lake, run_id):
         lists.setdefault(row["user_idx"], []).append(row)
     for listed in lists.values():
         assert [row["position"] for row in listed] == list(range(1, len(listed) + 1))
@@ -145,7 +150,7 @@ def lists_of(lake, run_id):
 
 
 def figures_of(lake, run_id):
-    rows = lake.read("metrics", run_id=run_id, job="topn").collect()
+    rows = glance_of(lake).rows("metrics", run_id=run_id, job="topn")
     return {(r["model"], r["slice"], r["metric"], r["k"]): r["value"] for r in rows}
 
 
@@ -172,7 +177,7 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluat
     assert {model for model, *_ in found} == {
         *("cnn_lstm", "random", "popularity", "artist_popularity", "same_artist", "true_factors")
     }
-    seeds = {(r["model"], r["seed"]) for r in made.read("metrics", job="topn").select("model", "seed").collect()}
+    seeds = {(r["model"], r["seed"]) for r in glance_of(made).rows("metrics", job="topn")}
     assert ("cnn_lstm", 3) in seeds
     assert "in_force" not in line
     assert line["rows"]["recommendations"] == USERS * 6
@@ -182,9 +187,9 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluat
 
 def test_a_rerun_leaves_the_same(made, evaluated, start):
     assert evaluated[0] == 0
-    before = made.read("recommendations", run_id="strict").collect(), figures_of(made, "strict")
+    before = recommendations(made, "strict"), figures_of(made, "strict")
     start()
-    assert sorted(made.read("recommendations", run_id="strict").collect()) == sorted(before[0])
+    assert recommendations(made, "strict") == before[0]
     assert figures_of(made, "strict") == before[1]
 
 
@@ -192,7 +197,7 @@ def test_a_none_run_comes_into_force_with_what_it_came_from(made, start):
     """By a train run on the fit that the wmf run was folded into; all lists are whole, but for what users played."""
     code, line = start("lists", "none", "inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30")
     assert (code, line["error"]) == (0, None)
-    current = {row["table"]: row["run_id"] for row in made.read("current").collect()}
+    current = {row["table"]: row["run_id"] for row in glance_of(made).rows("current")}
     assert current == {
         "recommendations": "lists",
         "user_factors": "update",

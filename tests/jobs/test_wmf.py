@@ -18,6 +18,7 @@ from etude.factors.foldin import fold_in_row
 from etude.hashing import id_keys, uniforms
 from etude.job import Arguments, execute
 from etude.lake import Lake
+from etude.lake.glance import glance_of
 from etude.lake.tables import TABLES
 from etude.logs import job_logger
 from small_lake import arrow_type
@@ -76,9 +77,15 @@ def run(lake: Lake, run_id: str, *overrides: str, day: date = SECOND) -> dict:
     return {"exit_code": outcome.exit_code, **json.loads(outcome.line)}
 
 
+def look(lake: Lake, table: str, **equals) -> pd.DataFrame:
+    """Rows of a table, without Spark."""
+    return pd.DataFrame(glance_of(lake).rows(table, **equals), columns=list(TABLES[table].column_names))
+
+
 def rows_of(lake: Lake, table: str, run_id: str) -> pd.DataFrame:
     index = "user_idx" if table == "user_factors" else "track_idx"
-    return lake.read(table, run_id=run_id).toPandas().sort_values(index).reset_index(drop=True)
+    rows = look(lake, table, run_id=run_id).sort_values(index).reset_index(drop=True)
+    return rows.assign(factors=[np.array(row, "f4") for row in rows.factors]) if "factors" in rows else rows
 
 
 def values(rows: pd.DataFrame) -> np.ndarray:
@@ -86,9 +93,9 @@ def values(rows: pd.DataFrame) -> np.ndarray:
 
 
 def losses(lake: Lake, run_id: str) -> dict[int, float]:
-    found = lake.read("metrics", run_id=run_id, job="wmf", metric="loss", slice="train").collect()
-    assert {row.model for row in found} == {"blocked"}
-    return {row.step: row.value for row in found}
+    found = look(lake, "metrics", run_id=run_id, job="wmf", metric="loss", slice="train")
+    assert set(found.model) == {"blocked"}
+    return dict(zip(found.step, found.value, strict=True))
 
 
 @pytest.fixture
@@ -102,7 +109,7 @@ def test_every_play_is_used_and_a_second_run_gives_the_same(filled):
     assert line["exit_code"] == 0
     assert line["engine"] == "blocked"
     counts = line["rows"]
-    n = filled.read("interactions").count()
+    n = len(look(filled, "interactions"))
     assert counts["interactions"] == counts["training_interactions"] == n
     assert (counts["user_factors"], counts["track_factors"], counts["splits"]) == (USERS, TRACKS, TRACKS)
     users, tracks, splits = (rows_of(filled, t, "night") for t in ("user_factors", "track_factors", "splits"))
@@ -123,7 +130,7 @@ def test_every_play_is_used_and_a_second_run_gives_the_same(filled):
 def test_strict_keeps_what_is_held_out_from_the_fit(filled):
     line = run(filled, "eval", "evaluation.protocol=strict")
     assert line["exit_code"] == 0
-    played = filled.read("interactions").toPandas()
+    played = look(filled, "interactions")
     splits = rows_of(filled, "splits", "eval")
     of_track = splits[splits.kind == "track"].set_index("track_idx").split
     draws = uniforms(1, "split by track", id_keys([f"t{n}" for n in of_track.index]))
@@ -160,7 +167,7 @@ def test_paper_lets_wmf_see_the_test_tracks(filled):
 
 
 def test_nothing_to_fit_exits_3_and_says_why(lake, filled):
-    put(filled, "interactions", filled.read("interactions").limit(0).toPandas())
+    put(filled, "interactions", look(filled, "interactions").head(0))
     line = run(filled, "none")
     assert line["exit_code"] == 3
     assert "no interactions" in line["error"]
@@ -182,7 +189,7 @@ def test_an_earlier_batch_uses_its_own_plays_and_a_window_only_the_last(lake):
     window = run(lake, "window", "wmf.window_days=1")
     assert window["rows"]["interactions"] == len(late)
     cored = run(lake, "cored", "wmf.window_days=2", "listening.min_plays_per_user=12")
-    of_user = lake.read("interactions").toPandas().groupby("user_idx").play_count.agg(["size", "sum"])
+    of_user = look(lake, "interactions").groupby("user_idx").play_count.agg(["size", "sum"])
     assert cored["rows"]["user_factors"] == (of_user["size"] >= 12).sum() < USERS
     assert cored["rows"]["interactions"] == of_user["size"][of_user["size"] >= 12].sum()
 
@@ -208,7 +215,7 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     assert (values(others) == values(before.loc[others.index])).all()
 
     tracks = rows_of(lake, "track_factors", "fit")
-    listened = lake.read("interactions", user_idx=41).toPandas()
+    listened = look(lake, "interactions", user_idx=41)
     listened = listened[listened.track_idx < TRACKS]
     settings = load_settings((), [*SMALL]).wmf  # the objective of the fit, not the alpha given now
     at = np.searchsorted(tracks.track_idx, listened.track_idx)
@@ -233,7 +240,7 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     moved = [user for user in after.index if (again.loc[user].factors != after.loc[user].factors).any()]
     assert moved == [4, 6]
     tracks = rows_of(lake, "track_factors", "update")
-    listened = lake.read("interactions", user_idx=6).toPandas()
+    listened = look(lake, "interactions", user_idx=6)
     at = np.searchsorted(tracks.track_idx, listened.track_idx)
     expected = fold_in_row(at, listened.play_count.to_numpy(), values(tracks), settings)
     assert again.loc[6].factors == pytest.approx(expected, rel=1e-4, abs=1e-5)

@@ -135,7 +135,8 @@ def executor_facts(master: str) -> dict[str, Any]:
 def _submit_arguments(master: str) -> list[str]:
     """What the session's spark-submit is started with: as small as it gets."""
     options = [f"--master={master}", "--conf=spark.ui.enabled=false", "--conf=spark.ui.showConsoleProgress=false"]
-    # It ends before the optimising compiler has paid for itself.
+    # It ends before compiled code, Java's or Spark's, has paid for itself.
+    options += ["--conf=spark.sql.codegen.wholeStage=false", "--conf=spark.sql.codegen.factoryMode=NO_CODEGEN"]
     return [*options, "--driver-memory=1g", "--driver-java-options=-XX:TieredStopAtLevel=1", "pyspark-shell"]
 
 
