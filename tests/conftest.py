@@ -64,7 +64,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYSPARK_SUBMIT_ARGS", _submit_arguments(settings))
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        session = build_session("tests", SparkSettings(snapshot_partitions=2), LakeSettings(root=str(folder / "lake")))
+        session = build_session("tests", SparkSettings(snapshot_partitions=1), LakeSettings(root=str(folder / "lake")))
     yield session
     session.stop()
 

@@ -35,7 +35,7 @@ def start(spark, tmp_path):
     """Run the job in a lake of its own; gives the exit status and the JSON line."""
 
     def run(*overrides, day=DAYS[0], lake="lake"):
-        settings = load_settings((), [f"lake.root={tmp_path / lake}", "spark.snapshot_partitions=1", *overrides])
+        settings = load_settings((), [f"lake.root={tmp_path / lake}", *overrides])
         outcome = execute("ingest", ingest.run, spark, Arguments(settings, day, str(day), False), job_logger())
         return outcome.exit_code, json.loads(outcome.line)
 

@@ -239,9 +239,9 @@ def test_any_order_ends_the_same(world, snapshot, seed):
             ),
             refused=tuple(content * 100 + 50 + n for n in range(draw.randint(0, 2))),
         )
-        for content in range(1, 6)
+        for content in range(1, 5)
     ]
-    batches = {day(n): draw.sample(files, draw.randint(1, 3)) for n in range(4)}
+    batches = {day(n): draw.sample(files, draw.randint(1, 3)) for n in range(3)}
     ends = []
     for _ in range(2):
         lake = world(snapshot)

@@ -43,12 +43,14 @@ def create_table(uri: str, spec: Table) -> None:
     info = {"timestamp": now, "operation": "CREATE TABLE", "operationParameters": {}, "isBlindAppend": True}
     actions = [{"commitInfo": info}, {"metaData": metadata}, {"protocol": protocol}]
     text = "".join(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
-    if storage.create_local(storage.join(uri, "_delta_log", f"{0:020}.json"), text.encode()):
-        # With the commit's checksum, Spark need not read the log for what the table is, and carries it on from commit
-        # to commit.
-        checksum = {"tableSizeBytes": 0, "numFiles": 0, "numMetadata": 1, "numProtocol": 1}
-        state = json.dumps({**checksum, "metadata": metadata, "protocol": protocol}, ensure_ascii=False)
-        storage.create_local(storage.join(uri, "_delta_log", f"{0:020}.crc"), state.encode())
+    commit = storage.join(uri, "_delta_log", f"{0:020}")
+    if storage.create_local(f"{commit}.json", text.encode()):
+        # With a checksum beside it, Spark need not read the log for what the table is, and carries the checksum on
+        # from commit to commit.
+        counts = {"tableSizeBytes": 0, "numFiles": 0, "numMetadata": 1, "numProtocol": 1}
+        nothing: dict[str, list[str]] = {"setTransactions": [], "domainMetadata": []}
+        checksum = {**counts, **nothing, "metadata": metadata, "protocol": protocol}
+        storage.create_local(f"{commit}.crc", json.dumps(checksum, ensure_ascii=False).encode())
 
 
 @retry_conflicts
