@@ -24,8 +24,14 @@ def small_frame(spark: SparkSession, rows: Iterable[Sequence[Any]], schema: str 
     """
     struct = cast(T.StructType, T.StructType.fromDDL(schema)) if isinstance(schema, str) else schema
     names = struct.names
-    values = [dict(zip(names, map(_for_arrow, row), strict=True)) for row in rows]
-    return spark.createDataFrame(pa.Table.from_pylist(values, schema=to_arrow_schema(struct)), schema=struct)
+    values = (dict(zip(names, row, strict=True)) for row in rows)
+    return spark.createDataFrame(arrow_table(values, to_arrow_schema(struct)), schema=struct)
+
+
+def arrow_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A few rows (column -> value) as an Arrow table; times without a zone are local."""
+    values = [{name: _for_arrow(value) for name, value in row.items()} for row in rows]
+    return pa.Table.from_pylist(values, schema=schema)
 
 
 def _for_arrow(value: Any) -> Any:

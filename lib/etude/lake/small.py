@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etude import storage
+from etude.frames import arrow_table
 from etude.lake.conflicts import retry_conflicts
 from etude.lake.tables import Table
 
@@ -66,10 +67,8 @@ def replace_rows(uri: str, rows: Sequence[Mapping[str, Any]], equals: Mapping[st
     from deltalake import DeltaTable, write_deltalake
 
     schema = pa.schema(DeltaTable(uri).schema().to_arrow())
-    pairs = [{name: list(v.items()) if isinstance(v, Mapping) else v for name, v in row.items()} for row in rows]
     predicate = " AND ".join(f"{column} = {_quoted(value)}" for column, value in equals.items())
-    data = pa.Table.from_pylist(pairs, schema=schema)
-    write_deltalake(uri, data, mode="overwrite", predicate=predicate or None)
+    write_deltalake(uri, arrow_table(rows, schema), mode="overwrite", predicate=predicate or None)
 
 
 def _quoted(text: str) -> str:
