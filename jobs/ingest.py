@@ -81,10 +81,12 @@ def ingest(job: JobRun, staging: Staging) -> None:
 
 
 def tell_columns(job: JobRun, wanted: Wanted) -> None:
-    """Say which column was taken for what, where nobody had said it."""
+    """Say which column was taken for what, where nobody had said it, and which one may have been forgotten."""
     if wanted.guessed:
         found = " ".join(f"{role}={column!r}" for role, column in wanted.columns.items())
         job.log.info("%s=guessed %s", wanted.section, found)
+    for role, column in wanted.overlooked.items():
+        job.log.warning("%s.%s=null hint='not read: column %s, which looks like it'", wanted.section, role, column)
 
 
 def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:

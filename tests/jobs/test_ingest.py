@@ -246,10 +246,12 @@ def test_columns_are_guessed_and_catalogues_merged(start, tmp_path):
     assert state(start.lake) == first
 
 
-def test_a_column_that_vanishes_from_a_later_file_is_changed_data(start, tmp_path):
-    log = f"listening.path={tmp_path / '{batch_date}.csv'}"
-    (tmp_path / f"{DAYS[0]}.csv").write_text("user,track\nu,t\n")
+def test_a_column_that_vanishes_from_a_later_file_is_changed_data(start, tmp_path, log):
+    path = f"listening.path={tmp_path / '{batch_date}.csv'}"
+    (tmp_path / f"{DAYS[0]}.csv").write_text("user,track,listens\nu,t,7\n")
     (tmp_path / f"{DAYS[1]}.csv").write_text("user,piece of music,mood\nu,t,glad\n")
-    assert start(log, day=DAYS[0])[0] == 0
-    code, line = start(log, day=DAYS[1])
+    named = "listening.columns={user: user, track: track}"
+    assert start(path, named, day=DAYS[0])[0] == 0
+    assert "listening.columns.play_count=null hint='not read: column listens, which looks like it'" in log.getvalue()
+    code, line = start(path, named, day=DAYS[1])
     assert code == 4 and "track" in line["error"]

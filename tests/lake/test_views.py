@@ -74,6 +74,14 @@ def test_another_lake_takes_the_names_over_and_the_first_keeps_its_rows(served, 
     views.register(served.spark, served.root)
 
 
+def test_show_knows_every_name(served, monkeypatch):
+    asked = []
+    monkeypatch.setattr(views, "register", lambda spark, root, names: asked.append(names))
+    for text in ("SHOW TABLES", " show columns in users", "SELECT 1 AS show"):
+        views.query(served.spark, served.root, text)
+    assert asked == [None, None, set()]
+
+
 def test_a_query_registers_only_what_it_mentions(served):
     assert views.mentioned("SELECT * FROM etude.plays JOIN Recommendations_Latest") == {
         "plays",

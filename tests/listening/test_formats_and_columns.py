@@ -84,11 +84,25 @@ def test_a_guess_is_marked_and_a_given_mapping_is_not_extended_by_guesses():
     assert not given.guessed and given.columns == {"user": "user_id", "track": "track_id"}
 
 
+def test_a_column_that_would_change_what_rows_mean_is_not_passed_over_in_silence():
+    given = {"user": "friend", "track": 1}
+    names = ("friend", "piece", "Listens", "date", "mood")
+    assert wanted(given, *names).overlooked == {"play_count": "Listens", "played_at": "date"}
+    assert wanted({**given, "play_count": 2, "played_at": "date"}, *names).overlooked == {}
+    assert wanted({**given, "play_count": "mood"}, *names).overlooked == {"played_at": "date"}
+    assert wanted({}, "user", "track", "listens").overlooked == {}
+
+
 def test_what_cannot_be_guessed_is_said_with_the_columns_there_are():
     with pytest.raises(
         SettingsError, match=r"no column looks like the user.*listening\.columns\.user.*who, what, mood"
     ):
         wanted({}, "who", "what", "mood")
+    with pytest.raises(SettingsError) as caught:
+        wanted({}, "piece", "Listen Count", "friend")
+    one, more = str(caught.value).split("; where one column is named none is guessed, so name these too: ")
+    assert one.endswith("set listening.columns.user to one of piece, Listen Count, friend")
+    assert more == "listening.columns.track=piece 'listening.columns.play_count=Listen Count'"
     with pytest.raises(DataCheckError, match="no column looks like the user"):
         wanted({}, "who", "what", "mood", seen_before=True)
     with pytest.raises(SettingsError, match=r"listening\.columns\.track: needed"):

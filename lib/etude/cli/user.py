@@ -57,7 +57,7 @@ def look_up(lake: Glance, raw_id: str, limit: int) -> dict[str, Any]:
     users = lake.rows("users", user_id=user_id)
     if not users:
         how = "is set: its HMAC was looked for" if os.environ.get(KEY_VARIABLE) else "is not set: the id itself was"
-        raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how})")
+        raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how}; an id as in the log, not user_idx)")
     index = users[0]["user_idx"]
     current = [row for row in lake.rows("current") if row["table"] == "recommendations"]
     places = _places(lake, current[0]["run_id"], index, limit) if current else []

@@ -59,8 +59,8 @@ def register(spark: SparkSession, root: str, names: Iterable[str] | None = None)
 
 
 def query(spark: SparkSession, root: str, text: str) -> DataFrame:
-    """Run one query with the names it mentions registered; bare names mean the lake's tables too."""
-    register(spark, root, mentioned(text))
+    """Run one query with the names it mentions registered (SHOW: all); bare names mean the lake's tables too."""
+    register(spark, root, None if re.match(r"\s*show\b", text, re.IGNORECASE) else mentioned(text))
     before = spark.catalog.currentDatabase()
     spark.catalog.setCurrentDatabase(SCHEMA)
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from etude.config.listening import ColumnRef
 from etude.errors import DataCheckError, SettingsError
@@ -73,6 +74,8 @@ class Wanted:
     """Whether earlier batches were read with success: then it is the data that has changed, not the settings."""
     keyed: bool = False
     """Whether a user key is set: no message then repeats what may be a record instead of column names."""
+    overlooked: Mapping[str, str] = field(default_factory=dict)
+    """Roles of `TELLING` that the settings leave out, with the columns that look like them."""
 
 
 def wanted_columns(
@@ -99,13 +102,32 @@ def wanted_columns(
         SettingsError: a role that can't be done without is neither given nor found (DataCheckError if seen before).
     """
     chosen = columns or guess(first.names, kind)
-    for role in _lacking(chosen, kind):
-        if columns:
-            text = "needed where other columns are named"
-            raise SettingsError(f"{section}.{role}: {text}; the file has {_shown(first, keyed)}")
-        text = f"no column looks like the {role}; set {section}.{role} to one of {_shown(first, keyed)}"
+    lacking = _lacking(chosen, kind)
+    if lacking and columns:
+        text = "needed where other columns are named"
+        raise SettingsError(f"{section}.{lacking[0]}: {text}; the file has {_shown(first, keyed)}")
+    if lacking:
+        text = _not_guessed(section, lacking, chosen, first, keyed)
         raise DataCheckError(text) if seen_before else SettingsError(text)
-    return Wanted(section, dict(chosen), not columns, lenient, seen_before, keyed)
+    overlooked = _overlooked(columns, first) if columns and kind == "log" else {}
+    return Wanted(section, dict(chosen), not columns, lenient, seen_before, keyed, overlooked)
+
+
+def _not_guessed(section: str, lacking: Sequence[str], found: Columns, first: Layout, keyed: bool) -> str:
+    """What to set where guessing found only some of the columns."""
+    roles, settings = " or the ".join(lacking), " and ".join(f"{section}.{role}" for role in lacking)
+    text = f"no column looks like the {roles}; set {settings} to one of {_shown(first, keyed)}"
+    if not found or _hidden(first, keyed):
+        return text
+    others = " ".join(shlex.quote(f"{section}.{role}={column}") for role, column in found.items())
+    return f"{text}; where one column is named none is guessed, so name these too: {others}"
+
+
+def _overlooked(given: Columns, first: Layout) -> dict[str, str]:
+    """Roles that decide what a row means, not named in the settings, and columns not named either that look so."""
+    places = {_position(ref, first) for ref in given.values()}
+    rest = [name for place, name in enumerate(first.names) if place not in places]
+    return {role: str(column) for role, column in guess(rest, "log").items() if role in TELLING and role not in given}
 
 
 def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str, int | str]]:
@@ -237,9 +259,13 @@ def _shown(layout: Layout, keyed: bool) -> str:
     positions = f"(positions 0 to {layout.width - 1})"
     if not layout.names:
         return f"{layout.width} columns without names {positions}"
-    if keyed or any(not name or re.search(r"[\d@]", name) for name in layout.names):
+    if _hidden(layout, keyed):
         return (
             f"{layout.width} columns {positions}, whose names may be somebody's record and are not shown; if the first "
             "line isn't one of column names: header=false, and columns by position"
         )
     return ", ".join(layout.names)
+
+
+def _hidden(layout: Layout, keyed: bool) -> bool:
+    return keyed or any(not name or re.search(r"[\d@]", name) for name in layout.names)
