@@ -250,8 +250,7 @@ def test_a_column_that_vanishes_from_a_later_file_is_changed_data(start, tmp_pat
     path = f"listening.path={tmp_path / '{batch_date}.csv'}"
     (tmp_path / f"{DAYS[0]}.csv").write_text("user,track,listens\nu,t,7\n")
     (tmp_path / f"{DAYS[1]}.csv").write_text("user,piece of music,mood\nu,t,glad\n")
-    named = "listening.columns={user: user, track: track}"
-    assert start(path, named, day=DAYS[0])[0] == 0
+    assert start(path, "listening.columns={user: user, track: track}", day=DAYS[0])[0] == 0
     assert "listening.columns.play_count=null hint='not read: column listens, which looks like it'" in log.getvalue()
-    code, line = start(path, named, day=DAYS[1])
+    code, line = start(path, day=DAYS[1])
     assert code == 4 and "track" in line["error"]

@@ -109,7 +109,7 @@ def wanted_columns(
     if lacking:
         text = _not_guessed(section, lacking, chosen, first, keyed)
         raise DataCheckError(text) if seen_before else SettingsError(text)
-    overlooked = _overlooked(columns, first) if columns and kind == "log" else {}
+    overlooked = _overlooked(chosen, first) if kind == "log" else {}
     return Wanted(section, dict(chosen), not columns, lenient, seen_before, keyed, overlooked)
 
 
@@ -123,11 +123,11 @@ def _not_guessed(section: str, lacking: Sequence[str], found: Columns, first: La
     return f"{text}; where one column is named none is guessed, so name these too: {others}"
 
 
-def _overlooked(given: Columns, first: Layout) -> dict[str, str]:
-    """Roles that decide what a row means, not named in the settings, and columns not named either that look so."""
-    places = {_position(ref, first) for ref in given.values()}
-    rest = [name for place, name in enumerate(first.names) if place not in places]
-    return {role: str(column) for role, column in guess(rest, "log").items() if role in TELLING and role not in given}
+def _overlooked(columns: Mapping[str, ColumnRef], layout: Layout) -> dict[str, str]:
+    """Roles of `TELLING` that `columns` lacks, and the columns, of those it leaves aside, that look like them."""
+    places = {_position(ref, layout) for ref in columns.values()}
+    rest = [name for place, name in enumerate(layout.names) if place not in places]
+    return {role: str(name) for role, name in guess(rest, "log").items() if role in TELLING and role not in columns}
 
 
 def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str, int | str]]:
@@ -165,12 +165,11 @@ def _check_nothing_more(wanted: Wanted, layouts: Mapping[str, Layout]) -> None:
     if not wanted.guessed or wanted.section != LOG_SECTION:
         return
     for name, layout in sorted(layouts.items()):
-        for role, column in guess(layout.names, "log").items():
-            if role in TELLING and role not in wanted.columns:
-                raise DataCheckError(
-                    f"{name}: its column {column} looks like the {role}, and the first file has none; "
-                    f"name the columns in {wanted.section}, or give these files a listening.source of their own"
-                )
+        for role, column in _overlooked(wanted.columns, layout).items():
+            raise DataCheckError(
+                f"{name}: its column {column} looks like the {role}, and the first file has none; "
+                f"name the columns in {wanted.section}, or give these files a listening.source of their own"
+            )
 
 
 def check_same_roles(wanted: Wanted, earlier: Mapping[str, str]) -> None:
