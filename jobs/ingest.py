@@ -18,15 +18,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude import storage
+from etude.interactions import filtered, sum_plays
 from etude.job import JobRun, main
 from etude.lake.ledger import utc_now
+from etude.lake.staging import Staging
 from etude.listening.batch import Batch, check_balance, file_rows, read_batch
 from etude.listening.catalogue import Catalogue, all_rejects, coverage, read_catalogue
 from etude.listening.columns import Wanted
 from etude.listening.indices import continue_indices
-from etude.listening.interactions import filtered, sum_plays
 from etude.listening.settle import settle
-from etude.listening.staging import Staging
 from etude.listening.tracks import changed_tracks, merge_tracks
 from etude.pseudonym import user_key
 

@@ -26,10 +26,10 @@ from etude.factors.fit import Size
 from etude.factors.foldin import fold_in
 from etude.factors.matrix import Factors, check_size
 from etude.factors.update import changed, objective_of, update
+from etude.interactions import filtered, sum_plays
 from etude.job import JobRun, main
 from etude.lake import Metric
-from etude.listening.interactions import filtered, sum_plays
-from etude.listening.staging import Staging
+from etude.lake.staging import Staging
 from etude.splits import Split, split_interactions
 
 SECTIONS = ("lake", "spark", "inputs", "listening", "wmf", "evaluation")

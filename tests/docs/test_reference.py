@@ -6,7 +6,7 @@ import pytest
 
 from etude import reference
 from etude.config import Settings, load_settings
-from etude.config.compare import flatten, non_defaults
+from etude.config.non_defaults import flatten, non_defaults
 from etude.lake.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,6 @@ import re
 from datetime import date, datetime, timezone
 
 import pytest
-from held import Held
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from etude.listening.columns import Wanted
 from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name
 from etude.listening.layout import Layout
 from etude.storage import literal
+from held import Held
 
 DAY, NEXT = date(2026, 1, 31), date(2026, 2, 1)
 NOW = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)

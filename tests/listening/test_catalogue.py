@@ -10,9 +10,9 @@ import pytest
 from etude.config.listening import CatalogueSource
 from etude.errors import InputMissingError, SettingsError
 from etude.frames import small_frame
+from etude.lake.staging import Staging
 from etude.lake.tables import TRACKS
 from etude.listening.catalogue import coverage, read_catalogue
-from etude.listening.staging import Staging
 from etude.listening.tracks import changed_tracks, merge_tracks
 
 DAY = date(2026, 1, 31)

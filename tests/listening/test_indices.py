@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from etude.errors import DataCheckError
 from etude.frames import small_frame
+from etude.lake.staging import Staging
 from etude.listening import indices
 from etude.listening.indices import continue_indices
-from etude.listening.staging import Staging
 
 SCHEMA = "user_id string, user_idx int"
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
-from held import Held
 from judged_frames import COLUMNS
 from pyspark.sql import functions as F
 
@@ -16,6 +15,7 @@ from etude.listening.dedup import number_records
 from etude.listening.files import InputFile, Taken
 from etude.listening.layout import Layout
 from etude.listening.settle import Log, settle
+from held import Held
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from etude import storage
-from etude.config.compare import non_defaults
+from etude.config.non_defaults import non_defaults
 from etude.lake.glance import Glance, Rows
 from etude.lake.lineage import COLUMNS, MAKERS, Brief, sources
 from etude.lake.tables import TABLES

@@ -10,7 +10,7 @@ The way of a batch:
    gives every reject its locator, and `settle` settles the batch with the plays that are in the lake.
 4. `indices` continues the dense indices of users and tracks; `catalogue` and `tracks` merge what is known of the
    tracks.
-5. `interactions` sums plays, takes the k-core and samples.
+5. `etude.interactions`, which wmf uses too, sums plays, takes the k-core and samples.
 
 Every record of a batch ends as a kept play or as a row of `rejects`; the counts are compared.
 """

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.frames import small_frame
+from etude.lake.staging import Staging
 from etude.lake.tables import INGESTED_FILES
 from etude.listening.cleaning import check_time_pattern, clean
 from etude.listening.columns import LOG_ROLES, LOG_SECTION, Wanted, check_same_roles, resolve, wanted_columns
@@ -21,7 +22,6 @@ from etude.listening.formats import log_format
 from etude.listening.identity import Pads
 from etude.listening.records import count_records, read_records, reading_files
 from etude.listening.settle import Log
-from etude.listening.staging import Staging
 from etude.pseudonym import key_id
 
 

@@ -13,13 +13,13 @@ from pyspark.sql import functions as F
 
 from etude.config.listening import CatalogueSource
 from etude.errors import SettingsError
+from etude.lake.staging import Staging
 from etude.listening.cleaning import detail, parse_count, text_of
 from etude.listening.columns import CATALOGUE_ROLES, Wanted, resolve, wanted_columns
 from etude.listening.files import list_files, take_files
 from etude.listening.formats import catalogue_format
 from etude.listening.identity import Pads, locator, name_id, normal_name
 from etude.listening.records import HEADER, Places, read_records, reading_files
-from etude.listening.staging import Staging
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 2999
 _LONGEST = 1024  # characters kept of a title, a name or a tag

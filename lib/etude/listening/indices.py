@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError
 from etude.frames import small_frame
-from etude.listening.staging import Staging
+from etude.lake.staging import Staging
 
 _MOST = 2**31
 _ROW_BITS = 33  # Spark's monotonically_increasing_id: partition number above, row number below

@@ -24,12 +24,12 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from etude.frames import small_frame
+from etude.lake.staging import Staging
 from etude.lake.tables import PLAYS
 from etude.listening.cleaning import detail
 from etude.listening.dedup import play_as_raw
 from etude.listening.files import Taken
 from etude.listening.identity import content_of, locator
-from etude.listening.staging import Staging
 
 _REJECT = ("source", "locator", "raw", "reason", "detail", "batch_date")
 

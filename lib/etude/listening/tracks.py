@@ -8,9 +8,9 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from etude.lake.staging import Staging
 from etude.listening.catalogue import Catalogue
 from etude.listening.identity import name_id, normal_name
-from etude.listening.staging import Staging
 
 LOG, DERIVED = "log", "artist_name"
 """Origins that aren't a catalogue: the log itself, and the artist's name where it gave the artist's id."""

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from etude.config.compare import non_defaults
+from etude.config.non_defaults import non_defaults
 from etude.report import charts, numbers, sentences, tables
 from etude.report.facts import Chain, Facts, Figures, Mel, Rejected, Run
 from etude.report.palette import look, ordered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame, SparkSession
 
-from etude.listening.staging import Staging
+from etude.lake.staging import Staging
 
 
 class Held(Staging):

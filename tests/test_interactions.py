@@ -4,14 +4,14 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
-from held import Held
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etude.config import load_settings
 from etude.errors import InputMissingError
 from etude.frames import small_frame
-from etude.listening.interactions import filtered, k_core, sum_plays
+from etude.interactions import filtered, k_core, sum_plays
+from held import Held
 
 
 @pytest.fixture

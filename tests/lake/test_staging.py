@@ -2,7 +2,7 @@
 
 from etude import storage
 from etude.frames import small_frame
-from etude.listening.staging import Staging
+from etude.lake.staging import Staging
 
 
 def test_results_go_with_the_block_and_those_of_a_killed_one_with_the_next(spark, tmp_path):

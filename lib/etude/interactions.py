@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.errors import InputMissingError
 from etude.hashing import id_key, uniform
-from etude.listening.staging import Staging
+from etude.lake.staging import Staging
 
 _BROADCAST_BELOW = 5_000_000  # ids of 4 bytes that every executor holds without noticing
 
