@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from etude import storage
 from etude.interactions import filtered, sum_plays
 from etude.job import JobRun, main
-from etude.lake.ledger import utc_now
+from etude.lake import folders
+from etude.lake.runs import utc_now
 from etude.lake.staging import Staging
 from etude.listening.batch import Batch, check_balance, file_rows, read_batch
 from etude.listening.catalogue import Catalogue, all_rejects, coverage, read_catalogue
@@ -30,19 +30,17 @@ from etude.listening.settle import settle
 from etude.listening.tracks import changed_tracks, merge_tracks
 from etude.pseudonym import user_key
 
-SECTIONS = ("lake", "spark", "listening", "catalogue")
-
 
 def run(job: JobRun) -> None:
     """Work everything out before the first table is written, so that a run that fails leaves the lake as it was."""
-    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints"), f"{job.name}-{job.run_id}") as staging:
+    with Staging(job.spark, folders.checkpoints(job.lake.root, f"ingest-{job.run_id}")) as staging:
         ingest(job, staging)
 
 
 def ingest(job: JobRun, staging: Staging) -> None:
     """What `run` does, with a place for intermediate results."""
     key, now, listening = user_key(), utc_now(), job.settings.listening
-    plays, rejects = job.read("plays"), job.read("rejects", job=job.name)
+    plays, rejects = job.read("plays"), job.read("rejects", job="ingest")
     of_log = F.col("source") == listening.source
 
     batch = read_batch(staging, listening, job.read("ingested_files"), job.batch_date, now, key)
@@ -68,7 +66,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     if batch.taken.read:
         where = {"source": listening.source, "batch_date": list(settled.batches)}
         # Rejects before plays: what a run that dies in between has refused of known plays, the next refuses again.
-        job.replace("rejects", settled.rejects.withColumn("job", F.lit(job.name)), **where)
+        job.replace("rejects", settled.rejects, **where)
         job.replace("plays", settled.plays, **where)
     replace_rejects(job, catalogues, rejects)
     job.replace("interactions", interactions)
@@ -77,7 +75,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     job.note("k_core_rounds", rounds)
     job.note("catalogues", coverage(catalogues, summed.join(tracks, "track_idx")))
     for table in ("users", "tracks", "interactions"):
-        job.count(table, job.ledger.glance.count(table))
+        job.count(table, job.lake.count(table))
 
 
 def tell_columns(job: JobRun, wanted: Wanted) -> None:
@@ -141,7 +139,7 @@ def replace_rejects(job: JobRun, catalogues: Sequence[Catalogue], known: DataFra
     before = known.where(F.col("source").isin(sources))
     rows = all_rejects(catalogues, before)
     if not (rows.isEmpty() and before.isEmpty()):
-        job.replace("rejects", rows.withColumn("job", F.lit(job.name)), source=sources)
+        job.replace("rejects", rows, source=sources)
 
 
 def merge(job: JobRun, table: str, rows: DataFrame) -> None:
@@ -155,4 +153,4 @@ def merge(job: JobRun, table: str, rows: DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    main("ingest", run, SECTIONS, __doc__)
+    main("ingest", run, __doc__)

@@ -20,8 +20,6 @@ from etude.audio.watch import watched
 from etude.errors import DataCheckError, InputMissingError
 from etude.job import JobRun, main
 
-SECTIONS = ("lake", "spark", "audio", "mel")
-
 
 def run(job: JobRun) -> None:
     """Find the files, compute once what is asked of them, then write mel rows and rejects."""
@@ -60,7 +58,7 @@ def check(job: JobRun, source: str, fates: dict[str | None, int], outcomes: dict
         DataCheckError: the counts don't balance.
         InputMissingError: every crop was refused.
     """
-    reasons = counts(job.lake.read("rejects", job=job.name, source=source), "reason")
+    reasons = counts(job.written("rejects", job="mel", source=source), "reason")
     found, computed, unchanged = sum(fates.values()), outcomes.get(None, 0), fates.get(plan.UNCHANGED, 0)
     rejected = sum(reasons.values())
     job.count("crops_in", found)
@@ -80,4 +78,4 @@ def counts(rows: DataFrame, column: str) -> dict[str | None, int]:
 
 
 if __name__ == "__main__":
-    main("mel", run, SECTIONS, __doc__)
+    main("mel", run, __doc__)

@@ -1,7 +1,7 @@
 """All stages in one process and one session: ingest, mel, wmf, train, topn and the report.
 
 wmf, train and topn run twice: under the evaluation protocol (run_id with the suffix -eval), for the report's
-figures, and under the protocol none, for the lists that come into force. A stage whose settings and inputs are those
+figures, and under the protocol none, for the lists that are published. A stage whose settings and inputs are those
 of its last succeeded run under the same run_id is skipped; without --run-id that is the batch date, so the same command
 goes on where it stopped, and does what is new where it didn't. --from and --to name the first and the last stage.
 """
@@ -11,36 +11,33 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
+from etude import stages
+from etude.content import has_audio, has_features
 from etude.errors import EtudeError
 from etude.job import JobRun, execute, main
-from etude.lake.ledger import utc_now
-from etude.pipeline import STAGES, Step, fingerprint, has_audio, has_features, plan, up_to_date
+from etude.lake.runs import utc_now
+from etude.pipeline import Step, fingerprints, steps, up_to_date
 from etude.report.facts import Line
 from etude.report.gather import sample_lists
-
-SECTIONS = (
-    *("lake", "spark", "listening", "catalogue", "audio", "mel", "wmf", "evaluation", "train", "topn", "report"),
-    "pipeline",
-)
 
 
 def run(job: JobRun) -> None:
     """Run what is not up to date, step after step; the first failure ends the pipeline with its exit status."""
-    steps = plan(job.arguments, job.arguments.extra["from"], job.arguments.extra["to"])
+    planned = steps(job.arguments, job.arguments.extra["from"], job.arguments.extra["to"])
     done: dict[str, str] = {}
-    for step in job.progress(steps, "stages", len(steps)):
+    for step in job.progress(planned, "stages", len(planned)):
         done[f"{step.stage} {step.arguments.run_id}"] = run_step(job, step)
         job.note("stages", done)
-    if steps[-1].stage in ("topn", "report"):
+    if planned[-1].stage in ("topn", "report"):
         print_samples(job)
-        look = "etude user RAW_ID --lake %s | etude sql 'SELECT * FROM recommendations_latest LIMIT 20' --lake %s"
+        look = "etude user RAW_ID --lake %s | etude sql 'SELECT * FROM recommendations_current LIMIT 20' --lake %s"
         job.log.info(f"to look closer: {look}", job.lake.root, job.lake.root)
 
 
 def run_step(job: JobRun, step: Step) -> str:
     """Run one stage unless there is nothing for it to do; returns what became of it."""
-    outside = fingerprint(step.stage, step.arguments.settings, job.batch_date)
-    if up_to_date(step, job.ledger, outside):
+    outside = fingerprints(step.stage, step.arguments.settings, job.batch_date)
+    if up_to_date(step, job.lake, outside):
         job.log.info("stage=%s run_id=%s skipped: up to date", step.stage, step.arguments.run_id)
         return "up to date"
     if step.stage == "mel" and not has_audio(job.settings, job.lake):
@@ -49,7 +46,8 @@ def run_step(job: JobRun, step: Step) -> str:
     if step.stage == "train" and not has_features(job.lake):
         job.log.info("stage=train skipped: no track has sound, artist, year or tags")
         return "no features"
-    outcome = execute(step.stage, import_module(step.stage).run, job.spark, step.arguments, job.log, outside)
+    body = import_module(step.stage).run
+    outcome = execute(step.stage, body, job.spark, step.arguments, job.log, outside, parent=job.run_id)
     if outcome.exit_code:
         error = EtudeError(f"{step.stage} (run {step.arguments.run_id}) failed; its own line above says why")
         error.exit_code = outcome.exit_code
@@ -80,9 +78,10 @@ def named(line: Line) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The stages to run. The day counts as given, so that the run_id follows from it."""
     parser.set_defaults(batch_date=utc_now().date().isoformat())
-    parser.add_argument("--from", choices=STAGES, default=STAGES[0], help="first stage (default: %(default)s)")
-    parser.add_argument("--to", choices=STAGES, default=STAGES[-1], help="last stage (default: %(default)s)")
+    names = [stage.name for stage in stages.steps()]
+    parser.add_argument("--from", choices=names, default=names[0], help="first stage (default: %(default)s)")
+    parser.add_argument("--to", choices=names, default=names[-1], help="last stage (default: %(default)s)")
 
 
 if __name__ == "__main__":
-    main("pipeline", run, SECTIONS, __doc__, add_arguments)
+    main("pipeline", run, __doc__, add_arguments)

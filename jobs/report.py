@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from etude import storage
 from etude.job import JobRun, main
-from etude.lake.ledger import utc_now
+from etude.lake import folders
+from etude.lake.runs import utc_now
 from etude.report.gather import gather
 from etude.report.page import render
-
-SECTIONS = ("lake", "spark", "report")
 
 
 def run(job: JobRun) -> None:
     """Gather the facts, render the page, write it."""
     settings = job.settings.report
-    facts = gather(job, job.lake.root, settings, utc_now())
-    path = settings.path or storage.join(job.lake.root, "_reports", f"{job.run_id}.html")
+    facts = gather(job, job.lake, settings, utc_now())
+    path = settings.path or folders.report(job.lake.root, job.run_id)
     page = render(facts).encode("utf-8")
     storage.write_bytes(path, page)
     job.note("report", storage.to_uri(path))
@@ -34,4 +33,4 @@ def run(job: JobRun) -> None:
 
 
 if __name__ == "__main__":
-    main("report", run, SECTIONS, __doc__)
+    main("report", run, __doc__)

@@ -4,7 +4,7 @@ Every user gets the topn.n candidates of highest x_u . y_i: warm tracks with the
 is there, cold tracks with predicted ones; users without factors get what is popular. Tracks the user has played are
 left out (topn.exclude_heard); where lists are measured, held-out plays are not, since a list is measured by them.
 
-evaluation.protocol: none writes the lists and brings them into force. strict and paper also measure the model beside
+evaluation.protocol: none writes the lists and publishes them. strict and paper also measure the model beside
 random, popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm, cold, head,
 tail. Under strict the candidates are the warm and the test tracks; under paper the test tracks alone, with nothing left
 out, and a popularity that has seen their plays.
@@ -12,20 +12,16 @@ out, and a popularity that has seen their plays.
 
 from __future__ import annotations
 
-import json
-
 from pyspark.sql import functions as F
 
+from etude.content import has_features
 from etude.errors import DataCheckError, InputMissingError
-from etude.factors.basis import fitted_run
 from etude.job import JobRun, main
-from etude.pipeline import has_features
-from etude.ranking import inputs, spread
+from etude.lake import ledger
+from etude.ranking import fitting, inputs, spread
 from etude.ranking.models import Known, make_plan
 from etude.ranking.plan import Plan
 from etude.ranking.task import Checks
-
-SECTIONS = ("lake", "spark", "inputs", "evaluation", "topn")
 
 
 def run(job: JobRun) -> None:
@@ -34,7 +30,7 @@ def run(job: JobRun) -> None:
     train, protocol = train_run(job, wmf), job.settings.evaluation.protocol
     evaluated = protocol != "none"
     splits, tracks, users = job.read("splits", run_id=wmf), job.read("tracks"), job.read("users")
-    interactions = job.read("interactions", split_version(job, wmf) if evaluated else None)
+    interactions = job.read("interactions", fitting.split_version(job.graph, wmf) if evaluated else None)
     training = inputs.training_plays(interactions, splits, protocol)
 
     plan, rank = plan_of(job, wmf, train, inputs.track_facts(tracks, training, splits))
@@ -48,12 +44,11 @@ def run(job: JobRun) -> None:
 
     check(job, spread.checks(done))
     lists = spread.list_rows(done, tracks, plan)
-    job.replace("recommendations", lists.select(F.lit(job.run_id).alias("run_id"), "*"))
+    job.replace("recommendations", lists)
     if evaluated:
         job.metrics(spread.measured(done, plan))
     else:
-        in_force = {"recommendations": job.run_id, "user_factors": wmf, "track_factors": wmf}
-        job.make_current({**in_force, **({"predicted_factors": train} if train else {})})
+        job.publishes = True
     done.unpersist()
 
 
@@ -85,41 +80,16 @@ def train_run(job: JobRun, wmf: str) -> str | None:
 
 
 def misfit(job: JobRun, train: str, wmf: str) -> str | None:
-    """Why what a train run predicts can't meet a wmf run's user factors; None where it can.
+    """Return why the predictions of a train run can't meet a wmf run's user factors; None if they can.
 
     Raises:
-        InputMissingError: it predicts nothing.
+        InputMissingError: the train run predicts nothing.
     """
-    for name, run_id in (("wmf", wmf), ("train", train)):
-        if job.ledger.is_outdated(name, run_id):
-            return f"{name} run {run_id} was built on a run that has run again since: run jobs/{name}.py again"
     predicted = job.read("predicted_factors", run_id=train)
     spaces = sorted(row[0] for row in predicted.select("wmf_run_id").distinct().limit(3).collect())
     if not spaces:
         raise InputMissingError(f"train run {train} predicted no factors")
-    basis = fitted_run(job.ledger, wmf)["run_id"]
-    if all(fitted_run(job.ledger, space)["run_id"] == basis for space in spaces):
-        return None
-    return (
-        f"train run {train} predicts factors in the space of wmf run {' and '.join(spaces)}, not of {wmf}: "
-        f"factors of two fits have no common basis; run jobs/train.py on wmf run {wmf}, or set inputs.wmf_run_id"
-    )
-
-
-def split_version(job: JobRun, wmf: str) -> int:
-    """The version of interactions that a wmf run split into training and test plays.
-
-    Raises:
-        DataCheckError: it summed plays itself, so what it withheld can't be told from what came later.
-    """
-    run = job.ledger.succeeded_run("wmf", wmf)
-    version = None if run is None else run["inputs"].get("interactions")
-    if version is None:
-        raise DataCheckError(
-            f"wmf run {wmf} summed plays itself (wmf.window_days, or a batch date before the newest plays): which "
-            "plays it was kept from can't be found again; evaluate a run over all interactions"
-        )
-    return int(version)
+    return fitting.misfit(job.graph, train, wmf, spaces)
 
 
 def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) -> tuple[Plan, int]:
@@ -155,8 +125,8 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:
     """Name and seed of the network that a train run trained."""
-    row = job.ledger.succeeded_run("train", train)
-    settings = json.loads(row["settings"]).get("train", {}) if row else {}
+    run = ledger.find(job.lake, "train", train)
+    settings = run.settings["train"] if run else {}
     return settings.get("model", "model"), settings.get("seed", 0)
 
 
@@ -182,4 +152,4 @@ def check(job: JobRun, found: Checks) -> None:
 
 
 if __name__ == "__main__":
-    main("topn", run, SECTIONS, __doc__)
+    main("topn", run, __doc__)

@@ -31,9 +31,7 @@ from etude.fusion.shards import live_shards
 from etude.fusion.training import check_slots, curves, rank_count, resumable, train_network
 from etude.fusion.vocabulary import build_vocabulary
 from etude.job import JobRun, main
-from etude.lake import Metric
-
-SECTIONS = ("lake", "spark", "inputs", "mel", "train", "evaluation")
+from etude.lake import Metric, folders
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def run(job: JobRun) -> None:
     if lasting_executors(job.spark):
         check_slots(job.spark, job.settings.train)
     content = known_content(job)
-    folder = storage.join(job.lake.root, "_checkpoints", "train", job.run_id)
+    folder = folders.checkpoints(job.lake.root, "train", job.run_id)
     earlier = resumable(folder, job.settings.train) if job.resume else None
     plan = continued(job, earlier, folder) if earlier else prepared(job, content, folder)
 
@@ -101,7 +99,7 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
 
     storage.delete(checkpoints.last_uri(folder))
     version = job.record.outputs["examples"]
-    written = job.read("examples", version=version, run_id=job.run_id)
+    written = job.written("examples", run_id=job.run_id)
     rows = written.where(F.col("split") == "train")
     moments = {"target": column_moments(rows, "target", shape.rank)}
     if shape.mel_size:
@@ -161,8 +159,8 @@ def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Plan:
 
 def track_factors_version(job: JobRun, wmf: str) -> int | None:
     """Delta version of `track_factors` that a wmf run left when it last succeeded."""
-    run = job.ledger.succeeded_run("wmf", wmf)
-    return None if run is None else run["outputs"].get("track_factors")
+    run = job.graph.succeeded("wmf", wmf)
+    return None if run is None else run.outputs.get("track_factors")
 
 
 def count_examples(job: JobRun, sizes: Mapping[str, int]) -> None:
@@ -178,18 +176,13 @@ def write_predictions(job: JobRun, content: Content, plan: Plan) -> None:
     found = predict(known, job.read("tracks").count(), network, plan.shape)
     job.replace(
         "predicted_factors",
-        found.select(
-            F.lit(job.run_id).alias("run_id"),
-            "track_idx",
-            "factors",
-            F.lit(plan.origin.wmf_run_id).alias("wmf_run_id"),
-        ),
+        found.select("track_idx", "factors", F.lit(plan.origin.wmf_run_id).alias("wmf_run_id")),
     )
 
 
 def measure(job: JobRun, plan: Plan) -> None:
     """Errors of the predicted factors, by split."""
-    predicted = job.lake.read("predicted_factors", job.record.outputs["predicted_factors"], run_id=job.run_id)
+    predicted = job.written("predicted_factors", run_id=job.run_id)
     job.count("predicted_factors", predicted.count())
     examples = job.lake.read("examples", plan.origin.examples_version, run_id=job.run_id)
     errors = factor_errors(predicted, examples.select("track_idx", "split", "target"))
@@ -201,4 +194,4 @@ def measure(job: JobRun, plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    main("train", run, SECTIONS, __doc__)
+    main("train", run, __doc__)

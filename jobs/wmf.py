@@ -18,9 +18,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from etude import storage
 from etude.errors import DataCheckError, InputMissingError, SettingsError
-from etude.factors.basis import fitted_run, wmf_settings
 from etude.factors.engines import ENGINES, choose
 from etude.factors.fit import Size
 from etude.factors.foldin import fold_in
@@ -28,11 +26,9 @@ from etude.factors.matrix import Factors, check_size
 from etude.factors.update import changed, objective_of, update
 from etude.interactions import filtered, sum_plays
 from etude.job import JobRun, main
-from etude.lake import Metric
+from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
 from etude.splits import Split, split_interactions
-
-SECTIONS = ("lake", "spark", "inputs", "listening", "wmf", "evaluation")
 
 
 def run(job: JobRun) -> None:
@@ -44,7 +40,7 @@ def run(job: JobRun) -> None:
     extends = job.settings.wmf.mode == "fold_in"
     if extends and job.settings.evaluation.protocol != "none":
         raise SettingsError("wmf.mode=fold_in serves production runs: evaluation.protocol must be none")
-    with Staging(job.spark, storage.join(job.lake.root, "_checkpoints"), f"{job.name}-{job.run_id}") as staging:
+    with Staging(job.spark, folders.checkpoints(job.lake.root, f"wmf-{job.run_id}")) as staging:
         played = interactions(job, staging)
         split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep)
         if extends:
@@ -88,11 +84,11 @@ def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> No
         DataCheckError: the earlier run extends one that has run again since: their factors have no common basis.
     """
     run_id = job.upstream("wmf")
-    if job.ledger.is_outdated("wmf", run_id):
+    if job.graph.is_outdated("wmf", run_id):
         raise DataCheckError(
             f"wmf run {run_id} extends a run that has run again since; fold into that one (inputs.wmf_run_id)"
         )
-    settings = objective_of(job.settings.wmf, wmf_settings(fitted_run(job.ledger, run_id)))
+    settings = objective_of(job.settings.wmf, ledger.whole(job.lake, job.graph.basis(run_id)).settings["wmf"])
     news = staging.keep(changes(job, played, run_id))
 
     earlier = {side: job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track")}
@@ -107,8 +103,8 @@ def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> No
 
 def changes(job: JobRun, played: DataFrame, run_id: str) -> DataFrame:
     """user_idx, track_idx of the interactions that aren't what an earlier run read; all, where that can't be read."""
-    run = job.ledger.succeeded_run("wmf", run_id)
-    version = None if run is None else run["inputs"].get("interactions")
+    run = job.graph.succeeded("wmf", run_id)
+    version = None if run is None else run.tables_read.get("interactions")
     try:
         if version is not None:
             # Not by job.read: the ledger has this run's own version.
@@ -159,9 +155,9 @@ def write(job: JobRun, splits: DataFrame, users: DataFrame, tracks: DataFrame) -
     """Write the run's rows, when everything has been computed."""
     tables = {"splits": splits, "user_factors": users, "track_factors": tracks}
     for table, rows in tables.items():
-        job.replace(table, rows.withColumn("run_id", F.lit(job.run_id)))
-        job.count(table, job.ledger.glance.count(table, run_id=job.run_id))
+        job.replace(table, rows)
+        job.count(table, job.lake.count(table, run_id=job.run_id))
 
 
 if __name__ == "__main__":
-    main("wmf", run, SECTIONS, __doc__)
+    main("wmf", run, __doc__)

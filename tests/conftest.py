@@ -82,7 +82,7 @@ def small_session() -> dict[str, str]:
 @pytest.fixture
 def lake(spark, tmp_path: Path) -> Lake:
     """An empty lake."""
-    return Lake(spark, str(tmp_path / "lake"))
+    return Lake(str(tmp_path / "lake"), spark)
 
 
 @pytest.fixture(scope="session")

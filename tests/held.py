@@ -11,7 +11,7 @@ class Held(Staging):
     """Computes once as well, but hands the rows back as constants, which Spark reads and plans faster than files."""
 
     def __init__(self, spark: SparkSession):
-        super().__init__(spark, "file:///nowhere", "held")
+        super().__init__(spark, "file:///nowhere/held")
 
     def keep(self, rows: DataFrame) -> DataFrame:
         return self.spark.createDataFrame(rows.toArrow())

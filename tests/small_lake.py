@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from deltalake import write_deltalake
 
-from etude.config import Settings, redacted_json
+from etude.config import Settings, redacted
 from etude.lake.tables import TABLES
 
 DAY = date(2026, 1, 31)
@@ -18,12 +19,13 @@ START = datetime(2026, 1, 31, 3, 0, tzinfo=timezone.utc)
 USERS = ("ann", "bob", "cyd", "dee", "eli", "fay")
 TRACKS = 12
 COLD = (10, 11)
+SERVED = ("splits", "user_factors", "track_factors", "examples", "predicted_factors", "recommendations")
 N_MELS, N_FRAMES = 16, 12
 _SECONDS = {"ingest": 20, "wmf": 30, "mel": 45, "train": 90, "topn": 15}
 _READ = {
     "ingest": {},
     "wmf": {"interactions": 0},
-    "mel": {"tracks": 0, "audio": 4_611_686_018_427_387_904},
+    "mel": {"tracks": 0},
     "train": {"tracks": 0, "track_factors": 0, "splits": 0, "mel": 0},
     "topn": {"user_factors": 0, "track_factors": 0, "predicted_factors": 0, "interactions": 0},
 }
@@ -52,7 +54,7 @@ COLUMNS = {
     "tracks": "track_id title artist_id artist_name release_year tags tag_weights audio_uri track_idx origins",
     "rejects": "job source locator raw reason detail batch_date",
     "runs": "run_id job batch_date protocol settings inputs outputs upstream row_counts started_at ended_at status "
-    "error attempt earlier_errors package_version",
+    "error attempt earlier_errors package_version fingerprints",
 }
 """Columns that the rows below give, where they leave some out."""
 
@@ -116,12 +118,7 @@ def tables() -> dict[str, list[tuple]]:
         "mel": [*(_mel(t) for t in (0, 3, 10)), _mel(0, crop=1), _mel(6, settings="of another recipe")],
         "recommendations": [_place(r, u, p) for r in ("eval", "prod") for u in range(len(USERS)) for p in range(1, 5)],
         "metrics": _metrics(),
-        "current": [
-            ("predicted_factors", "prod", START),
-            ("recommendations", "prod", START),
-            ("track_factors", "prod", START),
-            ("user_factors", "prod", START),
-        ],
+        "releases": [(1, dict.fromkeys(SERVED, "prod"), "topn prod", None, START, "topn run prod succeeded")],
         "runs": [*_runs("eval", "strict", 0), *_runs("prod", "none", 1), _failed()],
     }
 
@@ -183,19 +180,20 @@ def _settings(protocol: str) -> str:
     raw["evaluation"]["protocol"] = protocol
     raw["wmf"]["rank"] = 4
     raw["listening"]["path"] = "landing/log.csv"
-    return redacted_json(Settings.model_validate(raw))
+    return json.dumps(redacted(Settings.model_validate(raw)))
 
 
 def _runs(run: str, protocol: str, hour: int) -> list[tuple]:
     rows = []
     started = START + timedelta(hours=hour)
     for job, seconds in _SECONDS.items():
-        upstream = {"train": {"wmf": run}, "topn": {"wmf": run, "train": run}}.get(job, {})
+        upstream = {"train": {"wmf": [run]}, "topn": {"wmf": [run], "train": [run]}}.get(job, {})
         ended = started + timedelta(seconds=seconds)
         rows.append(
             (
                 run, job, DAY, protocol, _settings(protocol), _READ[job], dict.fromkeys(_WROTE[job], 0), upstream,
                 {"rows_in": 100, "rows_out": 90}, started, ended, "succeeded", None, 1, [], "0.1.0",
+                {"audio.root": 4_611_686_018_427_387_904} if job == "mel" else {},
             )
         )  # fmt: skip
         started = ended
@@ -206,5 +204,5 @@ def _failed() -> tuple:
     started = START + timedelta(hours=2)
     return (
         "night-2", "ingest", DAY + timedelta(days=1), "none", _settings("none"), {}, {}, {}, {}, started,
-        started + timedelta(seconds=9), "failed", "landing/log.csv: no such file", 2, ["died without a word"], "0.1.0",
+        started + timedelta(seconds=9), "failed", "landing/log.csv: no such file", 2, ["killed"], "0.1.0", {},
     )  # fmt: skip

@@ -7,12 +7,18 @@ import pytest
 from pyspark.sql import functions as F
 
 from etude import storage
+from etude.cli.main import main
 from etude.config import load_settings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.frames import small_frame
 from etude.job import Arguments, execute, explain, parse_arguments, run_program
-from etude.lake import Lake, Metric
-from etude.lake.ledger import Ledger
+from etude.lake import Lake, Metric, folders, ledger, releases, views
+from etude.lake.graph import RunGraph
+from etude.lake.runs import ABSENT, Run, utc_now
+from etude.lake.tables import TABLES
 from etude.logs import job_logger
+from etude.reference import stages_page, tables_page
+from etude.stages import STAGES, Stage
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +33,12 @@ def start(spark, tmp_path):
         settings = load_settings((), [f"lake.root={tmp_path / 'lake'}", *overrides])
         return execute(name, body, spark, Arguments(settings, day, run_id, False), job_logger())
 
-    run.lake = Lake(spark, str(tmp_path / "lake"))
+    run.lake = Lake(str(tmp_path / "lake"), spark)
     return run
 
 
 def one_user(job):
     rows = job.spark.range(1).select(
-        F.lit(job.run_id).alias("run_id"),
         F.col("id").cast("int").alias("user_idx"),
         F.array(F.lit(1.0).cast("float")).alias("factors"),
         F.lit("fit").alias("origin"),
@@ -57,7 +62,7 @@ def test_a_run_leaves_rows_metrics_a_ledger_entry_and_a_status_file(start):
     (entry,) = start.lake.read("runs").collect()
     assert (entry["status"], entry["attempt"], entry["earlier_errors"]) == ("succeeded", 2, [])
     assert entry["outputs"]["user_factors"] == start.lake.version("user_factors")
-    status = storage.read_bytes(storage.join(start.lake.root, "_status", "r", "wmf.json"))
+    status = storage.read_bytes(folders.status(start.lake.root, "r", "wmf"))
     assert json.loads(status) == json.loads(again.line)
 
 
@@ -84,7 +89,7 @@ def test_a_failure_stays_in_the_ledger_until_a_later_attempt_succeeds(start):
     assert entry["earlier_errors"] == ["counts don't balance"]
 
 
-def test_a_batch_is_held_by_one_run_at_a_time(start):
+def test_a_batch_has_one_run_at_a_time(start):
     inner = []
 
     def body(job):
@@ -93,7 +98,7 @@ def test_a_batch_is_held_by_one_run_at_a_time(start):
 
     assert start(body).exit_code == 0
     assert inner[0].exit_code == 5
-    assert "holds this batch" in json.loads(inner[0].line)["error"]
+    assert "has the lease" in json.loads(inner[0].line)["error"]
     assert [row["run_id"] for row in start.lake.read("runs").collect()] == ["r"]
     assert start(one_user, run_id="other").exit_code == 0
 
@@ -102,8 +107,10 @@ def test_jobs_whose_tables_all_batches_share_run_one_at_a_time(start):
     codes = {}
 
     def body(job):
-        inner = start(lambda job: None, job.name, "other", DAY + timedelta(days=1), ["evaluation.protocol=strict"])
-        codes[job.name] = inner.exit_code
+        inner = start(
+            lambda job: None, job.stage.name, "other", DAY + timedelta(days=1), ["evaluation.protocol=strict"]
+        )
+        codes[job.stage.name] = inner.exit_code
 
     for name in ("ingest", "wmf"):
         start(body, name=name)
@@ -121,8 +128,116 @@ def test_everything_read_of_a_table_is_one_snapshot(start):
     assert start(body, name="topn").exit_code == 0
 
 
+def test_a_table_that_is_absent_at_first_stays_empty_for_the_run(start):
+    def body(job):
+        assert job.read("user_factors").isEmpty()
+        one_user(job)
+        assert job.read("user_factors").isEmpty()
+        assert job.written("user_factors").count() == 1
+
+    assert start(body).exit_code == 0
+    (run,) = start.lake.look("runs")
+    assert run["inputs"] == {"user_factors": ABSENT}
+
+
+def test_what_the_run_wrote_is_what_this_attempt_left(start):
+    """A second attempt that writes nothing reads the newest version, whatever the first attempt left."""
+    start(one_user)
+    start(one_user, run_id="other")
+
+    def body(job):
+        assert job.read("user_factors").count() == job.written("user_factors").count() == 2
+
+    assert start(body).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("use", "what"),
+    [
+        (lambda job: job.replace("plays", job.lake.read("plays")), "writes"),
+        (lambda job: job.merge("plays", job.lake.read("plays")), "writes"),
+        (lambda job: job.delete("plays", job.lake.read("plays")), "writes"),
+        (lambda job: job.read("predicted_factors"), "reads"),
+        (lambda job: job.upstream("train"), "builds_on"),
+    ],
+)
+def test_what_a_stage_does_not_declare_is_refused(start, use, what):
+    outcome = start(use)
+    assert outcome.exit_code == 1
+    assert f"is not among `{what}` of its entry in etude/stages.py" in json.loads(outcome.line)["error"]
+
+
+def test_a_new_job_is_one_entry_and_one_body(start, monkeypatch, capsys):
+    """It gets its settings, its lease, its lineage, its views and its place in the documents from the entry."""
+    entry = Stage(
+        "similar", "lists tracks like a track", ("lake", "spark", "wmf"), reads=("track_factors",),
+        writes=("user_factors", "metrics"), builds_on=("wmf",), lease="lake",
+    )  # fmt: skip
+    monkeypatch.setitem(STAGES, entry.name, entry)
+    start(one_user, run_id="fit")
+
+    def body(job):
+        job.upstream("wmf")
+        one_user(job)
+        job.note("engine", "none")
+
+    outcome = start(body, name="similar", run_id="s", overrides=["inputs.wmf_run_id=fit"])
+    line = json.loads(outcome.line)
+    assert (outcome.exit_code, line["upstream"], line["engine"]) == (0, {"wmf": ["fit"]}, "none")
+    graph = ledger.graph(start.lake)
+    assert [run.key for run in graph.sources(graph.run("similar", "s"))] == [("wmf", "fit")]
+    assert views.query(start.lake.spark, start.lake.root, "SELECT * FROM user_factors_current").isEmpty()
+    assert "| `similar` |" in stages_page() and "wmf, similar" in tables_page()
+    with pytest.raises(SystemExit):
+        run_program("similar", body, "What it does", ["--help"])
+    assert "wmf.rank = 100" in capsys.readouterr().out
+    assert main(["runs", "--lake", start.lake.root]) == main(["show", "s", "--lake", start.lake.root]) == 0
+    assert 'engine "none"' in capsys.readouterr().out
+
+
+def test_a_second_writer_of_a_served_table_breaks_no_view(start, monkeypatch):
+    monkeypatch.setitem(
+        STAGES, "edge", Stage("edge", "ranks", ("lake",), writes=("recommendations",), publishes=("recommendations",))
+    )
+    assert views.query(start.lake.spark, start.lake.root, "SELECT * FROM recommendations_current").isEmpty()
+    assert views.query(start.lake.spark, start.lake.root, "SELECT * FROM runs_current").isEmpty()
+
+
+def test_what_a_job_notes_and_its_parent_reach_the_table(start):
+    def body(job):
+        job.note("engine", "blocked")
+        job.note("rejected", {"duplicate": 2})
+
+    settings = load_settings((), [f"lake.root={start.lake.root}"])
+    arguments = Arguments(settings, DAY, "r", False)
+    execute("wmf", body, start.lake.spark, arguments, job_logger(), {"listening.path": 7}, parent="search")
+    run = ledger.find(start.lake, "wmf", "r")
+    assert run.facts == {"engine": "blocked", "rejected": {"duplicate": 2}}
+    assert (run.parent, run.fingerprints, run.inputs) == ("search", {"listening.path": 7}, {})
+
+
+def test_after_a_rerun_the_version_read_still_leads_to_the_run_that_wrote_it(start):
+    """Its row in the ledger holds only what the last attempt wrote."""
+    lake = start.lake
+
+    def writes(job):
+        job.merge("users", small_frame(lake.spark, [("ann", 0)], TABLES["users"].schema))
+
+    assert start(writes, "ingest", "night").exit_code == 0
+    lake.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+    lake.spark.sql(f"ALTER TABLE delta.`{lake.uri('users')}` SET TBLPROPERTIES ('etude.note' = 'by hand')")
+    read = lake.version("users")
+    assert set(lake.committers("users", read)) == {("ingest", "night")}
+    night, day = (
+        Run(run_id, "ingest", DAY, "none", utc_now(), status="succeeded", outputs={"users": version})
+        for run_id, version in (("night", read + 1), ("day", 0))
+    )
+    graph = RunGraph([night, day], lake.committers)
+    assert graph.sources(Run("w", "wmf", DAY, "none", utc_now(), inputs={"users": read})) == [night]
+
+
 def test_a_run_that_is_killed_does_not_leave_the_success_of_an_earlier_attempt_in_the_status_file(start):
-    status = storage.join(start.lake.root, "_status", "r", "wmf.json")
+    status = folders.status(start.lake.root, "r", "wmf")
     assert start(one_user).exit_code == 0
     seen = []
     start(lambda job: seen.append(json.loads(storage.read_bytes(status))))
@@ -135,34 +250,37 @@ def test_a_rerun_leaves_no_figures_of_an_earlier_attempt(start):
     assert start.lake.read("metrics").count() == 0
 
 
-def test_only_success_moves_what_is_in_force_and_moves_all_of_it(start):
-    def in_force():
-        return {row["table"]: row["run_id"] for row in start.lake.read("current").collect()}
+def lists(job):
+    job.count("recommendations", 0)
+    job.publishes = True
 
+
+def served(start):
+    release = releases.current(start.lake)
+    return release and release.run_of("topn")
+
+
+def test_only_success_publishes(start):
     def fail(job):
-        job.make_current({"recommendations": "r"})
+        lists(job)
         raise DataCheckError("no")
 
     start(fail, name="topn")
-    assert in_force() == {}
-    start(lambda job: job.make_current({"recommendations": "r", "predicted_factors": "t"}), name="topn")
-    assert in_force() == {"recommendations": "r", "predicted_factors": "t"}
-    start(lambda job: job.make_current({"recommendations": "s"}), name="topn", run_id="s")
-    assert in_force() == {"recommendations": "s"}
+    assert served(start) is None
+    start(lists, name="topn")
+    assert served(start) == "r"
+    start(lists, name="topn", run_id="s")
+    assert served(start) == "s"
+    assert [each.published_by for each in releases.releases(start.lake)] == ["topn s", "topn r"]
 
 
-def test_a_backfill_does_not_take_the_lists_of_a_later_batch_back(start):
-    def body(job):
-        job.make_current({"recommendations": job.run_id})
-
-    def in_force():
-        return Ledger(start.lake).current("recommendations")
-
-    start(body, name="topn", run_id="today")
-    outcome = start(body, name="topn", run_id="late", day=DAY - timedelta(days=1))
-    assert (outcome.exit_code, in_force(), json.loads(outcome.line)["in_force"]) == (0, "today", "today")
-    outcome = start(body, name="topn", run_id="again")
-    assert (in_force(), json.loads(outcome.line)["in_force"]) == ("again", "again")
+def test_a_backfill_does_not_replace_the_lists_of_a_later_batch(start):
+    start(lists, name="topn", run_id="today")
+    outcome = start(lists, name="topn", run_id="late", day=DAY - timedelta(days=1))
+    assert (outcome.exit_code, served(start), json.loads(outcome.line)["published"]) == (0, "today", "today")
+    assert ledger.find(start.lake, "topn", "late").facts == {"published": "today"}
+    outcome = start(lists, name="topn", run_id="again")
+    assert (served(start), json.loads(outcome.line)["published"]) == ("again", "again")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +297,7 @@ def test_a_backfill_does_not_take_the_lists_of_a_later_batch_back(start):
 )
 def test_mistakes_are_found_before_spark_starts(argv, monkeypatch):
     monkeypatch.setattr("etude.job.spark_session", lambda *_: pytest.fail("Spark was started"))
-    outcome = run_program("wmf", one_user, ("wmf",), "doc", argv)
+    outcome = run_program("wmf", one_user, "doc", argv)
     assert outcome.exit_code == 2
     line = json.loads(outcome.line)
     assert (line["job"], line["status"], line["run_id"], line["rows"]) == ("wmf", "failed", None, None)
@@ -193,7 +311,7 @@ def test_the_line_has_the_same_keys_however_a_job_ends(start, monkeypatch):
         raise RuntimeError("Java is gone")
 
     monkeypatch.setattr("etude.job.spark_session", no_spark)
-    early = [run_program("wmf", one_user, ("wmf",), "doc", argv) for argv in (["--run-id", "r"], ["--what"])]
+    early = [run_program("wmf", one_user, "doc", argv) for argv in (["--run-id", "r"], ["--what"])]
     lines = [json.loads(outcome.line) for outcome in (*early, start(fail), start(one_user))]
     assert all(set(line) == set(lines[0]) for line in lines)
     assert [line["run_id"] for line in lines] == ["r", None, "r", "r"]

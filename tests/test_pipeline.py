@@ -2,20 +2,22 @@
 
 import sys
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from pyspark.sql import functions as F
 
 import etude
-from etude.config import load_settings, redacted_json
+from etude.config import load_settings, redacted
 from etude.errors import SettingsError
 from etude.job import Arguments, parse_arguments
-from etude.lake import Lake
-from etude.lake.ledger import Ledger, RunRecord, utc_now
-from etude.pipeline import Step, fingerprint, plan, up_to_date
+from etude.lake import Lake, releases
+from etude.lake.runs import ABSENT, Run, utc_now
+from etude.pipeline import Step, fingerprints, up_to_date
+from etude.pipeline import steps as steps_of
 from etude.pseudonym import KEY_VARIABLE
+from etude.stages import STAGES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
 
@@ -28,7 +30,7 @@ def arguments(*overrides, run_id="r"):
 
 def steps(*overrides, **limits):
     return [(s.stage, s.arguments.run_id, s.arguments.settings.evaluation.protocol)
-            for s in plan(arguments(*overrides), **limits)]  # fmt: skip
+            for s in steps_of(arguments(*overrides), **limits)]  # fmt: skip
 
 
 def test_evaluation_comes_before_production_and_both_before_the_report():
@@ -45,22 +47,22 @@ def test_a_part_of_the_pipeline():
         ("wmf", "r", "none"), ("train", "r", "none"), ("topn", "r", "none"),
     ]  # fmt: skip
     with pytest.raises(SettingsError, match="comes before"):
-        plan(arguments(), "topn", "wmf")
+        steps_of(arguments(), "topn", "wmf")
 
 
 def test_the_report_is_told_which_runs_to_show():
-    report = plan(arguments())[-1].arguments.settings.report
+    report = steps_of(arguments())[-1].arguments.settings.report
     assert (report.evaluation_run_id, report.production_run_id) == ("r-eval", "r")
 
 
 def test_a_part_without_topn_leaves_the_choice_of_runs_to_the_report():
     asked = ["report.production_run_id=p", "report.evaluation_run_id=e"]
-    (report,) = plan(arguments(*asked), "report")
+    (report,) = steps_of(arguments(*asked), "report")
     assert (report.arguments.settings.report.production_run_id, report.arguments.settings.report.evaluation_run_id) == (
         "p",
         "e",
     )
-    settings = plan(arguments(), "report")[-1].arguments.settings.report
+    settings = steps_of(arguments(), "report")[-1].arguments.settings.report
     assert (settings.production_run_id, settings.evaluation_run_id) == (None, None)
 
 
@@ -81,7 +83,7 @@ def test_without_a_run_id_the_pipeline_works_under_its_batch_date():
     import pipeline
 
     def parsed(*argv):
-        found = parse_arguments("pipeline", pipeline.SECTIONS, "doc", argv, pipeline.add_arguments)
+        found = parse_arguments("pipeline", STAGES["pipeline"].sections, "doc", argv, pipeline.add_arguments)
         return found.run_id, found.batch_date
 
     today = utc_now().date()
@@ -92,7 +94,7 @@ def test_without_a_run_id_the_pipeline_works_under_its_batch_date():
 
 def test_another_key_of_user_ids_is_another_input(monkeypatch):
     def seen():
-        return fingerprint("ingest", load_settings(), DAY)[KEY_VARIABLE]
+        return fingerprints("ingest", load_settings(), DAY)[KEY_VARIABLE]
 
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     keys = {seen()}
@@ -108,7 +110,7 @@ def test_a_fingerprint_sees_new_changed_and_missing_files(tmp_path):
     settings = load_settings((), [f"listening.path={log}"])
 
     def seen():
-        return fingerprint("ingest", settings, DAY)["listening.path"]
+        return fingerprints("ingest", settings, DAY)["listening.path"]
 
     assert seen() == -1
     (log / "a.csv").write_text("1")
@@ -124,7 +126,7 @@ def test_a_fingerprint_sees_new_changed_and_missing_files(tmp_path):
 def world(spark, tmp_path):
     """A lake with plays, and a stage that reads them, as the pipeline would run it."""
     root = f"lake.root={tmp_path / 'lake'}"
-    lake = Lake(spark, str(tmp_path / "lake"))
+    lake = Lake(str(tmp_path / "lake"), spark)
     columns = {"event_id": "e", "user_id": "u", "track_id": "t", "source": "s", "file": "f"}
     plays = spark.range(1).select(
         *(F.lit(value).alias(name) for name, value in columns.items()),
@@ -137,24 +139,28 @@ def world(spark, tmp_path):
 
     class World:
         version = lake.version("plays")
-        ledger = Ledger(lake)
 
         def step(self, stage, *overrides, run_id="r", day=DAY):
             made = arguments(root, *overrides, run_id=run_id)
             return Step(stage, replace(made, batch_date=day))
 
-        def ran(self, stage, hour, run_id="r", inputs=None, day=DAY, **upstream):
-            at = datetime(2026, 2, 1, hour)
-            settings = redacted_json(self.step(stage).arguments.settings)
-            record = RunRecord(run_id, stage, day, "none", settings, etude.__version__, at, ended_at=at)
-            record.status, record.inputs, record.upstream = "succeeded", inputs or {}, upstream
-            return record
+        def ran(self, stage, hour, run_id="r", inputs=None, day=DAY, outside=None, **upstream):
+            at = datetime(2026, 2, 1, hour, tzinfo=timezone.utc)
+            settings = redacted(self.step(stage).arguments.settings)
+            run = Run(run_id, stage, day, "none", at, settings=settings, ended_at=at, status="succeeded")
+            run.package_version, run.inputs, run.fingerprints = etude.__version__, inputs or {}, outside or {}
+            run.upstream = {job: [value] for job, value in upstream.items()}
+            return run
 
         def write_all(self, *records):
-            lake.put("runs", [record.as_entry() for record in records])
+            lake.replace("runs", [record.as_row() for record in records])
+
+        def publish(self, run_id):
+            tables = dict.fromkeys(STAGES["topn"].publishes, run_id)
+            releases.publish(lake, lambda _: (tables, "test"), "test", 60)
 
         def fresh(self, stage, *overrides, outside=None, **where):
-            return up_to_date(self.step(stage, *overrides, **where), self.ledger, outside or {})
+            return up_to_date(self.step(stage, *overrides, **where), lake, outside or {})
 
         def change(self):
             lake.merge("plays", plays)
@@ -167,7 +173,7 @@ def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same
     train, topn = world.ran("train", 2, wmf="r"), world.ran("topn", 3, wmf="r", train="r")
     alone = world.ran("train", 4, run_id="alone", wmf="r")
     world.write_all(wmf, train, topn, alone)
-    world.ledger.make_current({"recommendations": "r"})
+    world.publish("r")
     assert world.fresh("wmf")
     assert world.fresh("wmf", "topn.n=3")
     assert world.fresh("train")
@@ -192,20 +198,35 @@ def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same
     assert not world.fresh("wmf"), "the plays have changed"
 
 
-def test_lists_that_did_not_come_into_force_are_not_up_to_date(world):
+def test_lists_that_were_never_published_are_not_up_to_date(world):
     today = world.ran("topn", 3)
     world.write_all(today, world.ran("topn", 2, run_id="yesterday", day=DAY - timedelta(days=1)))
     assert not world.fresh("topn")
-    world.ledger.make_current({"recommendations": "yesterday"})
+    world.publish("yesterday")
     assert not world.fresh("topn")
-    world.ledger.make_current({"recommendations": "r"})
+    world.publish("r")
     assert world.fresh("topn")
     assert world.fresh("topn", run_id="yesterday", day=DAY - timedelta(days=1))
 
 
+def test_lists_that_were_rolled_back_stay_rolled_back(world):
+    world.write_all(world.ran("topn", 3), world.ran("topn", 2, run_id="yesterday", day=DAY - timedelta(days=1)))
+    for run_id in ("yesterday", "r", "yesterday"):
+        world.publish(run_id)
+    assert world.fresh("topn")
+
+
+def test_a_table_that_was_absent_and_is_there_now_is_a_change(world):
+    world.write_all(world.ran("wmf", 1, inputs={"interactions": ABSENT}))
+    assert world.fresh("wmf")
+    world.write_all(world.ran("wmf", 1, inputs={"plays": ABSENT}))
+    assert not world.fresh("wmf")
+
+
 def test_files_outside_the_lake_count_as_inputs(world):
     world.write_all(
-        world.ran("ingest", 1, inputs={"listening.path": 1}), world.ran("ingest", 1, "p", {"listening.path": -1})
+        world.ran("ingest", 1, outside={"listening.path": 1}),
+        world.ran("ingest", 1, "p", outside={"listening.path": -1}),
     )
     assert world.fresh("ingest", outside={"listening.path": 1})
     assert not world.fresh("ingest", outside={"listening.path": 2})

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from etude.config import Settings, load_settings, settings_help
 from etude.errors import SettingsError
-from etude.lake.ledger import utc_now
+from etude.lake.runs import utc_now
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

@@ -25,7 +25,7 @@ class DataCheckError(EtudeError):
     exit_code = 4
 
 
-class BatchHeldError(EtudeError):
-    """Another run is working on the same batch."""
+class LeaseTakenError(EtudeError):
+    """Another run has the lease of the same batch, stage or releases."""
 
     exit_code = 5

@@ -1,4 +1,4 @@
-"""The contract of every job: arguments, settings, session, run ledger, exit status and the JSON line."""
+"""Keep the contract of every job: arguments, settings, session, run ledger, exit status and the JSON line."""
 
 from __future__ import annotations
 
@@ -8,45 +8,53 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 import etude
 from etude import storage
 from etude.arguments import Arguments, MoreArguments, parse_arguments
-from etude.config import Settings, redacted_json
-from etude.errors import BatchHeldError, EtudeError
-from etude.lake.hold import batch_hold
+from etude.config import Settings, redacted
+from etude.errors import EtudeError, LeaseTakenError
+from etude.lake import folders, ledger, releases
+from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
-from etude.lake.ledger import Ledger, RunRecord, json_line, summary, utc_now
+from etude.lake.lease import leased
 from etude.lake.metrics import Metric
-from etude.lake.tables import METRICS, TABLES
+from etude.lake.runs import ABSENT, Run, json_line, summary, utc_now
+from etude.lake.tables import TABLES
 from etude.logs import job_logger, progress, ticking
 from etude.session import spark_session, spark_work
+from etude.stages import Stage, stage_of
 
 __all__ = ["Arguments", "JobRun", "Outcome", "execute", "main", "parse_arguments", "run_program"]
 
-# Their tables are shared by all batches: two at once would both give the next new user the same index.
-_ONE_AT_A_TIME = ("ingest", "mel")
 _Item = TypeVar("_Item")
 
 
 @dataclass
 class JobRun:
-    """What a job's `run` function is given: session, settings, the lake, and a notebook for the ledger."""
+    """Give a job's `run` function its session, settings, lake and record, and keep count of what it reads and writes.
 
-    name: str
+    It reads and writes the tables that its stage declares, and no others.
+    """
+
+    stage: Stage
     spark: SparkSession
     settings: Settings
     lake: Lake
-    ledger: Ledger
-    record: RunRecord
+    record: Run
     log: logging.Logger
     arguments: Arguments
+    earlier: Run | None = None
+    """The earlier attempt under this run_id."""
+    publishes: bool = False
+    """Whether this run and its upstream runs are published once the job has succeeded."""
     _metric_rows: list[Metric] = field(default_factory=list)
-    _facts: dict[str, Any] = field(default_factory=dict)
-    _into_force: dict[str, str] = field(default_factory=dict)
+    _wrote: dict[str, int] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -55,7 +63,7 @@ class JobRun:
 
     @property
     def batch_date(self) -> date:
-        """The batch (UTC date) this run works for."""
+        """The batch (UTC date) that this run works for."""
         return self.record.batch_date
 
     @property
@@ -63,70 +71,132 @@ class JobRun:
         """Whether the run goes on where an earlier attempt of its run_id stopped."""
         return self.arguments.resume
 
-    def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
-        """Rows of a table where every `column=value` holds; the version read goes into the ledger.
+    @cached_property
+    def graph(self) -> RunGraph:
+        """The lake's runs, as they are when a job first asks."""
+        return ledger.graph(self.lake)
 
-        The version is pinned at the first read, so that everything a run reads of a table is one snapshot.
+    def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
+        """Return the rows of a table that fulfil every `column=value`; the version read goes into the ledger.
+
+        The version is pinned at the first read, so that everything that a run reads of a table is one snapshot. A table
+        that is absent then stays empty for this run.
+
+        Raises:
+            LookupError: the stage doesn't declare that it reads the table.
         """
+        self._must_declare("reads", table)
         if version is None:
             version = self.record.inputs.get(table)
         if version is None:
             version = self.lake.version(table)
-        if version is not None:
-            self.record.inputs[table] = version
-        return self.lake.read(table, version, **equals)
+        self.record.inputs[table] = ABSENT if version is None else version
+        return self.lake.read(table, self.record.inputs[table], **equals)
+
+    def written(self, table: str, **equals: Any) -> DataFrame:
+        """Return the rows of a table as this run left it, or as it read it if it has written nothing."""
+        self._must_declare("writes", table)
+        return self.lake.read(table, self._wrote.get(table, self.record.inputs.get(table)), **equals)
 
     def replace(self, table: str, rows: DataFrame, **equals: Any) -> None:
-        """Put `rows` in the place of this run's rows (tables with run_ids) or of all rows where `equals` holds."""
-        if "run_id" in TABLES[table].column_names:
-            equals.setdefault("run_id", self.run_id)
-        if "job" in TABLES[table].column_names:
-            equals.setdefault("job", self.name)
-        self.record.outputs[table] = self.lake.replace(table, rows, **equals)
+        """Put `rows` in the place of this run's rows, or of all rows that fulfil every `column=value`.
+
+        The columns run_id and job, if the table has them, are set here.
+
+        Raises:
+            LookupError: the stage doesn't declare that it writes the table.
+        """
+        self._must_declare("writes", table)
+        for column, value in (("run_id", self.run_id), ("job", self.stage.name)):
+            if column in TABLES[table].column_names:
+                rows = rows.withColumn(column, F.lit(value))
+                equals[column] = value
+        self._record(table, self.lake.replace(table, rows, **equals))
 
     def merge(self, table: str, rows: DataFrame) -> None:
-        """Upsert `rows` by the table's key."""
-        self.record.outputs[table] = self.lake.merge(table, rows)
+        """Update and insert `rows` by the table's key.
+
+        Raises:
+            LookupError: the stage doesn't declare that it writes the table.
+        """
+        self._must_declare("writes", table)
+        self._record(table, self.lake.merge(table, rows))
 
     def delete(self, table: str, keys: DataFrame) -> None:
-        """Remove the rows whose key stands in `keys`."""
-        self.record.outputs[table] = self.lake.delete(table, keys)
+        """Remove the rows whose key stands in `keys`.
+
+        Raises:
+            LookupError: the stage doesn't declare that it writes the table.
+        """
+        self._must_declare("writes", table)
+        self._record(table, self.lake.delete(table, keys))
+
+    def _record(self, table: str, version: int) -> None:
+        # Apart from outputs, which also hold what an earlier attempt wrote.
+        self._wrote[table] = self.record.outputs[table] = version
+
+    def _must_declare(self, what: str, name: str) -> None:
+        declared = getattr(self.stage, what)
+        if name not in declared:
+            raise LookupError(
+                f"{self.stage.name}: {name} is not among `{what}` of its entry in etude/stages.py "
+                f"({', '.join(declared) or 'none'}); add it there"
+            )
 
     def upstream(self, job: str) -> str:
-        """run_id of the earlier stage's run that this run builds on (see Ledger.upstream); remembered."""
-        if job not in self.record.upstream:
+        """Return the run_id of the earlier stage's run that this run builds on (see RunGraph.choose); it is recorded.
+
+        Raises:
+            LookupError: the stage doesn't declare that it builds on the other.
+        """
+        self._must_declare("builds_on", job)
+        chosen = self.record.upstream_run(job)
+        if chosen is None:
             asked = getattr(self.settings.inputs, f"{job}_run_id", None)
-            self.record.upstream[job] = self.ledger.upstream(job, asked, self.record)
-        return self.record.upstream[job]
+            release = releases.current(self.lake)
+            served = None if release is None else release.run_of(job)
+            chosen = self.graph.choose(job, self.record, asked, served, self.earlier)
+            self.record.upstream[job] = [chosen]
+        return chosen
 
     def count(self, name: str, n: int) -> None:
-        """Note a number of rows for the JSON line and the ledger."""
+        """Record a number of rows for the JSON line and the ledger."""
         self.record.row_counts[name] = int(n)
 
     def note(self, key: str, value: Any) -> None:
-        """Add a fact to the JSON line."""
-        self._facts[key] = value
+        """Record a fact for the JSON line and the ledger."""
+        self.record.facts[key] = value
 
     def metrics(self, rows: Iterable[Metric]) -> None:
-        """Keep figures for the `metrics` table; written when the job ends well."""
+        """Keep figures for the table `metrics`; they are written when the job ends well."""
         self._metric_rows.extend(rows)
 
-    def make_current(self, run_ids: dict[str, str]) -> None:
-        """Bring runs into force (table -> run_id) once this job has succeeded, unless a later batch's are."""
-        self._into_force = dict(run_ids)
-
     def progress(self, items: Iterable[_Item], desc: str, total: int | None = None) -> Iterator[_Item]:
-        """Pass items on, showing how far the work is."""
+        """Pass items on, and show how far the work is."""
         return progress(items, desc, total, self.log)
 
     def write_metrics(self) -> None:
-        """Write what `metrics` kept, in the place of what an earlier attempt did."""
-        if not self._metric_rows and (self.record.attempt == 1 or self.name not in METRICS.written_by):
+        """Write what `metrics` kept, in the place of what an earlier attempt wrote."""
+        if not self._metric_rows and (self.record.attempt == 1 or "metrics" not in self.stage.writes):
             return
-        whose = {"run_id": self.run_id, "job": self.name}
-        common = whose | {"protocol": self.record.protocol}
+        self._must_declare("writes", "metrics")
+        key = {"run_id": self.run_id, "job": self.stage.name}
+        common = key | {"protocol": self.record.protocol}
         rows = [common | row._asdict() | {"value": float(row.value)} for row in self._metric_rows]
-        self.record.outputs["metrics"] = self.lake.put("metrics", rows, **whose)
+        self.record.outputs["metrics"] = self.lake.replace("metrics", rows, **key)
+
+    def write_release(self) -> None:
+        """Add a release of this run, unless the lists of a later batch are served: a backfill doesn't replace them."""
+        graph = ledger.graph(self.lake)
+        later = releases.served_by(self.lake, graph, self.batch_date)
+        self.note("published", later or self.run_id)
+        if later is not None:
+            self.log.warning("job=%s published=%s reason='it works for a later batch'", self.stage.name, later)
+            return
+        tables = releases.tables_of(graph, self.record)
+        reason = f"topn run {self.run_id} succeeded"
+        timeout_s = self.settings.lake.lease_timeout_s
+        releases.publish(self.lake, lambda _: (tables, reason), f"{self.stage.name} {self.run_id}", timeout_s)
 
 
 Body = Callable[[JobRun], None]
@@ -134,34 +204,27 @@ Body = Callable[[JobRun], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: its exit status and the JSON line that says so."""
+    """Hold how a job ended: its exit status and the JSON line."""
 
     exit_code: int
     line: str
 
 
-def main(
-    name: str, body: Body, sections: Sequence[str], doc: str | None, more_arguments: MoreArguments | None = None
-) -> NoReturn:
+def main(name: str, body: Body, doc: str | None, more_arguments: MoreArguments | None = None) -> NoReturn:
     """Run a job as a program: parse, start Spark, run, record, print the JSON line, exit with its status."""
-    outcome = run_program(name, body, sections, doc, sys.argv[1:], more_arguments)
+    outcome = run_program(name, body, doc, sys.argv[1:], more_arguments)
     print(outcome.line, flush=True)
     sys.exit(outcome.exit_code)
 
 
 def run_program(
-    name: str,
-    body: Body,
-    sections: Sequence[str],
-    doc: str | None,
-    argv: Sequence[str],
-    more_arguments: MoreArguments | None = None,
+    name: str, body: Body, doc: str | None, argv: Sequence[str], more_arguments: MoreArguments | None = None
 ) -> Outcome:
-    """All of `main` but printing and leaving."""
+    """Do all that `main` does but print and exit."""
     log, started = job_logger(), time.monotonic()
     known: dict[str, Any] = {"job": name, "status": "failed"}
     try:
-        arguments = parse_arguments(name, sections, doc, argv, more_arguments)
+        arguments = parse_arguments(name, stage_of(name).sections, doc, argv, more_arguments)
         known |= {"run_id": arguments.run_id, "batch_date": arguments.batch_date, "lake": arguments.settings.lake.root}
         with spark_session(f"etude {name}", arguments.settings.spark, arguments.settings.lake) as spark:
             return execute(name, body, spark, arguments, log)
@@ -176,54 +239,60 @@ def execute(
     spark: SparkSession,
     arguments: Arguments,
     log: logging.Logger,
-    outside: Mapping[str, int] | None = None,
+    fingerprints: Mapping[str, int] | None = None,
+    parent: str | None = None,
 ) -> Outcome:
-    """Run a job's body in a session that is there, under a hold on its batch, with ledger and status file.
+    """Run a job's body in a session, under the lease of its batch or stage, with ledger and status file.
 
-    `outside` (name -> fingerprint of files outside the lake) is recorded among the run's inputs.
+    Args:
+        name: a stage of the registry.
+        body: the job's `run` function.
+        spark: the session.
+        arguments: what the command line said.
+        log: the logger.
+        fingerprints: hashes of files outside the lake, by setting, for the ledger.
+        parent: run_id of the run that starts this one.
     """
-    settings = arguments.settings
-    lake = Lake(spark, settings.lake.root)
-    record = RunRecord(
+    settings, stage = arguments.settings, stage_of(name)
+    lake = Lake(settings.lake.root, spark)
+    record = Run(
         run_id=arguments.run_id,
         job=name,
         batch_date=arguments.batch_date,
         protocol=settings.evaluation.protocol,
-        settings=redacted_json(settings),
-        package_version=etude.__version__,
         started_at=utc_now(),
-        inputs=dict(outside or {}),
+        parent=parent,
+        settings=redacted(settings),
+        fingerprints=dict(fingerprints or {}),
+        package_version=etude.__version__,
     )
-    job = JobRun(name, spark, settings, lake, Ledger(lake), record, log, arguments)
+    job = JobRun(stage, spark, settings, lake, record, log, arguments)
     spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", f"job={name} run_id={record.run_id}")
     log.info("job=%s run_id=%s batch_date=%s lake=%s", name, record.run_id, record.batch_date, lake.root)
-    lease = storage.join(lake.root, "_locks", name if name in _ONE_AT_A_TIME else _batch(record))
+    batch = f"{record.batch_date}.{record.protocol}.{name}"
+    lease = folders.lease(lake.root, name if stage.lease == "lake" else batch)
     started = time.monotonic()
     try:
-        with batch_hold(spark, lease, record.run_id, settings.lake.lock_timeout_s) as check_hold:
-            return _recorded(job, body, started, check_hold)
-    except BatchHeldError as error:
+        with leased(spark, lease, record.run_id, settings.lake.lease_timeout_s) as check_lease:
+            return _recorded(job, body, started, check_lease)
+    except LeaseTakenError as error:
         record.status, record.error = "failed", str(error)
         return Outcome(explain(log, name, error), _summary(job, started))
 
 
-def _batch(record: RunRecord) -> str:
-    return f"{record.batch_date}.{record.protocol}.{record.job}"
-
-
-def _recorded(job: JobRun, body: Body, started: float, check_hold: Callable[[], None]) -> Outcome:
-    job.ledger.begin(job.record)
-    # What an earlier attempt left there would pass for this one's, should this one die without a word.
+def _recorded(job: JobRun, body: Body, started: float, check_lease: Callable[[], None]) -> Outcome:
+    job.earlier = ledger.begin(job.lake, job.record)
+    # A status file of an earlier attempt would pass for this one's if this process is killed.
     _write_status(job, _summary(job, started))
     code = 0
     try:
-        with ticking(job.log, job.name, lambda: spark_work(job.spark)):
+        with ticking(job.log, job.stage.name, lambda: spark_work(job.spark)):
             body(job)
-        check_hold()
+        check_lease()
         job.write_metrics()
         job.record.status = "succeeded"
     except Exception as error:
-        code = explain(job.log, job.name, error)
+        code = explain(job.log, job.stage.name, error)
         job.record.status, job.record.error = "failed", one_line(error)
     except BaseException as error:
         job.record.status, job.record.error = "failed", f"stopped by {type(error).__name__}"
@@ -231,34 +300,25 @@ def _recorded(job: JobRun, body: Body, started: float, check_hold: Callable[[], 
     finally:
         job.spark.catalog.clearCache()
         job.record.ended_at = utc_now()
-        job.ledger.write(job.record)
-    if code == 0 and job._into_force:
-        _bring_into_force(job)
+        ledger.write(job.lake, job.record)
+    if code == 0 and job.publishes:
+        job.write_release()
+        ledger.write(job.lake, job.record)
     line = _summary(job, started)
     _write_status(job, line)
     return Outcome(code, line)
 
 
-def _bring_into_force(job: JobRun) -> None:
-    """Move `current`, unless the lists of a later batch are in force: a backfill doesn't take them back."""
-    later = job.ledger.overtaken(job.batch_date)
-    job.note("in_force", later or job.run_id)
-    if later is None:
-        job.ledger.make_current(job._into_force)
-    else:
-        job.log.warning("job=%s in_force=%s it works for a later batch than %s", job.name, later, job.batch_date)
-
-
 def _write_status(job: JobRun, line: str) -> None:
-    storage.write_bytes(storage.join(job.lake.root, "_status", job.run_id, f"{job.name}.json"), line.encode())
+    storage.write_bytes(folders.status(job.lake.root, job.run_id, job.stage.name), line.encode())
 
 
 def _summary(job: JobRun, started: float) -> str:
-    return summary(job.record, time.monotonic() - started, {"lake": job.lake.root, **job._facts})
+    return summary(job.record, time.monotonic() - started, job.lake.root)
 
 
 def explain(log: logging.Logger, name: str, error: BaseException) -> int:
-    """Say on standard error what went wrong, in one line where a person can act on it; returns the exit status."""
+    """Log what went wrong, in one line if a person can act on it; return the exit status."""
     if isinstance(error, EtudeError):
         for line in str(error).splitlines():
             log.error("job=%s status=failed error=%s", name, line)
@@ -268,7 +328,7 @@ def explain(log: logging.Logger, name: str, error: BaseException) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's text, after its type where it isn't one of ours."""
+    """Return the first line of an error's text, after its type if it isn't one of ours."""
     text = str(error).strip().splitlines()
     first = storage.shown(text[0][:500]) if text else ""
     return first if isinstance(error, EtudeError) else f"{type(error).__name__}: {first}"

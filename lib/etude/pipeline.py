@@ -1,9 +1,8 @@
-"""Which stages a pipeline runs, and which of them have nothing new to do."""
+"""List the steps of a pipeline, and find those that have nothing new to do."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,46 +11,42 @@ from typing import Any
 from pyarrow import fs
 
 import etude
+from etude import stages
 from etude.arguments import Arguments
-from etude.config import Settings, redacted_json
+from etude.config import Settings, redacted
 from etude.errors import EtudeError, SettingsError
+from etude.lake import ledger, releases
+from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
-from etude.lake.ledger import Entry, Ledger, RunRecord, utc_now
-from etude.lake.tables import IN_FORCE_BY, TABLES
+from etude.lake.runs import ABSENT, Run, utc_now
+from etude.lake.tables import TABLES
 from etude.pseudonym import KEY_VARIABLE, lake_user_id
 from etude.storage import filesystem
 
-STAGES = ("ingest", "mel", "wmf", "train", "topn", "report")
-_EVALUATED = ("wmf", "train", "topn")
 _EVALUATION_SUFFIX = "-eval"
-_NOT_INPUTS = ("rejects", "runs", "current", "metrics")  # every run moves these on
-
-# The settings that shape a stage's rows; a change in any other section leaves them as they are. A stage that isn't here
-# is run each time: mel looks at every audio file itself and writes nothing where nothing changed.
-_SHAPING = {
-    "ingest": ("listening", "catalogue"),
-    "wmf": ("wmf", "evaluation", "inputs", "listening"),
-    "train": ("train", "evaluation", "inputs", "mel"),
-    "topn": ("topn", "evaluation", "inputs"),
-}
+_NOT_INPUTS = ("rejects", "runs", "releases", "metrics")  # every run moves these on
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stage under one run_id and one set of settings."""
+    """Hold one stage with the run_id and settings that it runs under."""
 
     stage: str
     arguments: Arguments
 
 
-def plan(arguments: Arguments, first: str = STAGES[0], last: str = STAGES[-1]) -> list[Step]:
-    """The steps from stage `first` to stage `last`: each evaluated stage under the evaluation protocol and under none.
+def steps(arguments: Arguments, first: str | None = None, last: str | None = None) -> list[Step]:
+    """Return the steps from stage `first` to stage `last`.
+
+    Each stage with a protocol runs under the evaluation protocol and then under none.
 
     Raises:
-        SettingsError: the stages are in the wrong order, or the run_id is too long to be given a suffix.
+        SettingsError: the stages are in the wrong order, or the run_id is too long for a suffix.
     """
-    stages = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
-    if not stages:
+    names = [stage.name for stage in stages.steps()]
+    first, last = first or names[0], last or names[-1]
+    chosen = [stages.stage_of(name) for name in names[names.index(first) : names.index(last) + 1]]
+    if not chosen:
         raise SettingsError(f"--from {first} --to {last}: {last} comes before {first}")
     settings = arguments.settings
     evaluation_id = arguments.run_id + _EVALUATION_SUFFIX
@@ -62,19 +57,24 @@ def plan(arguments: Arguments, first: str = STAGES[0], last: str = STAGES[-1]) -
     if settings.pipeline.evaluate:
         evaluation = _under(settings, evaluation_protocol(settings))
         runs.insert(0, replace(arguments, settings=evaluation, run_id=evaluation_id))
-    before = [Step(stage, production) for stage in stages if stage in ("ingest", "mel")]
-    fitted = [Step(stage, run) for run in runs for stage in stages if stage in _EVALUATED]
-    reported = settings.report
-    if "topn" in stages:
+    report = production
+    if any(stage.name == "topn" for stage in chosen):
         shown = {run.settings.evaluation.protocol == "none": run.run_id for run in runs}
         update = {"production_run_id": shown[True], "evaluation_run_id": shown.get(False)}
-        reported = reported.model_copy(update=update)
-    report = replace(production, settings=production.settings.model_copy(update={"report": reported}))
-    return before + fitted + [Step(stage, report) for stage in stages if stage == "report"]
+        reported = production.settings.report.model_copy(update=update)
+        report = replace(production, settings=production.settings.model_copy(update={"report": reported}))
+    return [
+        *(Step(stage.name, production) for stage in chosen if stage.step == "once"),
+        *(Step(stage.name, run) for run in runs for stage in chosen if stage.step == "protocol"),
+        *(Step(stage.name, report) for stage in chosen if stage.step == "report"),
+    ]
 
 
 def evaluation_protocol(settings: Settings) -> str:
-    """The protocol of the evaluated runs: pipeline.evaluation_protocol, else evaluation.protocol, else strict."""
+    """Return the protocol of the evaluated runs.
+
+    It is pipeline.evaluation_protocol if that is set, else evaluation.protocol unless that is none, else strict.
+    """
     asked = settings.pipeline.evaluation_protocol
     return asked or (settings.evaluation.protocol if settings.evaluation.protocol != "none" else "strict")
 
@@ -84,24 +84,11 @@ def _under(settings: Settings, protocol: str) -> Settings:
     return settings.model_copy(update={"evaluation": evaluation})
 
 
-def has_audio(settings: Settings, lake: Lake) -> bool:
-    """Whether the mel stage has anything to read."""
-    if settings.audio.manifest or settings.audio.root:
-        return True
-    return lake.read("tracks").where("audio_uri IS NOT NULL").limit(1).count() > 0
+def fingerprints(stage: str, settings: Settings, batch_date: date) -> dict[str, int]:
+    """Return name -> 63-bit hash of path, size and modification time of all files read from outside the lake.
 
-
-def has_features(lake: Lake) -> bool:
-    """Whether the network has anything to predict factors from."""
-    known = lake.read("tracks").where("artist_id IS NOT NULL OR release_year IS NOT NULL OR size(tags) > 0")
-    return known.limit(1).count() > 0 or lake.read("mel").limit(1).count() > 0
-
-
-def fingerprint(stage: str, settings: Settings, batch_date: date) -> dict[str, int]:
-    """Name -> 63-bit hash of path, size and modification time of all files that a stage reads from outside the lake.
-
-    -1 where no file was found under the path as it is written (a pattern, say): such a stage is never up to date. What
-    the key of user ids makes of an id counts as one more input: with another key all users are new ones.
+    It is -1 if no file was found under the path as written (a pattern, say): such a stage is never up to date. The hash
+    that the key of user ids gives to an id counts as one more input: with another key all users are new ones.
     """
     if stage != "ingest":
         return {}
@@ -134,65 +121,76 @@ def _as_number(digest: Any) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def up_to_date(step: Step, ledger: Ledger, outside: dict[str, int]) -> bool:
-    """Whether running the step again would leave everything as it is.
+def up_to_date(step: Step, lake: Lake, outside: dict[str, int]) -> bool:
+    """Tell if running the step again would leave everything as it is.
 
-    Its run has succeeded with these settings, batch_date and package version, on inputs that are still the same ones;
-    and what it was to bring into force is in force.
+    That is so if its run has succeeded with these settings, batch_date and package version, its inputs are still the
+    same ones, and its lists have been published if they were to be.
     """
-    settings = _SHAPING.get(step.stage)
-    if settings is None:
+    sections = stages.stage_of(step.stage).shaped_by
+    if sections is None:
         return False
     arguments = step.arguments
-    done = ledger.succeeded_run(step.stage, arguments.run_id)
+    done = ledger.find(lake, step.stage, arguments.run_id)
+    if done is None or not done.succeeded:
+        return False
+    now = redacted(arguments.settings)
+    graph = ledger.graph(lake)
     return (
-        done is not None
-        and done["package_version"] == etude.__version__
-        and done["batch_date"] == arguments.batch_date
-        and _shaping(done["settings"], settings) == _shaping(redacted_json(arguments.settings), settings)
-        and all(value >= 0 and done["inputs"].get(name) == value for name, value in outside.items())
-        and _tables_unchanged(done, ledger)
-        and _same_upstream(step, done, ledger)
-        and not ledger.is_outdated(step.stage, arguments.run_id)
-        and _in_force(step, ledger)
+        done.package_version == etude.__version__
+        and done.batch_date == arguments.batch_date
+        and all(done.settings.get(name) == now.get(name) for name in sections)
+        and all(value >= 0 and done.fingerprints.get(name) == value for name, value in outside.items())
+        and _tables_unchanged(done, lake)
+        and _same_upstream(step, done, lake, graph)
+        and not graph.is_outdated(step.stage, arguments.run_id)
+        and _published(step, lake, graph)
     )
 
 
-def _shaping(settings: str, sections: tuple[str, ...]) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(settings)
-    return {name: loaded.get(name) for name in sections}
+def _tables_unchanged(done: Run, lake: Lake) -> bool:
+    """Compare tables that runs share by version; those with run_ids follow from the upstream run that wrote the rows.
 
-
-def _tables_unchanged(done: Entry, ledger: Ledger) -> bool:
-    """Tables shared by runs are compared by version; those with run_ids by the upstream run that wrote the rows.
-
-    A table that the run itself wrote has moved on by its own commit: the version it left is the one to compare.
+    A table that the run itself wrote has moved on by its own commit: the version that it left is the one to compare.
     """
-    read, wrote = done["inputs"], done["outputs"]
-    shared = [name for name in read if name in TABLES and not TABLES[name].has_runs and name not in _NOT_INPUTS]
-    return all(ledger.lake.version(name) == max(read[name], wrote.get(name, 0)) for name in shared)
+    shared = [name for name in done.inputs if not TABLES[name].has_runs and name not in _NOT_INPUTS]
+    return all(_version(lake, name) == max(done.inputs[name], done.outputs.get(name, ABSENT)) for name in shared)
 
 
-def _same_upstream(step: Step, done: Entry, ledger: Ledger) -> bool:
-    """Whether the run would choose the same upstream runs now, and no stage before it has come to run since."""
+def _version(lake: Lake, table: str) -> int:
+    version = lake.version(table)
+    return ABSENT if version is None else version
+
+
+def _same_upstream(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:
+    """Tell if the run would choose the same upstream runs now, and no stage before it has come to run since."""
     arguments = step.arguments
     settings = arguments.settings
-    protocol = settings.evaluation.protocol
-    now = RunRecord(arguments.run_id, step.stage, arguments.batch_date, protocol, "", "", utc_now())
-    now.built_on = done["upstream"]
+    now = Run(arguments.run_id, step.stage, arguments.batch_date, settings.evaluation.protocol, utc_now())
+    release = releases.current(lake)
     try:
-        for stage in sorted(done["upstream"], key=STAGES.index):
-            now.upstream[stage] = ledger.upstream(stage, getattr(settings.inputs, f"{stage}_run_id"), now)
+        for stage in sorted(done.upstream, key=list(stages.STAGES).index):
+            asked = getattr(settings.inputs, f"{stage}_run_id")
+            served = None if release is None else release.run_of(stage)
+            now.upstream[stage] = [graph.choose(stage, now, asked, served, done)]
     except EtudeError:
         return False
-    trained = step.stage == "topn" and "train" not in now.upstream and ledger.is_succeeded("train", arguments.run_id)
-    return now.upstream == done["upstream"] and not trained
+    came = [
+        stage
+        for stage in stages.stage_of(step.stage).builds_on
+        if stage not in done.upstream and stage != step.stage and graph.succeeded(stage, arguments.run_id)
+    ]
+    return now.upstream == done.upstream and not came
 
 
-def _in_force(step: Step, ledger: Ledger) -> bool:
-    """A topn run that was killed after its success and before `current` moved has to bring its lists into force."""
+def _published(step: Step, lake: Lake, graph: RunGraph) -> bool:
+    """Tell if a topn run's lists have been published once, or don't have to be.
+
+    A run that was killed between its success and its release has to be published. One that a person rolled back stays
+    rolled back.
+    """
     arguments = step.arguments
     if step.stage != "topn" or arguments.settings.evaluation.protocol != "none":
         return True
-    in_force = ledger.current(IN_FORCE_BY["topn"])
-    return in_force == arguments.run_id or ledger.overtaken(arguments.batch_date) is not None
+    released = any(each.run_of("topn") == arguments.run_id for each in releases.releases(lake))
+    return released or releases.served_by(lake, graph, arguments.batch_date) is not None

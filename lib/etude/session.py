@@ -11,13 +11,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import SparkSession
 
 import etude
 from etude.config.lake import LakeSettings, SparkSettings
-from etude.storage import for_spark, to_uri
+from etude.lake import folders
+from etude.storage import for_spark
 
 _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -30,9 +30,6 @@ _ALWAYS = {
     # Microseconds, not the legacy INT96 that pyarrow reads as nanoseconds and polars refuses.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
-
-_LOOKED_UP = ("functions", "PythonUtils", "PythonSQLUtils", "org.apache.spark.sql.functions")
-"""Java classes that PySpark names with every column expression."""
 
 
 def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> SparkSession:
@@ -50,8 +47,7 @@ def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> Sp
     if spark.shuffle_partitions is not None:
         builder = builder.config("spark.sql.shuffle.partitions", str(spark.shuffle_partitions))
     session = builder.getOrCreate()
-    session.sparkContext.setCheckpointDir(spark.checkpoint_dir or for_spark(f"{to_uri(lake.root)}/_checkpoints/spark"))
-    _remember_classes(session)
+    session.sparkContext.setCheckpointDir(spark.checkpoint_dir or for_spark(folders.checkpoints(lake.root, "spark")))
     _ship_package(session)
     return session
 
@@ -82,26 +78,6 @@ def package_archive(folder: Path) -> Path:
             if file.is_file() and "__pycache__" not in file.parts:
                 packed.write(file, Path("etude") / file.relative_to(root))
     return archive
-
-
-class _Members:
-    """A Java class that asks the JVM for each of its members once."""
-
-    def __init__(self, java_class: Any):
-        self._java_class = java_class
-
-    def __getattr__(self, name: str) -> Any:
-        member = getattr(self._java_class, name)
-        setattr(self, name, member)
-        return member
-
-
-def _remember_classes(session: SparkSession) -> None:
-    """Look up once what py4j would look up for every column: each time the JVM searches all jars for a short name."""
-    jvm = session.sparkContext._jvm
-    for name in _LOOKED_UP:
-        if name not in vars(jvm):
-            setattr(jvm, name, _Members(getattr(jvm, name)))
 
 
 def _ship_package(session: SparkSession) -> None:

@@ -11,9 +11,9 @@ import pytest
 from etude.cli import _aligned, sql
 from etude.cli.main import main
 from etude.errors import SettingsError
-from etude.lake.glance import ArrowGlance
+from etude.lake import Lake
 from etude.pseudonym import pseudonym
-from etude.storage import to_uri
+from small_lake import SERVED
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def etude(capsys, small_lake, monkeypatch):
     return run
 
 
-def test_runs_are_newest_first_with_those_in_force_marked(etude):
+def test_runs_are_newest_first_with_the_served_ones_marked(etude):
     code, out, _ = etude("runs")
     lines = out.splitlines()
     assert code == 0
@@ -51,7 +51,7 @@ def test_runs_can_be_narrowed_and_say_what_they_leave_out(etude):
     assert "1 older runs are not shown" in out
     _, out, _ = etude("runs", "--status", "failed", "--json")
     (row,) = [json.loads(line) for line in out.splitlines()]
-    assert (row["run_id"], row["seconds"], row["in_force"]) == ("night-2", 9.0, False)
+    assert (row["run_id"], row["seconds"], row["served"]) == ("night-2", 9.0, False)
 
 
 def test_settings_stand_anywhere_on_the_line(etude, capsys, small_lake, tmp_path):
@@ -74,14 +74,14 @@ def test_show_leads_from_the_lists_to_the_plays(etude):
     assert order == sorted(order)
     assert "wmf.rank = 4  (default 100)" in out
     assert "wmf.seed" not in out
-    assert "In force since 2026-01-31 03:00:00 UTC for predicted_factors, recommendations" in out
+    assert "Served since 2026-01-31 03:00:00 UTC by release 1: examples, predicted_factors, recommendations" in out
 
 
 def test_show_tells_of_failures(etude):
     code, out, _ = etude("show", "night-2")
     assert code == 0
     assert "error: landing/log.csv: no such file" in out
-    assert "error of attempt 1: died without a word" in out
+    assert "error of attempt 1: killed" in out
 
 
 def test_show_as_json(etude):
@@ -89,7 +89,7 @@ def test_show_as_json(etude):
     found = json.loads(out)
     assert found["made"]["sources"][0]["job"] == "train"
     assert found["jobs"][0]["differing"]["wmf.rank"] == {"value": 4, "default": 100}
-    assert set(found["in_force"]) == {"predicted_factors", "recommendations", "track_factors", "user_factors"}
+    assert found["served"] == sorted(SERVED)
 
 
 @pytest.mark.parametrize("arguments", [("show", "nope"), ("show", "prod", "--job", "pipeline"), ("user", "zed")])
@@ -172,7 +172,7 @@ def test_queries_pass(text):
 
 @pytest.mark.slow
 def test_sql_knows_tables_and_views_by_bare_and_by_full_name(spark, small_lake):
-    for name in ("recommendations_latest", "etude.recommendations_latest"):
+    for name in ("recommendations_current", "etude.recommendations_current"):
         text = f"SELECT user_id, title FROM {name} WHERE position = 1 ORDER BY user_idx"
         columns, rows, more = sql.fetch(spark, str(small_lake), text, 2)
         assert columns == ["user_id", "title"]
@@ -184,7 +184,7 @@ def test_a_write_behind_with_is_refused(spark, small_lake):
     text = "WITH a AS (SELECT * FROM users) INSERT INTO etude.users SELECT * FROM a"
     with pytest.raises(SettingsError, match="would write"):
         sql.fetch(spark, str(small_lake), text, 2)
-    assert ArrowGlance(to_uri(str(small_lake))).count("users") == 6
+    assert Lake(str(small_lake)).count("users") == 6
 
 
 def test_a_mistake_in_the_query_is_one_line(spark, small_lake):
@@ -204,7 +204,7 @@ def test_rows_as_table_csv_and_json(capsys):
     assert "\x1b" not in "".join(table)
     list(sql.show(columns, rows, False, 2, "csv", set()))
     assert capsys.readouterr().out.splitlines()[1] == 'Ünë,1,"[""a""]"'
-    (said,) = sql.show(columns, [], False, 2, "table", {"recommendations_latest"})
+    (said,) = sql.show(columns, [], False, 2, "table", {"recommendations_current"})
     assert said.startswith("no rows")
 
 
@@ -217,7 +217,7 @@ def test_columns_align_for_wide_characters():
 @pytest.mark.slow
 def test_the_installed_command_answers_a_query(small_lake, small_session):
     command = Path(sys.executable).with_name("etude")
-    query = "SELECT count(*) AS places FROM recommendations_latest"
+    query = "SELECT count(*) AS places FROM recommendations_current"
     done = subprocess.run(
         [str(command), "sql", query, "--csv", f"lake.root={small_lake}"],
         capture_output=True,

@@ -17,6 +17,6 @@ def planted():
 
 @pytest.fixture(scope="package")
 def planted_lake(spark, planted, tmp_path_factory) -> Lake:
-    lake = Lake(spark, str(tmp_path_factory.mktemp("planted") / "lake"))
+    lake = Lake(str(tmp_path_factory.mktemp("planted") / "lake"), spark)
     planting.write(lake, planted, MEL_SETTINGS)
     return lake

@@ -67,7 +67,7 @@ def write(lake: Lake, planted: Planted, mel_settings: str, wmf_run: str = "w", p
         name = None if i % 7 == 0 else f"a{planted.artist[i]}"
         year = None if i % 3 == 0 else int(planted.year[i])
         rows.append(track_row(i, name, year, tags, tags and [0.75, 0.25]))
-    lake.put("tracks", rows)
+    lake.replace("tracks", rows)
     mel = [
         (f"t{i}", crop, mel_settings, (planted.mel[i] + crop).ravel().tolist(), N_MELS, N_FRAMES, 8000, 0.0, 9.0,
          f"file:///{i}.wav", 1, datetime(2026, 1, 1, tzinfo=timezone.utc), "c")
@@ -81,8 +81,8 @@ def write(lake: Lake, planted: Planted, mel_settings: str, wmf_run: str = "w", p
 
 
 def put(lake: Lake, table: str, rows: list[tuple]) -> None:
-    """Replace a table, past Spark."""
-    lake.put(table, [dict(zip(TABLES[table].column_names, row, strict=True)) for row in rows])
+    """Replace a table without Spark."""
+    lake.replace(table, [dict(zip(TABLES[table].column_names, row, strict=True)) for row in rows])
 
 
 def frame_of(spark: SparkSession, table: str, rows: list):

@@ -17,7 +17,6 @@ from audio.sounds import librosa_mel
 from etude.config import load_settings
 from etude.job import Arguments, execute
 from etude.lake import Lake
-from etude.lake.glance import glance_of
 from etude.logs import job_logger
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
@@ -50,7 +49,7 @@ def start(spark, tmp_path, monkeypatch):
             assert done() == total
         return outcome.exit_code, json.loads(outcome.line)
 
-    run.lake = Lake(spark, str(tmp_path / "lake"))
+    run.lake = Lake(str(tmp_path / "lake"), spark)
     return run
 
 
@@ -72,8 +71,8 @@ def music(tmp_path):
 
 
 def tables(lake):
-    mel_rows = {(r["track_id"], r["crop"], r["settings_sha256"]): r for r in glance_of(lake).rows("mel")}
-    rejects = {r["locator"]: r for r in glance_of(lake).rows("rejects", job="mel")}
+    mel_rows = {(r["track_id"], r["crop"], r["settings_sha256"]): r for r in lake.look("mel")}
+    rejects = {r["locator"]: r for r in lake.look("rejects", job="mel")}
     return mel_rows, rejects
 
 

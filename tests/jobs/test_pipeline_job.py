@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from etude import job
 from etude.config.demo import DemoSettings
 from etude.demo.corpus import build
-from etude.lake.glance import ArrowGlance
+from etude.lake import Lake
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
 import pipeline
@@ -59,7 +59,7 @@ def world(spark, tmp_path_factory):
                 patch.setattr(sys, "argv", argv)
                 patch.setattr(job, "spark_session", session)
                 with pytest.raises(SystemExit) as left:
-                    job.main("pipeline", pipeline.run, pipeline.SECTIONS, "doc", pipeline.add_arguments)
+                    job.main("pipeline", pipeline.run, "doc", pipeline.add_arguments)
             printed = capsys.readouterr().out.strip().splitlines()
             return left.value.code, printed[:-1], json.loads(printed[-1])
 
@@ -67,7 +67,7 @@ def world(spark, tmp_path_factory):
             return json.loads((self.lake / "_status" / "r" / f"{stage}.json").read_text())
 
         def rows(self, table, *columns, **equals):
-            return ArrowGlance(f"file://{self.lake}").rows(table, columns, **equals)
+            return Lake(str(self.lake)).look(table, columns, **equals)
 
     return World()
 
@@ -96,7 +96,8 @@ def test_the_whole_way_and_the_way_again(world, capsys):
     assert world.summary("mel")["rejected"] == world.expected["audio"]["refused"]
     page = (world.folder / "report.html").read_text(encoding="utf-8")
     assert all(reason in page for reason in (*refused, "undecodable"))
-    assert {row["run_id"] for row in world.rows("current")} == {"r"}
+    (release,) = world.rows("releases")
+    assert set(release["run_ids"].values()) == {"r"}
 
     status, printed_again, line = world.run(capsys=capsys)
     left = dict.fromkeys(STEPS, "up to date") | {"mel r": "done", "report r": "done"}

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from etude.config import load_settings, redacted_json
+from etude.config import load_settings, redacted
 from etude.errors import DataCheckError
 from etude.job import Arguments, execute
 from etude.lake import Lake
-from etude.lake.glance import glance_of
-from etude.lake.ledger import RunRecord
+from etude.lake.releases import releases
+from etude.lake.runs import Run
 from etude.lake.tables import RUNS, TABLES
 from etude.logs import job_logger
 from etude.ranking.task import Checks
@@ -37,10 +37,13 @@ pytestmark = pytest.mark.slow
 
 def succeeded(job, run_id, protocol, *settings, hour=12, **facts):
     """A row of `runs`."""
-    given = redacted_json(load_settings((), settings))
+    given = redacted(load_settings((), settings))
+    upstream = {job: [run_id] for job, run_id in facts.pop("upstream", {}).items()}
     now = datetime(2026, 1, 31, hour, tzinfo=timezone.utc)
-    record = RunRecord(run_id, job, DAY, protocol, given, "0", now, ended_at=now, status="succeeded", **facts)
-    return tuple(getattr(record, name) for name in RUNS.column_names)
+    record = Run(
+        run_id, job, DAY, protocol, now, settings=given, upstream=upstream, ended_at=now, status="succeeded", **facts
+    )
+    return tuple(record.as_row()[name] for name in RUNS.column_names)
 
 
 def factor_rows(rng, indices, scale=1.0):
@@ -70,7 +73,7 @@ def made(spark, tmp_path_factory):
     The first version of interactions is what wmf split; the second, newer one must not change an evaluation. `plays`
     has pairs that interactions lack, as a k-core leaves them.
     """
-    lake = Lake(spark, str(tmp_path_factory.mktemp("topn") / "lake"))
+    lake = Lake(str(tmp_path_factory.mktemp("topn") / "lake"), spark)
     rng = np.random.default_rng(5)
     plays = {(u, t): 1 + (u * t) % 4 for u in range(1, USERS - 1) for t in range(TRACKS - 1) if (u * 7 + t * 3) % 4 < 2}
     plays |= {(0, t): 2 for t in (1, 2, 3)} | {(11, 25): 1}
@@ -136,7 +139,7 @@ def evaluated(start):
 
 
 def recommendations(lake, run_id):
-    rows = glance_of(lake).rows("recommendations", run_id=run_id)
+    rows = lake.look("recommendations", run_id=run_id)
     return sorted(rows, key=lambda row: (row["user_idx"], row["position"]))
 
 
@@ -150,7 +153,7 @@ def lists_of(lake, run_id):
 
 
 def figures_of(lake, run_id):
-    rows = glance_of(lake).rows("metrics", run_id=run_id, job="topn")
+    rows = lake.look("metrics", run_id=run_id, job="topn")
     return {(r["model"], r["slice"], r["metric"], r["k"]): r["value"] for r in rows}
 
 
@@ -177,12 +180,12 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluat
     assert {model for model, *_ in found} == {
         *("cnn_lstm", "random", "popularity", "artist_popularity", "same_artist", "true_factors")
     }
-    seeds = {(r["model"], r["seed"]) for r in glance_of(made).rows("metrics", job="topn")}
+    seeds = {(r["model"], r["seed"]) for r in made.look("metrics", job="topn")}
     assert ("cnn_lstm", 3) in seeds
-    assert "in_force" not in line
+    assert "published" not in line
     assert line["rows"]["recommendations"] == USERS * 6
     assert (line["rows"]["candidates"], line["rows"]["candidates_cold"]) == (26, 6)
-    assert line["upstream"] == {"wmf": "strict", "train": "strict"}
+    assert line["upstream"] == {"wmf": ["strict"], "train": ["strict"]}
 
 
 def test_a_rerun_leaves_the_same(made, evaluated, start):
@@ -193,17 +196,13 @@ def test_a_rerun_leaves_the_same(made, evaluated, start):
     assert figures_of(made, "strict") == before[1]
 
 
-def test_a_none_run_comes_into_force_with_what_it_came_from(made, start):
+def test_a_none_run_is_published_with_what_it_came_from(made, start):
     """By a train run on the fit that the wmf run was folded into; all lists are whole, but for what users played."""
     code, line = start("lists", "none", "inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30")
     assert (code, line["error"]) == (0, None)
-    current = {row["table"]: row["run_id"] for row in glance_of(made).rows("current")}
-    assert current == {
-        "recommendations": "lists",
-        "user_factors": "update",
-        "track_factors": "update",
-        "predicted_factors": "night",
-    }
+    (release,) = releases(made)
+    assert (release.release, release.previous, release.published_by) == (1, None, "topn lists")
+    assert release.runs() == {"topn": "lists", "wmf": "update", "train": "night"}
     for user, listed in lists_of(made, "lists").items():
         everything = range(TRACKS - 1 if user == 11 else TRACKS)
         assert {int(row["track_id"][1:]) for row in listed} == {t for t in everything if (user, t) not in made.heard}
@@ -223,7 +222,7 @@ def test_factors_of_two_fits_are_not_mixed(made, start):
 def test_predictions_that_do_not_fit_leave_warm_lists_unless_they_were_asked_for(made, start):
     """The newest train run of the day is found, of another fit; paper has nothing else to list."""
     code, line = start("alone", "strict")
-    assert (code, line["upstream"]) == (0, {"wmf": "alone"})
+    assert (code, line["upstream"]) == (0, {"wmf": ["alone"]})
     sources = {row["source"] for rows in lists_of(made, "alone").values() for row in rows}
     assert sources == {"warm", "popularity"}
     assert ("same_artist", "cold", "auc", 0) in figures_of(made, "alone")

@@ -17,8 +17,9 @@ from etude.errors import SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import Origin
 from etude.job import Arguments, execute
-from etude.lake import Lake
-from etude.lake.ledger import Ledger, RunRecord
+from etude.lake import Lake, ledger
+from etude.lake.graph import RunGraph
+from etude.lake.runs import Run
 from etude.logs import job_logger
 from fusion import planted as planting
 
@@ -41,9 +42,9 @@ def write_inputs(lake: Lake, planted: planting.Planted) -> None:
 def record_wmf(lake: Lake) -> None:
     """What `runs` says of a wmf run that has just written its factors."""
     now = datetime(2026, 1, 31, tzinfo=timezone.utc)
-    run = RunRecord("w", "wmf", DAY, "strict", "{}", "0", now, ended_at=now, status="succeeded")
+    run = Run("w", "wmf", DAY, "strict", now, ended_at=now, status="succeeded")
     run.outputs["track_factors"] = lake.version("track_factors")
-    Ledger(lake).write(run)
+    ledger.write(lake, run)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def planted():
 
 @pytest.fixture(scope="module")
 def lake(spark, planted, tmp_path_factory) -> Lake:
-    made = Lake(spark, str(tmp_path_factory.mktemp("train") / "lake"))
+    made = Lake(str(tmp_path_factory.mktemp("train") / "lake"), spark)
     write_inputs(made, planted)
     return made
 
@@ -91,7 +92,7 @@ def test_predicts_every_track_with_features_and_says_how_well(lake, planted, fir
     assert set(found) == set(range(150)) - silent
     assert line["rows"]["predicted_factors"] == len(found)
     assert line["rows"]["examples_train"] == sum(planted.split[i] == "train" for i in found)
-    assert line["upstream"] == {"wmf": "w"}
+    assert line["upstream"] == {"wmf": ["w"]}
     assert line["epochs"] == 3
     rows = lake.read("metrics", job="train", run_id="first").collect()
     values = {(row["slice"], row["metric"], row["step"]): row["value"] for row in rows}
@@ -157,12 +158,13 @@ def test_a_resumed_run_ends_as_an_unbroken_one(lake, first):
 
 def test_resuming_needs_the_very_fit_of_wmf():
     settings = load_settings((), SETTINGS)
-    refitted = {"outputs": {"track_factors": 8}}
+    now = datetime(2026, 1, 31, tzinfo=timezone.utc)
+    refitted = Run("w", "wmf", DAY, "strict", now, status="succeeded", outputs={"track_factors": 8})
     job = SimpleNamespace(
         settings=settings,
         upstream=lambda _: "w",
         record=SimpleNamespace(protocol="strict"),
-        ledger=SimpleNamespace(succeeded_run=lambda *_: refitted),
+        graph=RunGraph([refitted]),
     )
     origin = Origin("second", "w", 7, "strict", 0, settings.mel.settings_sha256)
     with pytest.raises(SettingsError, match="wmf run w has run again since"):
@@ -200,7 +202,7 @@ def test_metadata_alone_is_enough_but_not_for_an_audio_model(lake, planted):
 
 
 def test_without_a_wmf_run_the_input_is_missing(spark, tmp_path):
-    code, line = run(Lake(spark, str(tmp_path / "empty")), "none")
+    code, line = run(Lake(str(tmp_path / "empty"), spark), "none")
     assert code == 3, line
 
 

@@ -18,7 +18,6 @@ from etude.factors.foldin import fold_in_row
 from etude.hashing import id_keys, uniforms
 from etude.job import Arguments, execute
 from etude.lake import Lake
-from etude.lake.glance import glance_of
 from etude.lake.tables import TABLES
 from etude.logs import job_logger
 from small_lake import arrow_type
@@ -79,7 +78,7 @@ def run(lake: Lake, run_id: str, *overrides: str, day: date = SECOND) -> dict:
 
 def look(lake: Lake, table: str, **equals) -> pd.DataFrame:
     """Rows of a table, without Spark."""
-    return pd.DataFrame(glance_of(lake).rows(table, **equals), columns=list(TABLES[table].column_names))
+    return pd.DataFrame(lake.look(table, **equals), columns=list(TABLES[table].column_names))
 
 
 def rows_of(lake: Lake, table: str, run_id: str) -> pd.DataFrame:
@@ -206,7 +205,7 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     fill(lake, plays_of(FIRST, range(USERS), range(TRACKS), seed=1) + new)
     line = run(lake, "update", "wmf.mode=fold_in", "inputs.wmf_run_id=fit", "wmf.alpha=9")
     assert line["exit_code"] == 0
-    assert line["upstream"] == {"wmf": "fit"}
+    assert line["upstream"] == {"wmf": ["fit"]}
     before, after = (rows_of(lake, "user_factors", run_id).set_index("user_idx") for run_id in ("fit", "update"))
     folded = after[after.origin == "fold_in"]
     assert list(folded.index) == [3, 40, 41, 42, 43, 44]
@@ -235,7 +234,7 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
             ("u6", "t9", datetime(2026, 1, 30, 7), 2, FIRST),
         ],
     )
-    assert run(lake, "again", "wmf.mode=fold_in")["upstream"] == {"wmf": "update"}
+    assert run(lake, "again", "wmf.mode=fold_in")["upstream"] == {"wmf": ["update"]}
     again = rows_of(lake, "user_factors", "again").set_index("user_idx")
     moved = [user for user in after.index if (again.loc[user].factors != after.loc[user].factors).any()]
     assert moved == [4, 6]
@@ -246,7 +245,7 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     assert again.loc[6].factors == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
     # A rerun extends what it extended before, never itself.
-    assert run(lake, "again", "wmf.mode=fold_in")["upstream"] == {"wmf": "update"}
+    assert run(lake, "again", "wmf.mode=fold_in")["upstream"] == {"wmf": ["update"]}
     assert (values(rows_of(lake, "user_factors", "again")) == values(again)).all()
 
     refused = run(lake, "bad", "wmf.mode=fold_in", "inputs.wmf_run_id=fit", "evaluation.protocol=strict")

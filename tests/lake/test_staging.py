@@ -6,9 +6,9 @@ from etude.lake.staging import Staging
 
 
 def test_results_go_with_the_block_and_those_of_a_killed_one_with_the_next(spark, tmp_path):
-    killed = Staging(spark, tmp_path.as_uri(), "ingest-run")
+    killed = Staging(spark, f"{tmp_path.as_uri()}/ingest-run")
     killed.keep(small_frame(spark, [(1,)], "n int"))
-    with Staging(spark, tmp_path.as_uri(), "ingest-run") as staging:
+    with Staging(spark, f"{tmp_path.as_uri()}/ingest-run") as staging:
         assert not storage.exists(killed.uri)
         assert staging.keep(small_frame(spark, [(2,)], "n int")).collect() == [(2,)]
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The lake as a schema: names, the run in force, and nothing lost by registering."""
+"""The lake as a schema: names, the served run, and nothing lost by registering."""
 
 import pytest
 from pyspark.sql import functions as F
@@ -6,23 +6,24 @@ from pyspark.sql import functions as F
 from etude.frames import small_frame
 from etude.lake import Lake, views
 from etude.lake.tables import TABLES
+from small_lake import SERVED
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def served(spark, small_lake) -> Lake:
-    """The small lake with all names registered; `prod` is in force there, `eval` isn't."""
-    lake = Lake(spark, str(small_lake))
+    """The small lake with all names registered; `prod` is served there, `eval` isn't."""
+    lake = Lake(str(small_lake), spark)
     views.register(spark, lake.root)
     return lake
 
 
-def test_latest_holds_the_run_in_force_with_names(served):
+def test_a_view_holds_the_served_run_with_names(served):
     rows = views.query(
         served.spark,
         served.root,
-        "SELECT * FROM recommendations_latest WHERE user_idx = 1 ORDER BY position",
+        "SELECT * FROM recommendations_current WHERE user_idx = 1 ORDER BY position",
     )
     assert rows.columns == [
         "run_id", "user_idx", "user_id", "position", "track_id", "title", "artist_name", "score", "source"
@@ -35,26 +36,37 @@ def test_latest_holds_the_run_in_force_with_names(served):
     ]
 
 
-def test_figures_and_runs_in_force_are_those_of_the_run_that_each_job_has_in_force(served):
-    for view in ("metrics_latest", "runs_latest"):
+def test_served_figures_and_runs_are_those_of_each_jobs_served_run(served):
+    for view in ("metrics_current", "runs_current"):
         found = served.spark.sql(f"SELECT DISTINCT job, run_id FROM etude.{view}").collect()
         assert {row["run_id"] for row in found} == {"prod"}
         assert {row["job"] for row in found} == (
-            {"wmf", "train"} if view == "metrics_latest" else {"wmf", "train", "topn"}
+            {"wmf", "train"} if view == "metrics_current" else {"wmf", "train", "topn"}
         )
+
+
+def test_current_is_the_newest_release_and_latest_an_older_name_of_what_is_served(served):
+    rows = views.query(served.spark, served.root, "SELECT * FROM current").collect()
+    assert {row["table"]: (row["run_id"], row["release"]) for row in rows} == dict.fromkeys(SERVED, ("prod", 1))
+    latest, current = (
+        views.query(served.spark, served.root, f"SELECT * FROM recommendations_{name}")
+        for name in ("latest", "current")
+    )
+    assert latest.columns == current.columns
+    assert latest.exceptAll(current).isEmpty() and current.exceptAll(latest).isEmpty()
 
 
 def test_every_name_answers_and_explains_itself(served):
     names = {row["tableName"] for row in served.spark.sql("SHOW TABLES IN etude").collect()}
     assert names == set(views.view_names())
     assert served.spark.sql("SELECT count(*) FROM etude.recommendations").first()[0] == 48
-    comments = served.spark.sql("DESCRIBE etude.recommendations_latest")
+    comments = served.spark.sql("DESCRIBE etude.recommendations_current")
     comment = comments.where(F.col("col_name") == "user_id").first()["comment"]
     assert comment == TABLES["users"].columns[0].comment
 
 
-def test_a_view_reads_only_the_partition_of_the_run_in_force(served):
-    plan = served.spark.sql("SELECT score FROM etude.recommendations_latest")._jdf.queryExecution().toString()
+def test_a_view_reads_only_the_partition_of_the_served_run(served):
+    plan = served.spark.sql("SELECT score FROM etude.recommendations_current")._jdf.queryExecution().toString()
     assert "PartitionFilters: [isnotnull(run_id" in plan or "PartitionFilters: [(run_id" in plan
 
 
@@ -66,7 +78,7 @@ def test_tables_never_written_are_there_without_rows(served):
 
 def test_another_lake_takes_the_names_over_and_the_first_keeps_its_rows(served, tmp_path):
     count = "SELECT count(*) FROM etude.users"
-    other = Lake(served.spark, str(tmp_path / "other"))
+    other = Lake(str(tmp_path / "other"), served.spark)
     assert views.query(served.spark, other.root, count).first()[0] == 0
     other.merge("users", small_frame(served.spark, [("zoe", 0)], TABLES["users"].schema))
     assert views.query(served.spark, other.root, "SELECT user_id FROM users").first()[0] == "zoe"
@@ -83,9 +95,9 @@ def test_show_knows_every_name(served, monkeypatch):
 
 
 def test_a_query_registers_only_what_it_mentions(served):
-    assert views.mentioned("SELECT * FROM etude.plays JOIN Recommendations_Latest") == {
+    assert views.mentioned("SELECT * FROM etude.plays JOIN Recommendations_Current") == {
         "plays",
-        "recommendations_latest",
+        "recommendations_current",
     }
     before = served.spark.catalog.currentDatabase()
     views.query(served.spark, served.root, "SELECT 1")

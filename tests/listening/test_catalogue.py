@@ -22,7 +22,7 @@ PLAYED = "track_id string, title string, artist string, artist_id string"
 
 @pytest.fixture
 def staging(spark, tmp_path):
-    with Staging(spark, tmp_path.as_uri(), "staging") as place:
+    with Staging(spark, f"{tmp_path.as_uri()}/staging") as place:
         yield place
 
 

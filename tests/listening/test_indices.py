@@ -15,7 +15,7 @@ SCHEMA = "user_id string, user_idx int"
 
 @pytest.fixture
 def staging(spark, tmp_path):
-    with Staging(spark, tmp_path.as_uri(), "staging") as place:
+    with Staging(spark, f"{tmp_path.as_uri()}/staging") as place:
         yield place
 
 

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 import numpy as np
 
 from etude.config import Settings
+from etude.lake.runs import Run
 from etude.report.facts import (
     Catalogue,
     Facts,
@@ -18,7 +19,6 @@ from etude.report.facts import (
     Lists,
     Mel,
     Rejected,
-    Run,
     Sample,
 )
 
@@ -59,9 +59,10 @@ def chain(protocol: str, run_id: str) -> dict[str, Run]:
             settings=settings,
             inputs=READ[job],
             outputs=WROTE[job],
-            upstream=dict.fromkeys(UPSTREAM.get(job, ()), run_id),
+            upstream={each: [run_id] for each in UPSTREAM.get(job, ())},
             row_counts={"rows_in": 152_340, "rows_out": 139_002},
             package_version="0.1.0",
+            status="succeeded",
         )
         started = ended
     return runs

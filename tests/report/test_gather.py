@@ -17,8 +17,8 @@ NOW = datetime(2026, 2, 1, tzinfo=timezone.utc)
 
 @pytest.fixture(scope="module")
 def facts(spark, small_lake):
-    lake = Lake(spark, str(small_lake))
-    return gather(lake, lake.root, ReportSettings(sample_users=3, sample_length=3), NOW)
+    lake = Lake(str(small_lake), spark)
+    return gather(lake, lake, ReportSettings(sample_users=3, sample_length=3), NOW)
 
 
 def test_the_chains_go_back_to_the_plays(facts):
@@ -73,10 +73,10 @@ def test_the_gathered_facts_make_a_page(facts):
 
 def test_an_empty_lake_is_a_missing_input(lake):
     with pytest.raises(InputMissingError, match="no succeeded run"):
-        gather(lake, lake.root, ReportSettings(), NOW)
+        gather(lake, lake, ReportSettings(), NOW)
 
 
 def test_a_named_run_that_is_not_there_is_a_missing_input(spark, small_lake):
-    lake = Lake(spark, str(small_lake))
+    lake = Lake(str(small_lake), spark)
     with pytest.raises(InputMissingError, match="no succeeded topn run nope"):
-        gather(lake, lake.root, ReportSettings(evaluation_run_id="nope"), NOW)
+        gather(lake, lake, ReportSettings(evaluation_run_id="nope"), NOW)

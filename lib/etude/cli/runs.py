@@ -1,6 +1,6 @@
-"""What ran, newest first: run, job, batch, how it ended, and which runs are in force.
+"""List what ran, the newest first: run, job, batch, how it ended, and which runs are served.
 
-A * marks the runs in force (see the table `current`).
+A * marks the runs of the current release (see `etude release list`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from typing import Any
 
 from etude.cli._aligned import aligned
 from etude.cli._lake import add_lake_options, settings_of
-from etude.lake.glance import Glance, Rows, open_lake
-from etude.lake.tables import IN_FORCE_BY
+from etude.lake import releases
+from etude.lake.lake import Lake, open_lake
+from etude.lake.runs import LIGHT, Run
 
-_COLUMNS = ("run_id", "job", "batch_date", "protocol", "status", "started_at", "ended_at", "attempt", "error")
+_SHOWN = ("run_id", "job", "parent", "batch_date", "protocol", "status", "started_at", "ended_at", "attempt", "error")
 
 
 def add_parser(subparsers: Any) -> None:
     """Describe the command's arguments."""
     parser: argparse.ArgumentParser = subparsers.add_parser("runs", description=__doc__)
     parser.add_argument("--job", help="only this job's runs")
-    parser.add_argument("--status", choices=("running", "succeeded", "failed"), help="only runs that ended so")
+    parser.add_argument("--status", choices=("running", "succeeded", "failed"), help="only runs with this status")
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="most lines (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     add_lake_options(parser)
 
 
@@ -42,29 +43,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def newest_runs(lake: Glance, job: str | None = None, status: str | None = None) -> Rows:
-    """Runs, newest first, with `seconds` and `in_force`."""
+def newest_runs(lake: Lake, job: str | None = None, status: str | None = None) -> list[dict[str, Any]]:
+    """Return runs, the newest first, with `seconds` and `served`."""
     wanted = {name: value for name, value in (("job", job), ("status", status)) if value is not None}
-    in_force = {(row["table"], row["run_id"]) for row in lake.rows("current")}
-    rows = lake.rows("runs", _COLUMNS, **wanted)
-    for row in rows:
-        ended = row["ended_at"]
-        row["seconds"] = round((ended - row["started_at"]).total_seconds(), 1) if ended else None
-        row["in_force"] = (IN_FORCE_BY.get(row["job"]), row["run_id"]) in in_force
-    return sorted(rows, key=lambda row: (row["started_at"], row["job"]), reverse=True)
+    release = releases.current(lake)
+    served = release.runs() if release else {}
+    runs = [Run.from_row(row) for row in lake.look("runs", LIGHT, **wanted)]
+    runs.sort(key=lambda run: (run.started_at, run.job), reverse=True)
+    return [
+        {
+            **{name: getattr(run, name) for name in _SHOWN},
+            "seconds": None if run.seconds is None else round(run.seconds, 1),
+            "served": served.get(run.job) == run.run_id,
+        }
+        for run in runs
+    ]
 
 
-def as_text(rows: Rows) -> str:
-    """The runs as lines."""
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """Return the runs as lines."""
     if not rows:
         return "no runs"
     columns = ("", "run_id", "job", "batch_date", "protocol", "status", "seconds", "started (UTC)", "error")
-    lines = [
-        (
-            "*" if row["in_force"] else "",
-            *(row[name] for name in ("run_id", "job", "batch_date", "protocol", "status", "seconds", "started_at")),
-            row["error"],
-        )
-        for row in rows
-    ]
-    return aligned(columns, lines)
+    names = ("run_id", "job", "batch_date", "protocol", "status", "seconds", "started_at", "error")
+    return aligned(columns, [("*" if row["served"] else "", *(row[name] for name in names)) for row in rows])

@@ -1,18 +1,23 @@
-"""One run: how it ended, its settings that differ from the defaults, and the way back from it to the plays."""
+"""Show one run: how it ended, its settings that differ from the defaults, and the runs behind it, back to the plays."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from etude.cli import _lineage
 from etude.cli._aligned import text_of
 from etude.cli._lake import add_lake_options, settings_of
+from etude.config.non_defaults import non_defaults
 from etude.errors import InputMissingError
-from etude.lake.glance import Rows, open_lake
-from etude.lake.lineage import MAKERS
+from etude.lake import ledger, releases
+from etude.lake.graph import Source
+from etude.lake.lake import open_lake
+from etude.lake.releases import Release
+from etude.lake.runs import Run
+from etude.stages import makers
 
 
 def add_parser(subparsers: Any) -> None:
@@ -30,79 +35,86 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputMissingError: there is no such run.
     """
-    settings = settings_of(args)
-    with open_lake(settings) as lake:
-        rows = [row for row in _lineage.runs_of(lake, args.run_id) if args.job in (None, row["job"])]
-        if not rows:
+    with open_lake(settings_of(args)) as lake:
+        found = [Run.from_row(row) for row in lake.look("runs", run_id=args.run_id)]
+        runs = sorted((each for each in found if args.job in (None, each.job)), key=lambda each: each.started_at)
+        if not runs:
             job = f" of {args.job}" if args.job else ""
             raise InputMissingError(f"no run {args.run_id}{job} in the lake; `etude runs` lists them")
-        in_force = [row for row in lake.rows("current") if row["run_id"] == args.run_id]
-        made = _lineage.trace(lake, settings.lake.root, last_stage(rows))
+        release = releases.current(lake)
+        made = ledger.graph(lake).tree(last_stage(runs))
     if args.json:
-        print(json.dumps(as_dict(rows, in_force, made), default=str, indent=2))
+        print(json.dumps(as_dict(runs, release, made), default=str, indent=2))
     else:
-        print("\n".join(as_lines(rows, in_force, made)))
+        print("\n".join(as_lines(runs, release, made)))
     return 0
 
 
-def last_stage(rows: Rows) -> dict[str, Any]:
-    """The row whose way back is shown: the latest stage that wrote something others can read."""
-    by_job = {row["job"]: row for row in rows}
-    return next((by_job[job] for job in reversed(MAKERS) if job in by_job), rows[-1])
+def last_stage(runs: Sequence[Run]) -> Run:
+    """Return the run whose sources are shown: the latest stage that wrote something others can read."""
+    by_job = {each.job: each for each in runs}
+    return next((by_job[job] for job in reversed(makers()) if job in by_job), runs[-1])
 
 
-def as_lines(rows: Rows, in_force: Rows, made: _lineage.Node) -> Iterator[str]:
-    """The run for a terminal."""
-    alike = len({row["settings"] for row in rows}) == 1
-    for row in rows:
-        yield from _job_lines(row)
+def served_tables(release: Release | None, run_id: str) -> list[str]:
+    """Return the tables of which the current release serves this run_id's rows."""
+    return sorted(table for table, served in release.run_ids.items() if served == run_id) if release else []
+
+
+def as_lines(runs: Sequence[Run], release: Release | None, made: Source) -> Iterator[str]:
+    """Yield the run for a terminal."""
+    alike = all(each.settings == runs[0].settings for each in runs)
+    for each in runs:
+        yield from _job_lines(each)
         if not alike:
-            yield from _settings_lines(row, "  ")
+            yield from _settings_lines(each, "  ")
         yield ""
     if alike:
-        yield from _settings_lines(rows[0], "")
+        yield from _settings_lines(runs[0], "")
         yield ""
-    if in_force:
-        tables = ", ".join(sorted(row["table"] for row in in_force))
-        yield f"In force since {text_of(in_force[0]['since'])} UTC for {tables}"
+    tables = served_tables(release, runs[0].run_id)
+    if release is not None and tables:
+        yield f"Served since {text_of(release.since)} UTC by release {release.release}: {', '.join(tables)}"
         yield ""
-    yield f"How {made.job} {made.run_id} was made (tables with the Delta version read or written)"
+    yield f"How {made.run.job} {made.run.run_id} was made (tables with the Delta version read or written)"
     yield from _lineage.tree_lines(made)
 
 
-def _job_lines(row: dict[str, Any]) -> Iterator[str]:
-    ended = row["ended_at"]
-    took = f" in {(ended - row['started_at']).total_seconds():.1f} s" if ended else ""
-    yield f"{row['job']} {row['run_id']}: {row['status']}{took}"
-    yield f"  batch {row['batch_date']}, protocol {row['protocol']}, etude {row['package_version']}"
-    yield f"  started {text_of(row['started_at'])} UTC, attempt {row['attempt']}"
-    if row["error"]:
-        yield f"  error: {row['error']}"
-    for number, error in enumerate(row["earlier_errors"], 1):
+def _job_lines(run: Run) -> Iterator[str]:
+    took = "" if run.seconds is None else f" in {run.seconds:.1f} s"
+    yield f"{run.job} {run.run_id}: {run.status}{took}"
+    started_by = f", started by {run.parent}" if run.parent else ""
+    yield f"  batch {run.batch_date}, protocol {run.protocol}, etude {run.package_version}{started_by}"
+    yield f"  started {text_of(run.started_at)} UTC, attempt {run.attempt}"
+    if run.error:
+        yield f"  error: {run.error}"
+    for number, error in enumerate(run.earlier_errors, 1):
         yield f"  error of attempt {number}: {error}"
-    yield f"  read  {_lineage.versions_text(_lineage.tables_of(row['inputs']))}"
-    yield f"  wrote {_lineage.versions_text(row['outputs'])}"
-    if row["row_counts"]:
-        yield "  rows  " + ", ".join(f"{name} {count:,}" for name, count in row["row_counts"].items())
+    yield f"  read  {_lineage.versions_text(run.tables_read)}"
+    yield f"  wrote {_lineage.versions_text(run.outputs)}"
+    if run.row_counts:
+        yield "  rows  " + ", ".join(f"{name} {count:,}" for name, count in run.row_counts.items())
+    if run.facts:
+        yield "  facts " + ", ".join(f"{name} {json.dumps(value)}" for name, value in run.facts.items())
 
 
-def _settings_lines(row: dict[str, Any], indent: str) -> Iterator[str]:
-    changed = _lineage.differing(row)
+def _settings_lines(run: Run, indent: str) -> Iterator[str]:
+    changed = non_defaults(run.settings)
     yield f"{indent}Settings that differ from the defaults{'' if changed else ': none'}"
     for key, value, default in changed:
         yield f"{indent}  {key} = {json.dumps(value, ensure_ascii=False)}  (default {json.dumps(default)})"
 
 
-def as_dict(rows: Rows, in_force: Rows, made: _lineage.Node) -> dict[str, Any]:
-    """The run for a program."""
+def as_dict(runs: Sequence[Run], release: Release | None, made: Source) -> dict[str, Any]:
+    """Return the run for a program."""
     return {
-        "run_id": made.run_id,
-        "jobs": [{**row, "settings": json.loads(row["settings"]), "differing": dict(_pairs(row))} for row in rows],
-        "in_force": {row["table"]: row["since"] for row in in_force},
+        "run_id": made.run.run_id,
+        "jobs": [{**vars(each), "differing": dict(_pairs(each))} for each in runs],
+        "served": served_tables(release, runs[0].run_id),
         "made": _lineage.tree_dict(made),
     }
 
 
-def _pairs(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value, default in _lineage.differing(row):
+def _pairs(run: Run) -> Iterator[tuple[str, Any]]:
+    for key, value, default in non_defaults(run.settings):
         yield key, {"value": value, "default": default}

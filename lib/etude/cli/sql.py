@@ -1,7 +1,7 @@
-"""Run one SQL query over the lake, with every table and `<table>_latest` view known by name.
+"""Run one SQL query over the lake, with every table and `<table>_current` view known by name.
 
-`SELECT * FROM recommendations_latest` and `SELECT * FROM etude.recommendations_latest` mean the same: the lists in
-force. The query can only read.
+`SELECT * FROM recommendations_current` and `SELECT * FROM etude.recommendations_current` mean the same: the lists
+that are served. The query can only read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from etude.cli._lake import add_lake_options, settings_of
 from etude.config import Settings
 from etude.errors import SettingsError
 from etude.lake import views
-from etude.lake.glance import require_lake
+from etude.lake.lake import require_lake
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -111,8 +111,8 @@ def show(columns: list[str], rows: list[Any], more: bool, limit: int, form: str,
         print(aligned(columns, rows))
     if more:
         yield f"only the first {limit} rows are shown; --limit N shows more, --limit 0 all"
-    elif not rows and any(name.endswith("_latest") for name in names):
-        yield "no rows: `_latest` holds the runs in force, and only runs with evaluation.protocol=none come into force"
+    elif not rows and any(name.endswith(("_current", "_latest")) for name in names):
+        yield "no rows: `_current` holds what is served, and only topn runs with evaluation.protocol=none are published"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The lake's tables: how many rows each has and at which version, or the columns of one."""
+"""List the lake's tables with their rows and versions, or the columns of one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from etude.cli._aligned import aligned
 from etude.cli._lake import add_lake_options, settings_of
 from etude.errors import SettingsError
-from etude.lake.glance import Glance, open_lake
+from etude.lake.lake import Lake, open_lake
+from etude.lake.schema import LIFETIMES, SUBJECTS
 from etude.lake.tables import TABLES
+from etude.stages import writers
 
 
 def add_parser(subparsers: Any) -> None:
@@ -35,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def overview(lake: Glance) -> str:
-    """Each table with version and number of rows; a table never written has neither."""
+def overview(lake: Lake) -> str:
+    """Return each table with version and number of rows; a table never written has neither."""
     lines = []
     for name, table in TABLES.items():
         version = lake.version(name)
@@ -45,8 +47,10 @@ def overview(lake: Glance) -> str:
 
 
 def columns_of(name: str) -> str:
-    """A table's comment, key and columns."""
+    """Return a table's comment, key, lifetime and columns."""
     table = TABLES[name]
     lines = [(c.name, c.type, "yes" if c.nullable else "", c.comment) for c in table.columns]
     body = aligned(("column", "type", "null?", "holds"), lines, widest=110)
-    return f"{table.comment}\nkey: {', '.join(table.key)}; written by {', '.join(table.written_by)}\n\n{body}"
+    key, by = ", ".join(table.key), ", ".join(writers(name))
+    kept = f"rows live {LIFETIMES[table.lifetime]}; data of {SUBJECTS[table.subject]}"
+    return f"{table.comment}\nkey: {key}; written by {by}\n{kept}\n\n{body}"

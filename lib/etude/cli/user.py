@@ -1,4 +1,4 @@
-"""One user's id in the lake and current list.
+"""Show one user's id in the lake and the list that is served.
 
 RAW_ID is the id as the log writes it; the lake holds its HMAC where ETUDE_USER_KEY was set. A - reads the id from
 standard input, which keeps it out of the shell's history.
@@ -16,7 +16,8 @@ from typing import Any
 from etude.cli._aligned import aligned, text_of
 from etude.cli._lake import add_lake_options, settings_of
 from etude.errors import InputMissingError
-from etude.lake.glance import Glance, open_lake
+from etude.lake import releases
+from etude.lake.lake import Lake, open_lake
 from etude.pseudonym import KEY_VARIABLE, lake_user_id
 
 
@@ -47,37 +48,38 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def look_up(lake: Glance, raw_id: str, limit: int) -> dict[str, Any]:
-    """The user's ids, how much they play, and the first places of the list in force.
+def look_up(lake: Lake, raw_id: str, limit: int) -> dict[str, Any]:
+    """Return the user's ids, how much they play, and the first places of the list that is served.
 
     Raises:
         InputMissingError: the lake knows no such user; the message doesn't repeat the id.
     """
     user_id = lake_user_id(raw_id)
-    users = lake.rows("users", user_id=user_id)
+    users = lake.look("users", user_id=user_id)
     if not users:
         how = "is set: its HMAC was looked for" if os.environ.get(KEY_VARIABLE) else "is not set: the id itself was"
         raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how}; an id as in the log, not user_idx)")
     index = users[0]["user_idx"]
-    current = [row for row in lake.rows("current") if row["table"] == "recommendations"]
-    places = _places(lake, current[0]["run_id"], index, limit) if current else []
+    release = releases.current(lake)
+    run_id = release.run_ids.get("recommendations") if release else None
     return {
         "user_id": user_id,
         "user_idx": index,
-        "tracks_played": len(lake.rows("interactions", ("track_idx",), user_idx=index)),
-        "run_id": current[0]["run_id"] if current else None,
-        "since": current[0]["since"] if current else None,
-        "recommendations": places,
+        "tracks_played": lake.count("interactions", user_idx=index),
+        "run_id": run_id,
+        "release": release.release if release else None,
+        "since": release.since if release else None,
+        "recommendations": _places(lake, run_id, index, limit) if run_id else [],
     }
 
 
-def _places(lake: Glance, run_id: str, user_idx: int, limit: int) -> list[dict[str, Any]]:
+def _places(lake: Lake, run_id: str, user_idx: int, limit: int) -> list[dict[str, Any]]:
     names = ("position", "track_id", "score", "source")
-    rows = lake.rows("recommendations", names, run_id=run_id, user_idx=user_idx)
+    rows = lake.look("recommendations", names, run_id=run_id, user_idx=user_idx)
     rows = sorted(rows, key=lambda row: row["position"])[:limit]
     wanted = [row["track_id"] for row in rows]
     titles = {
-        row["track_id"]: row for row in lake.rows("tracks", ("track_id", "title", "artist_name"), track_id=wanted)
+        row["track_id"]: row for row in lake.look("tracks", ("track_id", "title", "artist_name"), track_id=wanted)
     }
     unknown = {"title": None, "artist_name": None}
     return [
@@ -92,9 +94,9 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"user_idx        {found['user_idx']}"
     yield f"tracks played   {found['tracks_played']}"
     if found["run_id"] is None:
-        yield "list            none: no run with evaluation.protocol=none has come into force yet"
+        yield "list            none: no run with evaluation.protocol=none has been published yet"
         return
-    yield f"list            run {found['run_id']}, in force since {text_of(found['since'])} UTC"
+    yield f"list            run {found['run_id']}, served since {text_of(found['since'])} UTC"
     if not found["recommendations"]:
         yield "                holds nothing for this user"
         return

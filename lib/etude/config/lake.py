@@ -10,8 +10,8 @@ class LakeSettings(Section):
 
     root: str = "build/lake"
     """URI or path of the folder that holds the tables (file:, hdfs:, s3a:)."""
-    lock_timeout_s: int = Field(600, ge=10)
-    """Seconds without a heartbeat after which another run's hold on a batch is taken over."""
+    lease_timeout_s: int = Field(600, ge=10)
+    """Seconds without a heartbeat after which another run's lease is taken over."""
 
 
 class SparkSettings(Section):

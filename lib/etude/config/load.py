@@ -154,9 +154,10 @@ def _walk(prefix: str, section: BaseModel) -> Iterator[tuple[str, Any, str]]:
             yield f"{prefix}.{name}", value, " ".join((field.description or "").split())
 
 
-def redacted_json(settings: Settings) -> str:
-    """The settings as JSON for the run ledger; credentials inside URIs are masked."""
-    return json.dumps(_mask(settings.model_dump(mode="json")), sort_keys=True)
+def redacted(settings: Settings) -> dict[str, Any]:
+    """Return the settings by section for the run ledger; credentials inside URIs are masked."""
+    masked: dict[str, Any] = _mask(settings.model_dump(mode="json"))
+    return masked
 
 
 def _mask(value: Any) -> Any:

@@ -1,61 +1,100 @@
-"""Reading and writing the lake's tables: typed reads, and writes that are atomic and can be repeated."""
+"""Read and write the lake's tables: typed reads, and writes that are atomic and can be repeated.
+
+This is the one way into the lake. Frames go through Spark. A few rows that the driver holds or wants, and new tables,
+go through the library that `small.library` chooses.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from etude import storage
-from etude.errors import DataCheckError
-from etude.frames import small_frame
-from etude.lake import small
+from etude.config import Settings
+from etude.errors import DataCheckError, InputMissingError
+from etude.lake import folders, small
 from etude.lake.conflicts import retry_conflicts
-from etude.lake.tables import TABLES, Table
-from etude.storage import to_uri
+from etude.lake.conform import conform
+from etude.lake.runs import ABSENT
+from etude.lake.tables import TABLES
+
+Row = Mapping[str, Any]
 
 _COMMIT = re.compile(r"/(\d{20})\.json$")
+_COMMITTER = re.compile(r"job=(\S+) run_id=(\S+)")
+_LOOK_BACK = 100
 
 
 class Lake:
-    """The tables under one root."""
+    """Hold the tables under one root."""
 
-    def __init__(self, spark: SparkSession, root: str):
-        """`root` is a URI or a local path."""
-        self.spark = spark
-        self.root = to_uri(root)
+    def __init__(self, root: str, spark: SparkSession | None = None):
+        """`root` is a URI or a local path. Without a session, only looks and counts are possible."""
+        self.root = storage.to_uri(root)
+        self.session = spark
+        self._small = small.library(self.root, spark)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session.
+
+        Raises:
+            RuntimeError: the lake was opened without one.
+        """
+        if self.session is None:
+            raise RuntimeError(f"{self.root} was opened without a Spark session, which this call needs")
+        return self.session
 
     def uri(self, table: str) -> str:
-        """Where a table lies, as Spark wants to be told it."""
-        return storage.for_spark(f"{self.root}/{TABLES[table].name}")
+        """Return where a table lies, in the form that Spark expects."""
+        return storage.for_spark(folders.table(self.root, TABLES[table].name))
 
     def exists(self, table: str) -> bool:
-        """Whether the table has been created."""
+        """Tell if the table has been created."""
         return self.version(table) is not None
 
     def version(self, table: str) -> int | None:
-        """Newest Delta version, or None where there is no table.
+        """Return the newest Delta version, or None if there is no table.
 
-        Read off the log's file names (`<version>.json`, 20 digits, by the Delta protocol): DESCRIBE HISTORY would
-        start a Spark job for it, several times a run.
+        It follows from the log's file names (`<version>.json`, 20 digits, by the Delta protocol). DESCRIBE HISTORY
+        would start a Spark job for it, several times per run.
         """
-        commits = storage.list_files(f"{self.root}/{TABLES[table].name}/_delta_log")
+        commits = storage.list_files(folders.log(self.root, TABLES[table].name))
         versions = [int(found[1]) for found in map(_COMMIT.search, commits) if found]
         return max(versions, default=None)
 
-    def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
-        """The table's rows where every `column=value` holds; a typed empty frame where there is no table yet.
+    def committers(self, table: str, version: int) -> Iterator[tuple[str, str]]:
+        """Yield (job, run_id) of the jobs that had written a table by then, the last one first.
 
-        A list or tuple as value stands for any of its values.
+        Commits of others, such as OPTIMIZE or a new constraint, make no rows and are left out. A log that was cleaned
+        up, or is longer than 100 commits, tells of its newest part only.
+        """
+        for number in range(version, max(version - _LOOK_BACK, -1), -1):
+            try:
+                commit = storage.read_bytes(f"{folders.log(self.root, table)}/{number:020d}.json")
+            except FileNotFoundError:
+                return
+            for line in commit.splitlines():
+                if b'"commitInfo"' in line[:40]:
+                    said = _COMMITTER.fullmatch(str(json.loads(line)["commitInfo"].get("userMetadata")))
+                    if said:
+                        yield said[1], said[2]
+
+    def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
+        """Return the table's rows that fulfil every `column=value`; a typed empty frame if there is no table yet.
+
+        A list or tuple as value stands for any of its values. The version ABSENT stands for no table.
         """
         schema = TABLES[table].schema
-        if not self.exists(table):
+        if version == ABSENT or not self.exists(table):
             # From Arrow, as nothing that the planner sees through; a list would become an RDD with Python workers.
             return self.spark.createDataFrame(to_arrow_schema(schema).empty_table(), schema)
         reader = self.spark.read.format("delta")
@@ -67,11 +106,25 @@ class Lake:
             rows = rows.where(F.col(column).isin(*values))
         return rows
 
-    def replace(self, table: str, rows: DataFrame, **equals: Any) -> int:
-        """Put `rows` in the place of all rows where every `column=value` holds, in one commit.
+    def look(self, table: str, columns: Sequence[str] = (), **equals: Any) -> list[dict[str, Any]]:
+        """Return the rows that fulfil every `column=value` as dictionaries; for few rows.
 
-        Without conditions the whole table is replaced. Every new row must fulfil the conditions (Delta checks it).
-        A list or tuple as value stands for any of its values.
+        Times have the zone UTC. All columns are given unless some are named; a table never written has no rows.
+        """
+        spec = TABLES[table]
+        if not self.exists(table):
+            return []
+        return self._small.look(spec, tuple(columns or spec.column_names), equals)
+
+    def count(self, table: str, **equals: Any) -> int:
+        """Return the number of rows that fulfil every `column=value`."""
+        return self._small.count(TABLES[table], equals) if self.exists(table) else 0
+
+    def replace(self, table: str, rows: DataFrame | Sequence[Row], **equals: Any) -> int:
+        """Put `rows` in the place of all rows that fulfil every `column=value`, in one commit.
+
+        Without conditions the whole table is replaced. Every new row must fulfil the conditions; Delta checks it. A
+        list or tuple as value stands for any of its values. Rows that the driver holds may be given as a sequence.
 
         Returns:
             The new Delta version.
@@ -81,24 +134,14 @@ class Lake:
         """
         spec = TABLES[table]
         self.create(table)
+        if not isinstance(rows, DataFrame):
+            self._small.replace(spec, rows, equals)
+            return self._written(table)
         writer = conform(rows, spec).write.format("delta").mode("overwrite")
         if equals:
-            writer = writer.option("replaceWhere", " AND ".join(_equals(c, v) for c, v in equals.items()))
+            writer = writer.option("replaceWhere", small.predicate(equals))
         retry_conflicts(writer.save)(self.uri(table))
         return self._written(table)
-
-    def put(self, table: str, rows: Sequence[Mapping[str, Any]], **equals: str) -> int:
-        """`replace` for a few rows (column -> value) that the driver holds; past Spark where the lake is local.
-
-        Returns the new Delta version.
-        """
-        self.create(table)
-        if small.serves(self.root):
-            small.replace_rows(f"{self.root}/{TABLES[table].name}", rows, equals)
-            return self._written(table)
-        columns = TABLES[table].column_names
-        values = [[row[column] for column in columns] for row in rows]
-        return self.replace(table, small_frame(self.spark, values, TABLES[table].schema), **equals)
 
     def merge(self, table: str, rows: DataFrame) -> int:
         """Update the rows whose key is there already and insert the others, in one commit.
@@ -132,13 +175,10 @@ class Lake:
 
     def create(self, table: str) -> None:
         """Create the table with its comments and constraints, if it isn't there."""
-        if self.exists(table):
-            return
-        spec = TABLES[table]
-        if small.serves(self.root):
-            small.create_table(f"{self.root}/{spec.name}", spec)
-        else:
-            retry_conflicts(self.spark.sql)(_create_statement(spec, self.uri(table)))
+        spec, version = TABLES[table], self.version(table)
+        # deltalake adds constraints in a second commit: at version 0 they may still be missing.
+        if version is None or (version == 0 and spec.constraints):
+            self._small.create(spec)
 
     def _written(self, table: str) -> int:
         version = self.version(table)
@@ -147,61 +187,30 @@ class Lake:
         return version
 
 
-def conform(rows: DataFrame, spec: Table) -> DataFrame:
-    """`rows` with the table's columns in the table's order and types.
+@contextmanager
+def open_lake(settings: Settings, to_write: bool = False) -> Iterator[Lake]:
+    """Open the lake of `lake.root` for a command; with Spark only if a look, or a write, can't be had without it.
 
     Raises:
-        DataCheckError: a column is missing, superfluous, or of a type that would lose values.
+        InputMissingError: there is no lake.
     """
-    found = {field.name: field.dataType for field in rows.schema.fields}
-    wanted = {field.name: field.dataType for field in spec.schema.fields}
-    if set(found) != set(wanted):
-        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-        raise DataCheckError(f"{spec.name}: missing columns {missing}, superfluous columns {extra}")
-    for name, kind in wanted.items():
-        if not _fits(found[name], kind):
-            raise DataCheckError(f"{spec.name}.{name}: {found[name].simpleString()} doesn't fit {kind.simpleString()}")
-    return rows.select(*(F.col(name).cast(kind).alias(name) for name, kind in wanted.items()))
+    root = storage.to_uri(settings.lake.root)
+    require_lake(root)
+    if small.works_without_spark(root, to_write):
+        yield Lake(root)
+        return
+    from etude.session import spark_session
+
+    with spark_session("etude", settings.spark, settings.lake) as spark:
+        yield Lake(root, spark)
 
 
-_WIDENING: dict[type[T.DataType], tuple[type[T.DataType], ...]] = {
-    T.LongType: (T.IntegerType, T.ShortType, T.ByteType),
-    T.IntegerType: (T.ShortType, T.ByteType),
-    T.DoubleType: (T.FloatType, T.IntegerType),
-}
+def require_lake(root: str) -> None:
+    """Check that some table lies below the root.
 
-
-def _fits(found: T.DataType, wanted: T.DataType) -> bool:
-    if isinstance(found, T.ArrayType) and isinstance(wanted, T.ArrayType):
-        return _fits(found.elementType, wanted.elementType)
-    if isinstance(found, T.MapType) and isinstance(wanted, T.MapType):
-        return _fits(found.keyType, wanted.keyType) and _fits(found.valueType, wanted.valueType)
-    if isinstance(found, T.NullType):
-        return True
-    return type(found) is type(wanted) or isinstance(found, _WIDENING.get(type(wanted), ()))
-
-
-def _create_statement(spec: Table, uri: str) -> str:
-    columns = ", ".join(
-        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {quoted(c.comment)}" for c in spec.columns
-    )
-    partitions = f" PARTITIONED BY ({', '.join(spec.partition_by)})" if spec.partition_by else ""
-    properties = ", ".join(f"'{name}' = {quoted(value)}" for name, value in spec.properties.items())
-    return (
-        f"CREATE TABLE IF NOT EXISTS delta.`{uri}` ({columns}) USING DELTA{partitions} COMMENT {quoted(spec.comment)}"
-        f" TBLPROPERTIES ({properties})"
-    )
-
-
-def quoted(text: object) -> str:
-    """The text as a literal of Spark SQL."""
-    escaped = str(text).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _equals(column: str, value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "(" + " OR ".join(_equals(column, each) for each in value) + ")"
-    if isinstance(value, bool | int | float):
-        return f"`{column}` = {value}"
-    return f"`{column}` = {quoted(value)}"
+    Raises:
+        InputMissingError: none does.
+    """
+    if not any(storage.exists(folders.log(root, table)) for table in ("runs", *TABLES)):
+        shown = storage.shown(root)
+        raise InputMissingError(f"no lake at {shown} (name one with --lake, or lake.root in a --config file)")

@@ -1,75 +1,231 @@
-"""New tables, and a few rows that the driver holds, past Spark: hundredths of a second instead of seconds."""
+"""Look at, write and create small things in the lake, by the library that suits its file system.
+
+Without Spark, through deltalake and pyarrow, a look takes hundredths of a second instead of seconds. Which library
+does it is decided in `library`, and nowhere else.
+"""
 
 from __future__ import annotations
 
-import json
-import time
-import uuid
+import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import reduce
+from typing import Any, Protocol
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from etude import storage
-from etude.frames import arrow_table
+from etude.frames import arrow_table, small_frame
+from etude.lake import folders
 from etude.lake.conflicts import retry_conflicts
-from etude.lake.tables import Table
+from etude.lake.schema import Table
+
+Equals = Mapping[str, Any]
+Rows = list[dict[str, Any]]
 
 
-def serves(root: str) -> bool:
-    """Whether this module may write below `root`, a URI: where the lake is local.
+class Library(Protocol):
+    """Serve looks at few rows, writes of few rows, and new tables; see Lake for what each does."""
 
-    Only there is it certain that the library's commits and Spark's exclude each other: both make a new file of the log,
-    which succeeds for one of them. What a store such as S3 promises depends on settings that the two don't share.
+    def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows: ...  # noqa: D102
+    def count(self, spec: Table, equals: Equals) -> int: ...  # noqa: D102
+    def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None: ...  # noqa: D102
+    def create(self, spec: Table) -> None: ...  # noqa: D102
+
+
+def library(root: str, spark: SparkSession | None) -> Library:
+    """Choose the library for a lake.
+
+    On a local lake deltalake does it all. Only there is it certain that its commits and Spark's exclude each other:
+    both make a new file of the log, which succeeds for one of them. What a store such as S3 promises depends on
+    settings that the two don't share, so with a session Spark does it, and without one deltalake only looks.
     """
-    return root.startswith("file:")
+    if root.startswith("file:") or spark is None:
+        return Deltalake(root)
+    return BySpark(root, spark)
 
 
-def create_table(uri: str, spec: Table) -> None:
-    """Write the first commit of an empty table, unless there is one: what Spark's CREATE TABLE would write.
-
-    By hand (https://github.com/delta-io/delta/blob/master/PROTOCOL.md): deltalake can't give a table CHECK constraints
-    and the protocol version that they need in one commit.
-    """
-    now = time.time_ns() // 1_000_000
-    metadata = {
-        "id": str(uuid.uuid4()),
-        "description": spec.comment,
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": spec.schema.json(),  # Delta writes a schema as Spark does
-        "partitionColumns": list(spec.partition_by),
-        "configuration": spec.properties,
-        "createdTime": now,
-    }
-    # Writers that don't know CHECK constraints stop at version 3.
-    protocol = {"minReaderVersion": 1, "minWriterVersion": 3 if spec.constraints else 2}
-    info = {"timestamp": now, "operation": "CREATE TABLE", "operationParameters": {}, "isBlindAppend": True}
-    actions = [{"commitInfo": info}, {"metaData": metadata}, {"protocol": protocol}]
-    text = "".join(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
-    commit = storage.join(uri, "_delta_log", f"{0:020}")
-    if storage.create_local(f"{commit}.json", text.encode()):
-        # With a checksum beside it, Spark need not read the log for what the table is, and carries the checksum on
-        # from commit to commit.
-        counts = {"tableSizeBytes": 0, "numFiles": 0, "numMetadata": 1, "numProtocol": 1}
-        nothing: dict[str, list[str]] = {"setTransactions": [], "domainMetadata": []}
-        checksum = {**counts, **nothing, "metadata": metadata, "protocol": protocol}
-        storage.create_local(f"{commit}.crc", json.dumps(checksum, ensure_ascii=False).encode())
+def works_without_spark(root: str, to_write: bool) -> bool:
+    """Tell if a command may look into a lake, or write to it, without a session."""
+    return root.partition(":")[0] in (("file",) if to_write else ("file", "s3", "s3a"))
 
 
-@retry_conflicts
-def replace_rows(uri: str, rows: Sequence[Mapping[str, Any]], equals: Mapping[str, str]) -> None:
-    """Put `rows` in the place of all rows where every `column = value` of `equals` holds, in one commit.
+class Deltalake:
+    """Go through deltalake and pyarrow."""
 
-    The table exists; its CHECK constraints hold here as they do in Spark. Without conditions all rows are replaced.
+    def __init__(self, root: str):
+        """`root` is a URI."""
+        self.root = root
 
-    Raises:
-        deltalake.exceptions.DeltaError: a row breaks a constraint, or doesn't fulfil the conditions.
-    """
-    import pyarrow as pa
-    from deltalake import DeltaTable, write_deltalake
+    def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows:
+        """Return the rows as dictionaries."""
+        data = self._data(spec)
+        return [] if data is None else as_rows(data.to_table(columns=list(columns), filter=_test(equals)), spec)
 
-    schema = pa.schema(DeltaTable(uri).schema().to_arrow())
-    predicate = " AND ".join(f"{column} = {_quoted(value)}" for column, value in equals.items())
-    write_deltalake(uri, arrow_table(rows, schema), mode="overwrite", predicate=predicate or None)
+    def count(self, spec: Table, equals: Equals) -> int:
+        """Return the number of rows."""
+        data = self._data(spec)
+        return 0 if data is None else int(data.count_rows(filter=_test(equals)))
+
+    @retry_conflicts
+    def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None:
+        """Replace rows in one commit; CHECK constraints hold here as they do in Spark.
+
+        Raises:
+            deltalake.exceptions.DeltaError: a row breaks a constraint, or doesn't fulfil the conditions.
+        """
+        import pyarrow as pa
+        from deltalake import write_deltalake
+
+        table = self._open(spec)
+        schema = pa.schema(table.schema().to_arrow())
+        condition = " AND ".join(f"{column} = {_literal(value)}" for column, value in equals.items())
+        write_deltalake(table, arrow_table(rows, schema), mode="overwrite", predicate=condition or None)
+
+    @retry_conflicts
+    def create(self, spec: Table) -> None:
+        """Create the table unless it is there, then its constraints unless they are there."""
+        from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import DeltaError
+
+        checks = dict(spec.constraints)
+        uri = folders.table(self.root, spec.name)
+        plain = {name: value for name, value in spec.properties.items() if not name.startswith("delta.constraints.")}
+        table = DeltaTable.create(
+            uri,
+            Schema.from_json(spec.schema.json()),
+            mode="ignore",
+            partition_by=list(spec.partition_by) or None,
+            description=spec.comment,
+            configuration=plain,
+        )
+        table.update_incremental()
+        there = table.metadata().configuration
+        missing = {name: check for name, check in checks.items() if f"delta.constraints.{name}" not in there}
+        if not missing:
+            return
+        try:
+            table.alter.add_constraint(missing)
+        except DeltaError:
+            # Another process may have added them at the same moment.
+            there = DeltaTable(uri).metadata().configuration
+            if any(f"delta.constraints.{name}" not in there for name in missing):
+                raise
+
+    def _open(self, spec: Table) -> Any:
+        from deltalake import DeltaTable
+
+        return DeltaTable(folders.table(self.root, spec.name))
+
+    def _data(self, spec: Table) -> Any:
+        """Return the files of the newest version as a pyarrow data set; None if there are none."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        found = self._open(spec)
+        if not (uris := found.file_uris()):
+            return None
+        # The library writes the table's own path with escapes, and without a scheme if it is local; what follows
+        # it is as the store has it.
+        system, folder = storage.filesystem(folders.table(self.root, spec.name))
+        below = len(found.table_uri.rstrip("/").removeprefix("file://"))
+        paths = [folder + uri.removeprefix("file://")[below:] for uri in uris]
+        # With their types: a run_id such as 2026 would otherwise be read as a number.
+        kinds = {"string": pa.string(), "date": pa.date32(), "int": pa.int32()}
+        parts = [(c.name, kinds[c.type]) for c in spec.columns if c.name in spec.partition_by]
+        partitioning = ds.partitioning(pa.schema(parts), flavor="hive") if parts else None
+        return ds.dataset(paths, format="parquet", filesystem=system, partitioning=partitioning)
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _literal(value: str | int) -> str:
+    """Return a value as deltalake's SQL writes it, which doubles quotes and knows no backslashes."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+class BySpark:
+    """Go through a Spark session."""
+
+    def __init__(self, root: str, spark: SparkSession):
+        """`root` is a URI."""
+        self.root, self.spark = root, spark
+
+    def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows:
+        """Return the rows as dictionaries."""
+        return as_rows(self._rows(spec, equals).select(*columns).toArrow(), spec)
+
+    def count(self, spec: Table, equals: Equals) -> int:
+        """Return the number of rows."""
+        return self._rows(spec, equals).count()
+
+    def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None:
+        """Replace rows in one commit."""
+        values = [[row[column] for column in spec.column_names] for row in rows]
+        writer = small_frame(self.spark, values, spec.schema).write.format("delta").mode("overwrite")
+        if equals:
+            writer = writer.option("replaceWhere", predicate(equals))
+        retry_conflicts(writer.save)(self._uri(spec))
+
+    def create(self, spec: Table) -> None:
+        """Create the table unless it is there; the statement holds its constraints."""
+        retry_conflicts(self.spark.sql)(create_statement(spec, self._uri(spec)))
+
+    def _uri(self, spec: Table) -> str:
+        return storage.for_spark(folders.table(self.root, spec.name))
+
+    def _rows(self, spec: Table, equals: Equals) -> Any:
+        rows = self.spark.read.format("delta").load(self._uri(spec))
+        for column, value in equals.items():
+            rows = rows.where(F.col(column).isin(*(value if isinstance(value, list | tuple) else [value])))
+        return rows
+
+
+def as_rows(table: Any, spec: Table) -> Rows:
+    """Return an Arrow table's rows as dictionaries; Arrow gives a map as a list of pairs."""
+    maps = {column.name for column in spec.columns if column.type.startswith("map<")}
+    return [
+        {name: dict(value) if name in maps and value is not None else value for name, value in row.items()}
+        for row in table.to_pylist()
+    ]
+
+
+def _test(equals: Equals) -> Any:
+    """Return the condition that every `column=value` holds, for pyarrow; None if there is none."""
+    import pyarrow.dataset as ds
+
+    tests = [
+        ds.field(column).isin(value) if isinstance(value, list | tuple) else ds.field(column) == value
+        for column, value in equals.items()
+    ]
+    return reduce(operator.and_, tests) if tests else None
+
+
+def predicate(equals: Equals) -> str:
+    """Return the condition that every `column=value` holds, as Spark SQL."""
+    return " AND ".join(_equals(column, value) for column, value in equals.items())
+
+
+def _equals(column: str, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "(" + " OR ".join(_equals(column, each) for each in value) + ")"
+    if isinstance(value, bool | int | float):
+        return f"`{column}` = {value}"
+    return f"`{column}` = {quoted(value)}"
+
+
+def quoted(text: object) -> str:
+    """Return a text as a literal of Spark SQL."""
+    escaped = str(text).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def create_statement(spec: Table, uri: str) -> str:
+    """Return the SQL that creates a table."""
+    columns = ", ".join(
+        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {quoted(c.comment)}" for c in spec.columns
+    )
+    partitions = f" PARTITIONED BY ({', '.join(spec.partition_by)})" if spec.partition_by else ""
+    properties = ", ".join(f"'{name}' = {quoted(value)}" for name, value in spec.properties.items())
+    return (
+        f"CREATE TABLE IF NOT EXISTS delta.`{uri}` ({columns}) USING DELTA{partitions} "
+        f"COMMENT {quoted(spec.comment)} TBLPROPERTIES ({properties})"
+    )

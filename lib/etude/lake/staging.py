@@ -17,13 +17,13 @@ from etude import storage
 class Staging:
     """A folder of intermediate results that goes away with the `with` block."""
 
-    def __init__(self, spark: SparkSession, folder: str, name: str):
-        """`folder` is a URI that executors can write below; in it the results get a folder called `name`.
+    def __init__(self, spark: SparkSession, uri: str):
+        """Keep the results in the folder `uri`, which executors can write.
 
-        Named after job and run, it is found again by the run that follows one that was killed, and emptied then.
+        If its name follows from job and run, the run after one that was killed finds the folder again and empties it.
         """
         self.spark = spark
-        self.uri = storage.join(folder, name)
+        self.uri = uri
         self._kept = 0
 
     def __enter__(self) -> Staging:

@@ -1,73 +1,15 @@
-"""Every Delta table of the lake in one place: columns, key, partitions, constraints, and what each means.
+"""Define every Delta table of the lake: columns, key, partitions, constraints, and the meaning of each column.
 
-The story the tables tell: `ingest` turns raw logs into plays (and rejects), gives users and tracks their dense indices
-and aggregates plays into interactions. `wmf` decides the splits and turns interactions into factors. `mel` turns audio
-into mel rows. `train` joins factors, mel and catalogue into examples and predicts factors for tracks from their
-content. `topn` ranks tracks for users. Each job adds its figures to metrics and its own story to runs; `current` says
-which run's rows are in force.
+`ingest` turns raw logs into plays and rejects, gives users and tracks their dense indices, and aggregates plays into
+interactions. `wmf` decides the splits and turns interactions into factors. `mel` turns audio into mel rows. `train`
+joins factors, mel and catalogue into examples and predicts factors of tracks from their content. `topn` ranks tracks
+for users. Each job adds its figures to metrics and a row to runs; `releases` says which runs are served. Which stage
+reads and writes which table is in etude.stages.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import cast
-
-from pyspark.sql import types as T
-
-# Petastorm and pyarrow read the tables as raw Parquet: no deletion vectors may hide rows from them.
-PROPERTIES = {"delta.enableDeletionVectors": "false"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its Spark SQL type as DDL text, what it holds (with unit), and whether it may be null."""
-
-    name: str
-    type: str
-    comment: str
-    nullable: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """One Delta table: who writes it, the key that makes a row unique, partitions and CHECK constraints."""
-
-    name: str
-    comment: str
-    written_by: tuple[str, ...]
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    partition_by: tuple[str, ...] = ()
-    constraints: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Names of the columns in table order."""
-        return tuple(column.name for column in self.columns)
-
-    @cached_property
-    def schema(self) -> T.StructType:
-        """The table's Spark schema, comments and nullability included."""
-        # The JVM parses it: once, since every read of a table asks for it.
-        parsed = cast(T.StructType, T.StructType.fromDDL(", ".join(f"`{c.name}` {c.type}" for c in self.columns)))
-        return T.StructType(
-            [
-                T.StructField(column.name, found.dataType, column.nullable, {"comment": column.comment})
-                for column, found in zip(self.columns, parsed.fields, strict=True)
-            ]
-        )
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """The Delta properties that it is created with, CHECK constraints included."""
-        return PROPERTIES | {f"delta.constraints.{name}": check for name, check in self.constraints.items()}
-
-    @property
-    def has_runs(self) -> bool:
-        """Whether rows belong to one run (and `<table>_latest` therefore exists)."""
-        return self.key[0] == "run_id"
-
+from etude.lake.schema import Column, Table
 
 _RUN = Column("run_id", "string", "Run that made the row; its rows count once `runs` says succeeded.")
 _USER_IDX = Column("user_idx", "int", "Dense index of the user, given once in `users`.")
@@ -77,7 +19,7 @@ _BATCH = Column("batch_date", "date", "The batch (UTC date) that brought the row
 PLAYS = Table(
     name="plays",
     comment="Cleaned plays: one row an event (events logs) or a user-track count so far (snapshot logs).",
-    written_by=("ingest",),
+    lifetime="lake",
     key=("event_id",),
     columns=(
         Column(
@@ -102,7 +44,7 @@ PLAYS = Table(
 INGESTED_FILES = Table(
     name="ingested_files",
     comment="Files of logs that batches have taken, known by content, so that later batches leave them alone.",
-    written_by=("ingest",),
+    lifetime="lake",
     key=("source", "path", "content_sha256"),
     columns=(
         Column("source", "string", "Name of the log (`listening.source`)."),
@@ -127,7 +69,7 @@ INGESTED_FILES = Table(
 REJECTS = Table(
     name="rejects",
     comment="Every refused input with its cause; what a job read equals what it kept plus what stands here.",
-    written_by=("ingest", "mel"),
+    lifetime="lake",
     key=("job", "source", "locator"),
     columns=(
         Column("job", "string", "The job that refused the input."),
@@ -157,7 +99,7 @@ REJECTS = Table(
 TRACKS = Table(
     name="tracks",
     comment="Union of log and catalogue: one row a track ever seen, with its stable dense index.",
-    written_by=("ingest",),
+    lifetime="lake",
     key=("track_id",),
     columns=(
         Column("track_id", "string", "Id of the track; a lake holds one family of ids."),
@@ -186,7 +128,7 @@ TRACKS = Table(
 USERS = Table(
     name="users",
     comment="One row a user ever seen, with the stable dense index.",
-    written_by=("ingest",),
+    lifetime="lake",
     key=("user_id",),
     columns=(Column("user_id", "string", "As in plays: raw or HMAC."), _USER_IDX),
     constraints={"user_idx_not_negative": "user_idx >= 0"},
@@ -195,7 +137,7 @@ USERS = Table(
 INTERACTIONS = Table(
     name="interactions",
     comment="Plays summed by user and track after the k-core filter and sampling: the matrix that wmf factorises.",
-    written_by=("ingest",),
+    lifetime="derived",
     key=("user_idx", "track_idx"),
     columns=(
         _USER_IDX,
@@ -216,7 +158,7 @@ _ORIGIN = Column(
 USER_FACTORS = Table(
     name="user_factors",
     comment="x_u of the factorisation.",
-    written_by=("wmf",),
+    lifetime="run",
     key=("run_id", "user_idx"),
     columns=(_RUN, _USER_IDX, Column("factors", "array<float>", "x_u, `wmf.rank` numbers."), _ORIGIN),
     partition_by=("run_id",),
@@ -226,7 +168,7 @@ USER_FACTORS = Table(
 TRACK_FACTORS = Table(
     name="track_factors",
     comment="y_i of the factorisation; rank candidates with origin = 'fit' or 'fold_in' only.",
-    written_by=("wmf",),
+    lifetime="run",
     key=("run_id", "track_idx"),
     columns=(_RUN, _TRACK_IDX, Column("factors", "array<float>", "y_i, `wmf.rank` numbers."), _ORIGIN),
     partition_by=("run_id",),
@@ -236,7 +178,7 @@ TRACK_FACTORS = Table(
 MEL = Table(
     name="mel",
     comment="Log-mel spectrogram of one crop of a track, under one set of mel settings.",
-    written_by=("mel",),
+    lifetime="derived",
     key=("track_id", "crop", "settings_sha256"),
     columns=(
         Column("track_id", "string", "As in tracks or the manifest."),
@@ -253,13 +195,13 @@ MEL = Table(
         Column("file_mtime", "timestamp", "Modification time of the file, UTC."),
         Column("content_sha256", "string", "Hash of the decoded window's samples at the native rate."),
     ),
-    constraints={"mel_shape": "size(mel) = n_mels * n_frames"},
+    constraints={"mel_shape": "cardinality(mel) = n_mels * n_frames"},
 )
 
 EXAMPLES = Table(
     name="examples",
     comment="What the batch readers read: one row a track that has a target, in equal row groups.",
-    written_by=("train",),
+    lifetime="run",
     key=("run_id", "track_idx"),
     columns=(
         _RUN,
@@ -285,7 +227,7 @@ EXAMPLES = Table(
 PREDICTED_FACTORS = Table(
     name="predicted_factors",
     comment="Factors the network gives, for every track with features.",
-    written_by=("train",),
+    lifetime="run",
     key=("run_id", "track_idx"),
     columns=(
         _RUN,
@@ -298,8 +240,8 @@ PREDICTED_FACTORS = Table(
 
 RECOMMENDATIONS = Table(
     name="recommendations",
-    comment="The top-N list of every user; `recommendations_latest` holds the lists in force.",
-    written_by=("topn",),
+    comment="The top-N list of every user; `recommendations_current` holds the served lists.",
+    lifetime="run",
     key=("run_id", "user_idx", "position"),
     columns=(
         _RUN,
@@ -327,7 +269,7 @@ RECOMMENDATIONS = Table(
 SPLITS = Table(
     name="splits",
     comment="Which plays and tracks were held out. A play not listed here is a training play.",
-    written_by=("wmf",),
+    lifetime="run",
     key=("run_id", "kind", "track_idx", "user_idx"),
     columns=(
         _RUN,
@@ -346,7 +288,7 @@ SPLITS = Table(
 METRICS = Table(
     name="metrics",
     comment="Every figure a job reports: losses, curves, ranking metrics. Never null: what doesn't apply is 0 or ''.",
-    written_by=("wmf", "train", "topn"),
+    lifetime="lake",
     key=("run_id", "job", "model", "protocol", "slice", "metric", "k", "step", "seed"),
     columns=(
         _RUN,
@@ -367,39 +309,46 @@ METRICS = Table(
     partition_by=("job",),
 )
 
-CURRENT = Table(
-    name="current",
-    comment="Which run of each table is in force; moved by topn runs with protocol none, all tables together.",
-    written_by=("topn",),
-    key=("table",),
+RELEASES = Table(
+    name="releases",
+    comment="What has been served, release by release; rows are only added, and the last one is served now.",
+    lifetime="lake",
+    key=("release",),
     columns=(
-        Column("table", "string", "Name of a table that has run_ids."),
-        _RUN,
-        Column("since", "timestamp", "When it came into force, UTC."),
+        Column("release", "bigint", "1 for the first release of the lake; the largest is served."),
+        Column("run_ids", "map<string,string>", "Table -> run_id of the rows that the release serves."),
+        Column("published_by", "string", "The topn run that published itself, or the command and its user."),
+        Column("previous", "bigint", "The release that was served until then; null for the first.", nullable=True),
+        Column("since", "timestamp", "When it was published, UTC."),
+        Column("reason", "string", "Why: a topn run that succeeded, a promotion, a rollback to a release."),
     ),
+    constraints={"release_from_1": "release >= 1"},
 )
 
 RUNS = Table(
     name="runs",
     comment="The run ledger: what ran, with which settings, from which table versions, to which, and how it ended.",
-    written_by=("every job",),
+    lifetime="lake",
     key=("run_id", "job"),
     columns=(
         _RUN,
-        Column("job", "string", "ingest, wmf, mel, train, topn, pipeline or report."),
+        Column("job", "string", "The stage that ran, such as ingest, wmf or topn."),
+        Column("parent", "string", "run_id of the run that started it, such as a pipeline; else null.", nullable=True),
         _BATCH,
         Column("protocol", "string", "evaluation.protocol of the run."),
         Column("settings", "string", "All settings as JSON, secrets redacted."),
+        Column("inputs", "map<string,bigint>", "Delta version of each table read; -1 if it did not exist yet."),
         Column(
-            "inputs",
+            "fingerprints",
             "map<string,bigint>",
-            "Delta version of each table read; fingerprints of what was read from outside the lake.",
+            "Hash of path, size and modification time of what was read from outside the lake, by setting.",
         ),
         Column(
             "outputs", "map<string,bigint>", "Delta version that each table written had then; an earlier attempt's too."
         ),
-        Column("upstream", "map<string,string>", "Job -> run_id of the runs whose rows were read."),
+        Column("upstream", "map<string,array<string>>", "Job -> run_ids of its runs whose rows were read."),
         Column("row_counts", "map<string,bigint>", "Rows in and out, by name."),
+        Column("facts", "map<string,string>", "What else the job noted for its JSON line: name -> value as JSON."),
         Column("started_at", "timestamp", "UTC."),
         Column("ended_at", "timestamp", "UTC; null while running.", nullable=True),
         Column("status", "string", "running, succeeded or failed."),
@@ -416,9 +365,6 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         PLAYS, INGESTED_FILES, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
-        PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, CURRENT, RUNS,
+        PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, RELEASES, RUNS,
     )
 }  # fmt: skip
-
-IN_FORCE_BY = {"wmf": "track_factors", "train": "predicted_factors", "topn": "recommendations"}
-"""Job -> the table whose row in `current` names the run in force of all that the job wrote."""

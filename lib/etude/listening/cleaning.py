@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.errors import SettingsError
 from etude.frames import small_frame
-from etude.lake.lake import quoted
+from etude.lake.small import quoted
 from etude.listening.identity import event_id, hmac_sha256, name_id, normal_name
 
 _BLANKS = " \t\r\n\u00a0\u3000\ufeff"

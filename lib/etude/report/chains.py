@@ -1,108 +1,78 @@
-"""Which runs a report is about: a result's run, the runs it came from, and their figures."""
+"""Choose the runs that a report is about: a result's run and the runs that it came from, with their figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+from etude.errors import DataCheckError, InputMissingError
+from etude.lake import ledger, releases
+from etude.lake.graph import RunGraph
+from etude.lake.lake import Lake
+from etude.lake.runs import Run
+from etude.report.facts import Chain, Figure, Figures
+from etude.stages import makers
 
-from etude.errors import InputMissingError
-from etude.lake.lineage import COLUMNS, MAKERS, Brief, sources
-from etude.report.facts import Chain, Figure, Figures, Run
-
-_NEWEST = 5_000
 _MOST_FIGURES = 50_000
 _EVALUATED = ("strict", "paper")
+_COLUMNS = ("run_id", "job", "model", "slice", "metric", "value", "k", "step", "seed")
 
 
-class Reader(Protocol):
-    """A lake, or a job's view of it."""
-
-    def read(self, table: str, **equals: Any) -> DataFrame:
-        """Rows of a table where every `column=value` holds."""
-
-
-def chains(
-    lake: Reader, root: str, evaluation_run_id: str | None, production_run_id: str | None
-) -> tuple[Chain, Chain]:
-    """The evaluated runs and the production runs of the lake at `root`, as asked for or chosen.
+def chains(lake: Lake, evaluation_run_id: str | None, production_run_id: str | None) -> tuple[Chain, Chain]:
+    """Return the evaluated runs and the production runs, as asked for or chosen.
 
     Evaluation: the newest succeeded run under strict or paper of the latest stage that any reached. Production: the
-    lists in force, else the newest under none.
+    served lists, or if there are none the newest run under none.
 
     Raises:
         InputMissingError: a run asked for hasn't succeeded, or no run has.
     """
-    known = _succeeded(lake)
-    if not known:
+    graph = ledger.graph(lake)
+    if not graph.newest(makers()):
         raise InputMissingError("no succeeded run in the lake; run jobs/pipeline.py first")
-    in_force = production_run_id or _in_force(lake)
-    evaluated = _named(known, evaluation_run_id) if evaluation_run_id else _newest(known, _EVALUATED)
-    produced = _named(known, in_force) if in_force else _newest(known, ("none",))
-    briefs = [_chain(root, known, last) for last in (evaluated, produced)]
-    whole = _whole(lake, [brief for chain in briefs for brief in chain.values()])
-    found = [{job: whole[job, chain[job].run_id] for job in MAKERS if job in chain} for chain in briefs]
-    return found[0], found[1]
+    release = releases.current(lake)
+    served = production_run_id or (release.run_of("topn") if release else None)
+    evaluated = _named(graph, evaluation_run_id) if evaluation_run_id else _furthest(graph, _EVALUATED)
+    produced = _named(graph, served) if served else _furthest(graph, ("none",))
+    evaluation, production = (_whole(lake, graph.chain(last)) for last in (evaluated, produced))
+    return evaluation, production
 
 
-def _succeeded(lake: Reader) -> list[Brief]:
-    """The newest succeeded runs, newest first, without their settings."""
-    rows = lake.read("runs", status="succeeded").where(F.col("job").isin(*MAKERS)).select(*COLUMNS)
-    return [Brief.from_row(row.asDict()) for row in rows.orderBy(F.desc("ended_at")).limit(_NEWEST).collect()]
-
-
-def _in_force(lake: Reader) -> str | None:
-    row = lake.read("current").where(F.col("table") == "recommendations").first()
-    return None if row is None else str(row["run_id"])
-
-
-def _named(known: Sequence[Brief], run_id: str) -> Brief:
-    found = [brief for brief in known if (brief.run_id, brief.job) == (run_id, "topn")]
-    if not found:
+def _named(graph: RunGraph, run_id: str) -> Run:
+    run = graph.succeeded("topn", run_id)
+    if run is None:
         raise InputMissingError(f"no succeeded topn run {run_id} in the lake")
-    return found[0]
+    return run
 
 
-def _newest(known: Sequence[Brief], protocols: Sequence[str]) -> Brief | None:
-    for job in reversed(MAKERS):
-        found = [brief for brief in known if brief.job == job and brief.protocol in protocols]
+def _furthest(graph: RunGraph, protocols: Sequence[str]) -> Run | None:
+    """Return the newest run of the last stage that any run under these protocols reached."""
+    for job in reversed(makers()):
+        found = graph.newest((job,), protocols)
         if found:
             return found[0]
     return None
 
 
-def _chain(root: str, known: Sequence[Brief], last: Brief | None) -> dict[str, Brief]:
-    """The run and those it came from; where several of a job are among them, the one that the latest stages lead to."""
-    chain: dict[str, Brief] = {}
-
-    def follow(run: Brief) -> None:
-        if run.job not in chain:
-            chain[run.job] = run
-            for source in sources(root, run, known):
-                follow(source)
-
-    if last is not None:
-        follow(last)
-    return chain
+def _whole(lake: Lake, chain: Chain) -> Chain:
+    return {job: ledger.whole(lake, run) for job, run in chain.items()}
 
 
-def _whole(lake: Reader, briefs: Sequence[Brief]) -> dict[tuple[str, str], Run]:
-    rows = lake.read("runs").where(F.col("run_id").isin(*{brief.run_id for brief in briefs}))
-    return {(row["job"], row["run_id"]): Run.from_row(row.asDict()) for row in rows.collect()}
+def figures(lake: Lake, *wanted: Chain) -> list[Figures]:
+    """Return the rows of `metrics` that each chain's runs wrote.
+
+    Raises:
+        DataCheckError: there are more than 50,000.
+    """
+    run_ids = sorted({run.run_id for chain in wanted for run in chain.values()})
+    n = lake.count("metrics", run_id=run_ids)
+    if n > _MOST_FIGURES:
+        raise DataCheckError(f"metrics has {n} rows of the runs to report, more than {_MOST_FIGURES}")
+    rows = lake.look("metrics", _COLUMNS, run_id=run_ids)
+    return [_figures(chain, rows) for chain in wanted]
 
 
-def figures(lake: Reader, *wanted: Chain) -> list[Figures]:
-    """The rows of `metrics` that each chain's runs wrote."""
-    runs = {(run.job, run.run_id) for chain in wanted for run in chain.values()}
-    names = ("run_id", "job", "model", "slice", "metric", "value", "k", "step", "seed")
-    rows = lake.read("metrics").where(F.col("run_id").isin(*{run_id for _, run_id in runs})).select(*names)
-    found = rows.limit(_MOST_FIGURES).collect()
-    return [_figures(chain, found) for chain in wanted]
-
-
-def _figures(chain: Chain, rows: Sequence[Any]) -> Figures:
+def _figures(chain: Chain, rows: Sequence[dict[str, object]]) -> Figures:
     mine = {(run.run_id, run.job) for run in chain.values()}
     protocol = list(chain.values())[-1].protocol if chain else "none"
-    return Figures((Figure(*row[1:]) for row in rows if (row["run_id"], row["job"]) in mine), protocol)
+    values = ({name: row[name] for name in _COLUMNS[1:]} for row in rows if (row["run_id"], row["job"]) in mine)
+    return Figures((Figure(**each) for each in values), protocol)  # type: ignore[arg-type]

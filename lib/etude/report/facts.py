@@ -2,64 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
 
 import numpy as np
 
-from etude.lake.tables import TABLES
-
-
-@dataclass(frozen=True)
-class Run:
-    """One row of `runs`."""
-
-    run_id: str
-    job: str
-    protocol: str
-    batch_date: date
-    started_at: datetime
-    ended_at: datetime | None
-    settings: dict[str, Any]
-    inputs: dict[str, int]
-    """Tables read -> Delta version; fingerprints of files outside the lake are left out."""
-    outputs: dict[str, int]
-    upstream: dict[str, str]
-    row_counts: dict[str, int]
-    package_version: str
-    status: str = "succeeded"
-    error: str | None = None
-    attempt: int = 1
-
-    @property
-    def seconds(self) -> float | None:
-        """Wall time, or None while it runs."""
-        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Run:
-        """From the columns of `runs`."""
-        return cls(
-            run_id=row["run_id"],
-            job=row["job"],
-            protocol=row["protocol"],
-            batch_date=row["batch_date"],
-            started_at=row["started_at"],
-            ended_at=row["ended_at"],
-            settings=json.loads(row["settings"]),
-            inputs={name: version for name, version in row["inputs"].items() if name in TABLES},
-            outputs=dict(row["outputs"]),
-            upstream=dict(row["upstream"]),
-            row_counts=dict(row["row_counts"]),
-            package_version=row["package_version"],
-            status=row["status"],
-            error=row["error"],
-            attempt=row["attempt"],
-        )
-
+from etude.lake.runs import Run
 
 Chain = dict[str, Run]
 """The runs that led to one result: job -> run."""

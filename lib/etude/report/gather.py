@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import ValidationError
@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 
 from etude.config.audio import MelSettings
 from etude.config.report import ReportSettings
-from etude.report.chains import Reader, chains, figures
+from etude.lake.lake import Lake
+from etude.report.chains import chains, figures
 from etude.report.facts import (
     Catalogue,
     Chain,
@@ -28,32 +29,46 @@ from etude.report.facts import (
     Sample,
 )
 
+
+class Reader(Protocol):
+    """Read tables: a lake, or a job's view of it, which records what it reads."""
+
+    def read(self, table: str, **equals: Any) -> DataFrame:
+        """Return the rows of a table that fulfil every `column=value`."""
+
+
 _MOST_REASONS = 60
 _MOST_PLAYED = 5
 
 
-def gather(lake: Reader, root: str, settings: ReportSettings, written_at: datetime) -> Facts:
-    """All facts of the page.
+def gather(reader: Reader, lake: Lake, settings: ReportSettings, written_at: datetime) -> Facts:
+    """Gather all facts of the page.
+
+    Args:
+        reader: reads the tables.
+        lake: looks into runs, releases and metrics.
+        settings: the section `report`.
+        written_at: the time that the page shows.
 
     Raises:
         InputMissingError: a run named in the settings isn't there, or the lake holds no succeeded run at all.
     """
-    evaluation, production = chains(lake, root, settings.evaluation_run_id, settings.production_run_id)
+    evaluation, production = chains(lake, settings.evaluation_run_id, settings.production_run_id)
     measured = figures(lake, evaluation, production)
     lists: Lists | None = None
     samples: tuple[Sample, ...] = ()
     if "topn" in production:
         run_id = production["topn"].run_id
-        lists, samples = count_lists(lake, run_id), sample_lists(lake, run_id, settings)
-    mel_rows, mels = mel_pictures(lake, _mel_settings(evaluation, production), settings.mel_pictures, samples)
+        lists, samples = count_lists(reader, run_id), sample_lists(reader, run_id, settings)
+    mel_rows, mels = mel_pictures(reader, _mel_settings(evaluation, production), settings.mel_pictures, samples)
     return Facts(
         title=settings.title,
         note=settings.note,
         k=settings.k,
-        lake=root,
+        lake=lake.root,
         written_at=written_at,
-        listening=listening(lake),
-        catalogue=catalogue(lake),
+        listening=listening(reader),
+        catalogue=catalogue(reader),
         mel_rows=mel_rows,
         mels=mels,
         evaluation=evaluation,

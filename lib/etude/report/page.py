@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from etude.config.non_defaults import non_defaults
+from etude.lake.runs import Run
 from etude.report import charts, numbers, sentences, tables
-from etude.report.facts import Chain, Facts, Figures, Mel, Rejected, Run
+from etude.report.facts import Chain, Facts, Figures, Mel, Rejected
 from etude.report.palette import look, ordered
 from etude.report.staff import staff
 

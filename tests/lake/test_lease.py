@@ -8,13 +8,13 @@ import time
 import pytest
 
 from etude import storage
-from etude.errors import BatchHeldError
-from etude.lake import hold
-from etude.lake.hold import batch_hold
+from etude.errors import LeaseTakenError
+from etude.lake import lease
+from etude.lake.lease import leased
 
 NO_SPARK = None  # a lease in a local folder takes none
 GONE = 2**22 + 1  # above the largest pid of Linux
-MINE = {"run_id": "other", "host": "here", "machine": hold._machine(), "pid": os.getpid(), "token": "t"}
+MINE = {"run_id": "other", "host": "here", "machine": lease._machine(), "pid": os.getpid(), "token": "t"}
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def eventually(true):
 )
 def test_the_lease_of_a_dead_run_is_taken_over(uri, holder, age_s):
     write(uri, holder, age_s)
-    with batch_hold(NO_SPARK, uri, "mine", 600):
+    with leased(NO_SPARK, uri, "mine", 600):
         assert holder_of(uri) == "mine"
     assert not storage.exists(uri)
     assert storage.list_files(uri.rpartition("/")[0]) == []
@@ -54,16 +54,16 @@ def test_the_lease_of_a_dead_run_is_taken_over(uri, holder, age_s):
 def test_the_lease_of_a_run_that_may_live_is_respected(uri, holder):
     write(uri, holder)
     before = storage.read_bytes(uri)
-    with pytest.raises(BatchHeldError, match="holds this batch"), batch_hold(NO_SPARK, uri, "mine", 600):
+    with pytest.raises(LeaseTakenError, match="has the lease"), leased(NO_SPARK, uri, "mine", 600):
         pytest.fail("held twice")
     assert storage.read_bytes(uri) == before
 
 
 def test_who_judged_a_lease_dead_does_not_take_it_from_who_was_quicker(uri):
     write(uri, {"pid": GONE})
-    slow, dead = hold._Lease(NO_SPARK, uri, "slow", 600), hold._look(uri)
-    with batch_hold(NO_SPARK, uri, "quick", 600):
-        with pytest.raises(BatchHeldError):
+    slow, dead = lease._Lease(NO_SPARK, uri, "slow", 600), lease._look(uri)
+    with leased(NO_SPARK, uri, "quick", 600):
+        with pytest.raises(LeaseTakenError):
             slow._take_over(dead)
         assert holder_of(uri) == "quick"
 
@@ -77,10 +77,10 @@ def test_of_many_at_once_one_holds(uri, holder):
     def compete(number):
         start.wait()
         try:
-            with batch_hold(NO_SPARK, uri, str(number), 600):
+            with leased(NO_SPARK, uri, str(number), 600):
                 inside.append(number)
                 everyone.wait()
-        except BatchHeldError:
+        except LeaseTakenError:
             refused.append(number)
             everyone.wait()
 
@@ -95,10 +95,10 @@ def test_of_many_at_once_one_holds(uri, holder):
 def test_a_claim_left_by_a_killed_run_does_not_bar_the_next_for_ever(uri):
     write(uri, {"pid": GONE})
     write(f"{uri}.claim", {"pid": GONE})
-    with pytest.raises(BatchHeldError), batch_hold(NO_SPARK, uri, "mine", 600):
+    with pytest.raises(LeaseTakenError), leased(NO_SPARK, uri, "mine", 600):
         pytest.fail("another run was taking it over")
     write(f"{uri}.claim", {"pid": GONE}, age_s=601)
-    with batch_hold(NO_SPARK, uri, "mine", 600):
+    with leased(NO_SPARK, uri, "mine", 600):
         assert holder_of(uri) == "mine"
 
 
@@ -111,7 +111,7 @@ def test_a_beat_that_fails_is_not_the_last(uri, monkeypatch):
             raise error
         write_bytes(*args)
 
-    with batch_hold(NO_SPARK, uri, "mine", 0.3):
+    with leased(NO_SPARK, uri, "mine", 0.3):
         first = storage.read_bytes(uri)
         monkeypatch.setattr(storage, "write_bytes", fails_at_first)
         eventually(lambda: storage.read_bytes(uri) != first)
@@ -119,10 +119,10 @@ def test_a_beat_that_fails_is_not_the_last(uri, monkeypatch):
 
 
 def test_a_lease_that_another_run_has_taken_over_is_left_to_it(uri):
-    with batch_hold(NO_SPARK, uri, "mine", 0.3) as check:
+    with leased(NO_SPARK, uri, "mine", 0.3) as check:
         check()
         write(uri, {})
-        with pytest.raises(BatchHeldError, match="has taken this batch over"):
+        with pytest.raises(LeaseTakenError, match="has taken over the lease"):
             check()
         time.sleep(0.2)
         assert holder_of(uri) == "other"

@@ -1,4 +1,4 @@
-"""One run at a time: a lease file with a heartbeat, taken by an exclusive create."""
+"""Let one run at a time work on something: a lease file with a heartbeat, taken by an exclusive create."""
 
 from __future__ import annotations
 
@@ -18,26 +18,42 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from etude import storage
-from etude.errors import BatchHeldError
+from etude.errors import LeaseTakenError
 
 _BEATS_PER_TIMEOUT = 6
 _log = logging.getLogger("etude")
 
 
 @contextmanager
-def batch_hold(spark: SparkSession, lease_uri: str, run_id: str, timeout_s: int) -> Iterator[Callable[[], None]]:
-    """Hold a lease while the body runs; gives a function that raises where it is held no longer.
+def leased(
+    spark: SparkSession | None, uri: str, run_id: str, timeout_s: int, wait_s: float = 0.0
+) -> Iterator[Callable[[], None]]:
+    """Keep a lease while the body runs; gives a function that raises if another run has taken it over.
 
     A lease whose process is dead (same machine) or whose heartbeat is older than `timeout_s` is taken over. One that
     can't be read may just be being written: it counts as alive until the file is that old.
 
+    Args:
+        spark: the session; None if the lease lies in a local folder.
+        uri: the lease file.
+        run_id: who takes it, for the messages of others.
+        timeout_s: seconds without a heartbeat after which a lease counts as dead.
+        wait_s: seconds to wait for a lease that another run has.
+
     Raises:
-        BatchHeldError: another living run holds it, or has taken it over.
+        LeaseTakenError: another living run has the lease, or has taken it over.
     """
-    lease = _Lease(spark, lease_uri, run_id, timeout_s)
-    lease.take()
+    lease = _Lease(spark, uri, run_id, timeout_s)
+    waiting = Retrying(
+        retry=retry_if_exception_type(LeaseTakenError),
+        stop=stop_after_delay(wait_s),
+        wait=wait_random(0.1, 0.5),
+        reraise=True,
+    )
+    waiting(lease.take)
     done = threading.Event()
     beat = threading.Thread(target=lease.keep, args=(done,), name="lease", daemon=True)
     beat.start()
@@ -50,7 +66,7 @@ def batch_hold(spark: SparkSession, lease_uri: str, run_id: str, timeout_s: int)
 
 
 class _Lease:
-    def __init__(self, spark: SparkSession, uri: str, run_id: str, timeout_s: int):
+    def __init__(self, spark: SparkSession | None, uri: str, run_id: str, timeout_s: int):
         self.spark, self.uri, self.timeout_s = spark, uri, timeout_s
         self.mine = {
             "run_id": run_id,
@@ -66,7 +82,7 @@ class _Lease:
             return
         found = _look(self.uri)
         if found is None or found.alive(self.timeout_s):
-            raise BatchHeldError(f"{found or 'another run'} holds this batch: {self.uri}")
+            raise LeaseTakenError(f"{found or 'another run'} has the lease {self.uri}: wait until it ends")
         self._take_over(found)
 
     def _take_over(self, stale: _Found) -> None:
@@ -80,11 +96,11 @@ class _Lease:
         if left is not None and left.age_s >= self.timeout_s:
             storage.delete(claim)
         if not _create(self.spark, claim, self._content()):
-            raise BatchHeldError(f"another run is taking this batch over: {self.uri}")
+            raise LeaseTakenError(f"another run is taking over the lease {self.uri}")
         try:
             now = _look(self.uri)
             if now is None or now.digest != stale.digest:
-                raise BatchHeldError(f"another run took this batch over at the same moment: {self.uri}")
+                raise LeaseTakenError(f"another run took over the lease {self.uri} at the same moment")
             storage.write_bytes(self.uri, self._content())
         finally:
             storage.delete(claim)
@@ -114,7 +130,7 @@ class _Lease:
     def check(self) -> None:
         found = _look(self.uri)
         if self.lost or (found is not None and not self._is_mine(found)):
-            raise BatchHeldError(f"{found or 'another run'} has taken this batch over: {self.uri}")
+            raise LeaseTakenError(f"{found or 'another run'} has taken over the lease {self.uri}")
 
     def release(self) -> None:
         """Remove the lease where it is this run's; one that can't be removed now goes stale by itself."""
@@ -181,15 +197,15 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _create(spark: SparkSession, uri: str, content: bytes) -> bool:
+def _create(spark: SparkSession | None, uri: str, content: bytes) -> bool:
     """Create the file unless it is there.
 
     Elsewhere by Hadoop's exclusive create, which hdfs: keeps atomic; for file: it isn't (it looks, then truncates).
     """
     if uri.startswith("file:"):
         return _create_locally(Path(storage.filesystem(uri)[1]), content)
+    assert spark is not None and spark._jvm is not None  # only a local lake is written without a session
     jvm, context = spark._jvm, spark._jsc
-    assert jvm is not None  # a session that runs has one
     path = jvm.org.apache.hadoop.fs.Path(storage.for_spark(uri))
     system = path.getFileSystem(context.hadoopConfiguration())
     try:

@@ -1,0 +1,35 @@
+"""Name every place below a lake's root: the tables' folders and those of files beside the tables."""
+
+from __future__ import annotations
+
+from etude import storage
+
+
+def table(root: str, name: str) -> str:
+    """Return the URI of a table's folder."""
+    return storage.join(root, name)
+
+
+def log(root: str, name: str) -> str:
+    """Return the URI of a table's Delta log."""
+    return storage.join(root, name, "_delta_log")
+
+
+def checkpoints(root: str, *parts: str) -> str:
+    """Return the URI for work in progress: staged results, training checkpoints, Spark's own checkpoints."""
+    return storage.join(root, "_checkpoints", *parts)
+
+
+def status(root: str, run_id: str, job: str) -> str:
+    """Return the URI of the file that repeats a run's JSON line."""
+    return storage.join(root, "_status", run_id, f"{job}.json")
+
+
+def lease(root: str, name: str) -> str:
+    """Return the URI of a lease file."""
+    return storage.join(root, "_leases", name)
+
+
+def report(root: str, run_id: str) -> str:
+    """Return the URI of a run's report if no setting names another."""
+    return storage.join(root, "_reports", f"{run_id}.html")

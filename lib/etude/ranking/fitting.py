@@ -1,0 +1,48 @@
+"""Decide which runs fit together: whose predictions meet whose user factors, and what a fit was kept from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from etude.errors import DataCheckError
+from etude.lake.graph import RunGraph
+
+
+def misfit(graph: RunGraph, train: str, wmf: str, spaces: Sequence[str]) -> str | None:
+    """Return why the predictions of a train run can't meet a wmf run's user factors; None if they can.
+
+    Args:
+        graph: the lake's runs.
+        train: run_id of the train run.
+        wmf: run_id of the wmf run.
+        spaces: the wmf runs in whose space the predictions lie.
+
+    Raises:
+        DataCheckError: a wmf run among them doesn't count (any more).
+    """
+    for name, run_id in (("wmf", wmf), ("train", train)):
+        if graph.is_outdated(name, run_id):
+            return f"{name} run {run_id} was built on a run that has run again since: run jobs/{name}.py again"
+    basis = graph.basis(wmf).run_id
+    if all(graph.basis(space).run_id == basis for space in spaces):
+        return None
+    return (
+        f"train run {train} predicts factors in the space of wmf run {' and '.join(spaces)}, not of {wmf}: "
+        f"factors of two fits have no common basis; run jobs/train.py on wmf run {wmf}, or set inputs.wmf_run_id"
+    )
+
+
+def split_version(graph: RunGraph, wmf: str) -> int:
+    """Return the version of interactions that a wmf run split into training and test plays.
+
+    Raises:
+        DataCheckError: it summed plays itself, so what it withheld can't be told from what came later.
+    """
+    run = graph.succeeded("wmf", wmf)
+    version = None if run is None else run.tables_read.get("interactions")
+    if version is None:
+        raise DataCheckError(
+            f"wmf run {wmf} summed plays itself (wmf.window_days, or a batch date before the newest plays): which "
+            "plays it was kept from can't be found again; evaluate a run over all interactions"
+        )
+    return version

@@ -1,0 +1,163 @@
+"""Register the stages: what is known of a job stands here once, and nowhere else.
+
+From an entry follow the settings in `--help`, the pipeline's steps, the lease, the tables that a job may read and
+write, the lineage, the views of what is served, and the tables of docs/tables.md and docs/stages.md. A new job is one
+entry here and one file in jobs/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from etude.lake.tables import TABLES
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Describe one job.
+
+    Attributes:
+        name: the name of the job and of its file in jobs/.
+        does: what it does, in one line.
+        sections: sections of the settings that it reads.
+        reads: tables that it reads.
+        writes: tables that it writes; a write to any other is refused.
+        builds_on: stages whose run it chooses as upstream runs; its own name if it may extend an earlier run.
+        lease: `batch` if runs of different batches or protocols may overlap, `lake` if only one may run at a time.
+        shaped_by: sections whose settings shape its rows; None if a pipeline can't tell when it is up to date.
+        step: how a pipeline runs it: `once`, once per `protocol`, last of all (`report`), or not at all (None).
+        publishes: tables of which a release names this stage's run; the first stands for all that the run wrote.
+    """
+
+    name: str
+    does: str
+    sections: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    builds_on: tuple[str, ...] = ()
+    lease: Literal["batch", "lake"] = "batch"
+    shaped_by: tuple[str, ...] | None = None
+    step: Literal["once", "protocol", "report"] | None = None
+    publishes: tuple[str, ...] = ()
+
+
+_SESSION = ("lake", "spark")
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="ingest",
+            does="cleans logs and catalogues, numbers users and tracks, sums plays into interactions",
+            sections=(*_SESSION, "listening", "catalogue"),
+            reads=("plays", "rejects", "ingested_files", "users", "tracks"),
+            writes=("plays", "rejects", "ingested_files", "users", "tracks", "interactions"),
+            # Two at once would both give the next new user the same index.
+            lease="lake",
+            shaped_by=("listening", "catalogue"),
+            step="once",
+        ),
+        Stage(
+            name="mel",
+            does="computes mel spectrograms of audio files",
+            sections=(*_SESSION, "audio", "mel"),
+            reads=("tracks", "mel", "rejects"),
+            writes=("mel", "rejects"),
+            lease="lake",
+            # It looks at every audio file itself, and writes nothing if nothing changed.
+            shaped_by=None,
+            step="once",
+        ),
+        Stage(
+            name="wmf",
+            does="factorises interactions into user and track factors",
+            sections=(*_SESSION, "inputs", "listening", "wmf", "evaluation"),
+            reads=("plays", "interactions", "users", "tracks", "user_factors", "track_factors"),
+            writes=("splits", "user_factors", "track_factors", "metrics"),
+            builds_on=("wmf",),
+            shaped_by=("wmf", "evaluation", "inputs", "listening"),
+            step="protocol",
+            publishes=("track_factors", "user_factors", "splits"),
+        ),
+        Stage(
+            name="train",
+            does="trains the network and predicts factors of tracks from their content",
+            sections=(*_SESSION, "inputs", "mel", "train", "evaluation"),
+            reads=("track_factors", "splits", "tracks", "mel", "examples"),
+            writes=("examples", "predicted_factors", "metrics"),
+            builds_on=("wmf",),
+            shaped_by=("train", "evaluation", "inputs", "mel"),
+            step="protocol",
+            publishes=("predicted_factors", "examples"),
+        ),
+        Stage(
+            name="topn",
+            does="ranks tracks for every user, and measures the lists under an evaluation protocol",
+            sections=(*_SESSION, "inputs", "evaluation", "topn"),
+            reads=(
+                *("splits", "tracks", "users", "interactions", "plays", "mel"),
+                *("user_factors", "track_factors", "predicted_factors"),
+            ),
+            writes=("recommendations", "metrics", "releases"),
+            builds_on=("wmf", "train"),
+            shaped_by=("topn", "evaluation", "inputs"),
+            step="protocol",
+            publishes=("recommendations",),
+        ),
+        Stage(
+            name="report",
+            does="writes one HTML page about the lake and its newest runs",
+            sections=(*_SESSION, "report"),
+            reads=tuple(TABLES),
+            step="report",
+        ),
+        Stage(
+            name="pipeline",
+            does="runs all stages in one session, and skips what is up to date",
+            sections=(
+                *(*_SESSION, "listening", "catalogue", "audio", "mel", "wmf", "evaluation", "train", "topn"),
+                *("report", "pipeline"),
+            ),
+            reads=("tracks", "mel", "interactions", "recommendations"),
+        ),
+    )
+}
+"""Name -> stage, in the order in which a pipeline runs them."""
+
+
+def stage_of(name: str) -> Stage:
+    """Return a stage by its name.
+
+    Raises:
+        LookupError: no stage has that name.
+    """
+    if name not in STAGES:
+        raise LookupError(f"job {name!r} is not registered; the stages are {', '.join(STAGES)} (etude/stages.py)")
+    return STAGES[name]
+
+
+def steps() -> list[Stage]:
+    """Return the stages that a pipeline runs, in their order."""
+    return [stage for stage in STAGES.values() if stage.step is not None]
+
+
+def makers() -> list[str]:
+    """Return the names of the stages that write tables, in their order; the others only read."""
+    return [stage.name for stage in STAGES.values() if stage.writes]
+
+
+def writers(table: str) -> list[str]:
+    """Return the names of the stages that write a table; every job writes `runs`."""
+    return ["every job"] if table == "runs" else [stage.name for stage in STAGES.values() if table in stage.writes]
+
+
+def publishers(table: str) -> list[Stage]:
+    """Return the stages of which a release names the run for this table's rows.
+
+    For a table that several stages share by the column `job`, these are all stages with something to publish.
+    """
+    direct = [stage for stage in STAGES.values() if table in stage.publishes]
+    if direct or "job" not in TABLES[table].column_names:
+        return direct
+    return [stage for stage in STAGES.values() if stage.publishes]

@@ -1,0 +1,87 @@
+"""Looks give the same without Spark, through deltalake, and through Spark."""
+
+from datetime import date, datetime, timezone
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from etude.config import Settings
+from etude.errors import InputMissingError
+from etude.frames import small_frame
+from etude.lake import Lake, small
+from etude.lake.lake import open_lake, require_lake
+from etude.lake.tables import TABLES
+from etude.storage import to_uri
+
+
+@pytest.fixture(params=["deltalake", "Spark"])
+def lake(request, small_lake, monkeypatch):
+    if request.param == "deltalake":
+        return Lake(str(small_lake))
+    monkeypatch.setattr(small, "library", small.BySpark)
+    return Lake(str(small_lake), request.getfixturevalue("spark"))
+
+
+def test_rows_counts_and_versions(lake):
+    assert lake.look("users", user_id="bob") == [{"user_id": "bob", "user_idx": 1}]
+    (run,) = lake.look("runs", ("run_id", "batch_date", "outputs", "upstream", "error"), job="topn", run_id="prod")
+    assert run == {
+        "run_id": "prod",
+        "batch_date": date(2026, 1, 31),
+        "outputs": {"recommendations": 0, "metrics": 0},
+        "upstream": {"wmf": ["prod"], "train": ["prod"]},
+        "error": None,
+    }
+    (release,) = lake.look("releases", ("since", "previous"))
+    assert release == {"since": datetime(2026, 1, 31, 3, tzinfo=timezone.utc), "previous": None}
+    found = {row["track_id"] for row in lake.look("tracks", ("track_id",), track_id=["T01", "T02", "no"])}
+    assert found == {"T01", "T02"}
+    assert (lake.count("recommendations"), lake.version("recommendations")) == (48, 0)
+    assert lake.count("recommendations", run_id="prod") == 24
+    assert lake.count("recommendations", run_id=["prod", "none"], user_idx=1) == 4
+
+
+def test_a_table_never_written_has_nothing(lake):
+    assert (lake.look("examples"), lake.count("examples"), lake.version("examples")) == ([], 0, None)
+
+
+def test_a_run_id_that_looks_like_a_number_stays_text(tmp_path):
+    rows = [{"run_id": "20260131", "user_idx": 0, "factors": [1.0], "origin": "fit"}]
+    write_deltalake(str(tmp_path / "user_factors"), pa.Table.from_pylist(rows), partition_by=["run_id"])
+    found = Lake(str(tmp_path)).look("user_factors", run_id="20260131")
+    assert [row["run_id"] for row in found] == ["20260131"]
+
+
+def test_all_columns_are_those_of_the_table(small_lake):
+    (row, *_) = Lake(str(small_lake)).look("plays")
+    assert tuple(row) == TABLES["plays"].column_names
+
+
+def test_a_command_without_a_lake_fails_and_makes_nothing(tmp_path):
+    root = tmp_path / "nowhere"
+    with pytest.raises(InputMissingError, match="no lake at file://"):
+        require_lake(to_uri(str(root)))
+    settings = Settings.model_validate({"lake": {"root": str(root)}})
+    with pytest.raises(InputMissingError), open_lake(settings):
+        pass
+    assert not root.exists()
+
+
+def test_a_frame_needs_a_session(small_lake):
+    with pytest.raises(RuntimeError, match="without a Spark session"):
+        Lake(str(small_lake)).read("users")
+
+
+def test_reserved_characters_in_the_lakes_path(tmp_path, spark, monkeypatch):
+    folder = tmp_path / "a b#ü"
+    lake = Lake(str(folder), spark)
+    rows = small_frame(spark, [("ann", 0)], TABLES["users"].schema)
+    lake.merge("users", rows)
+    lake.replace("users", rows)
+    assert (folder / "users" / "_delta_log").is_dir()
+    assert lake.look("users") == [{"user_id": "ann", "user_idx": 0}]
+    monkeypatch.setattr(small, "library", small.BySpark)
+    through_spark = Lake(str(folder), spark)
+    assert through_spark.look("users") == lake.look("users")
+    assert through_spark.count("users") == 1

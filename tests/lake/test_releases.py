@@ -1,0 +1,137 @@
+"""What is served follows from the releases alone: published, promoted, rolled back, and refused if it can't be."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime, timedelta, timezone
+
+import pytest
+
+from etude.cli.main import main
+from etude.errors import DataCheckError, InputMissingError
+from etude.lake import Lake, ledger, releases
+from etude.lake.runs import Run
+from etude.lake.tables import TABLES
+
+DAY = date(2026, 1, 31)
+START = datetime(2026, 2, 1, tzinfo=timezone.utc)
+
+
+def ran(run_id, job, hour, rows=None, protocol="none", day=DAY, **upstream):
+    at = START + timedelta(hours=hour)
+    run = Run(run_id, job, day, protocol, at, ended_at=at, status="succeeded", row_counts=rows or {})
+    run.upstream = {name: [value] for name, value in upstream.items()}
+    return run
+
+
+def places(run_id, n=2):
+    values = [(run_id, 0, position, f"T{position}", 1.0, "warm") for position in range(1, n + 1)]
+    return [dict(zip(TABLES["recommendations"].column_names, value, strict=True)) for value in values]
+
+
+@pytest.fixture
+def lake(tmp_path):
+    """A lake without Spark, with three lists of two rows each on one fit, and the lists of an evaluation."""
+    made = Lake(str(tmp_path / "lake"))
+    made.replace("recommendations", [row for run_id in ("a", "b", "c") for row in places(run_id)])
+    runs = [ran("fit", "wmf", 1), ran("e", "topn", 2, protocol="strict", wmf="fit")]
+    runs += [ran(run_id, "topn", 2, {"recommendations": 2}, wmf="fit") for run_id in ("a", "b", "c")]
+    made.replace("runs", [run.as_row() for run in runs])
+    return made
+
+
+def served(lake):
+    release = releases.current(lake)
+    return release and release.run_of("topn")
+
+
+def promote(lake, run_id):
+    return releases.promote(lake, run_id, "test", 60)
+
+
+def rollback(lake, release=None):
+    return releases.rollback(lake, release, "test", 60)
+
+
+def test_each_release_adds_a_row_that_names_all_tables_and_the_one_before(lake):
+    assert (served(lake), releases.releases(lake)) == (None, [])
+    promote(lake, "a")
+    promote(lake, "b")
+    newest, first = releases.releases(lake)
+    assert (first.release, first.previous, newest.release, newest.previous) == (1, None, 2, 1)
+    assert first.run_ids == {"recommendations": "a", "track_factors": "fit", "user_factors": "fit", "splits": "fit"}
+    assert newest.runs() == {"wmf": "fit", "topn": "b"}
+    assert newest.reason == "topn run b promoted"
+
+
+def test_a_rollback_is_a_release_of_earlier_runs_and_can_be_rolled_back(lake):
+    for run_id in ("a", "b", "c"):
+        promote(lake, run_id)
+    assert (rollback(lake).run_of("topn"), served(lake)) == ("b", "b")
+    assert rollback(lake).run_of("topn") == "c", "the release before the rollback"
+    assert rollback(lake, 1).run_of("topn") == "a"
+    assert [each.reason for each in releases.releases(lake)][:2] == ["rollback to release 1", "rollback to release 3"]
+
+
+def test_a_rollback_to_what_is_not_there_is_a_missing_input(lake):
+    with pytest.raises(InputMissingError, match="no earlier release"):
+        rollback(lake)
+    promote(lake, "a")
+    with pytest.raises(InputMissingError, match="no earlier release"):
+        rollback(lake)
+    with pytest.raises(InputMissingError, match="release 7"):
+        rollback(lake, 7)
+
+
+def test_lists_of_an_evaluation_are_refused(lake):
+    with pytest.raises(DataCheckError, match=r"protocol=strict"):
+        promote(lake, "e")
+    with pytest.raises(InputMissingError, match="no such run"):
+        promote(lake, "nobody")
+    assert served(lake) is None
+
+
+def test_lists_whose_fit_has_run_again_are_refused(lake):
+    promote(lake, "a")
+    promote(lake, "b")
+    ledger.write(lake, ran("fit", "wmf", 5))
+    with pytest.raises(DataCheckError, match="has run again since"):
+        rollback(lake)
+    assert served(lake) == "b"
+
+
+def test_lists_with_rows_missing_are_refused(lake):
+    lake.replace("recommendations", places("a", 1), run_id="a")
+    with pytest.raises(DataCheckError, match="has 1 rows of topn run a, which wrote 2"):
+        promote(lake, "a")
+
+
+def test_two_who_publish_at_once_both_get_a_release(lake):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda run_id: promote(lake, run_id), "abcabc"))
+    found = releases.releases(lake)
+    assert [each.release for each in found] == [6, 5, 4, 3, 2, 1]
+    assert [each.previous for each in found] == [5, 4, 3, 2, 1, None]
+
+
+def test_a_later_batch_keeps_its_place(lake):
+    promote(lake, "a")
+    graph = ledger.graph(lake)
+    assert releases.served_by(lake, graph, DAY - timedelta(days=1)) == "a"
+    assert releases.served_by(lake, graph, DAY) is None
+
+
+def test_the_command_lists_promotes_and_rolls_back(lake, capsys):
+    def etude(*words):
+        code = main(["release", *words, "--lake", lake.root])
+        return code, capsys.readouterr()
+
+    assert "no releases" in etude("list")[1].out
+    assert etude("promote", "a")[0] == etude("promote", "b")[0] == etude("rollback")[0] == 0
+    code, printed = etude("list", "--json")
+    assert [json.loads(line)["reason"] for line in printed.out.splitlines()] == [
+        "rollback to release 1", "topn run b promoted", "topn run a promoted",
+    ]  # fmt: skip
+    assert "topn a" in etude("list")[1].out
+    for words, expected in {("promote", "e"): 4, ("promote", "x"): 3, ("promote",): 2, ("rollback", "a"): 2}.items():
+        code, printed = etude(*words)
+        assert (code, len(printed.err.splitlines())) == (expected, 1), words
