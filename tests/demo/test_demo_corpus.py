@@ -123,7 +123,7 @@ def test_the_command(tmp_path, capsys: pytest.CaptureFixture) -> None:
     assert main(arguments) == 2
     assert "not a corpus" in capsys.readouterr().err
     assert main([*arguments, "demo.share_audible=0.9"]) == 2
-    assert "must not pass 1" in capsys.readouterr().err
+    assert "expected at most 1" in capsys.readouterr().err
     assert main([*arguments, "demo.tast=1"]) == 2
 
 

@@ -43,7 +43,7 @@ def test_each_share_is_the_variance_of_its_part(shares: dict[str, float]) -> Non
 
 def test_what_is_not_audible_is_hidden_and_shares_cannot_pass_one() -> None:
     assert DemoSettings(share_audible=0.0).share_hidden == pytest.approx(DemoSettings().share_hidden + 0.5)
-    with pytest.raises(ValidationError, match="must not pass 1"):
+    with pytest.raises(ValidationError, match="expected at most 1"):
         DemoSettings(share_audible=0.9)
 
 

@@ -52,7 +52,7 @@ def test_several_tag_columns_become_roles_of_their_own():
 
 def test_catalogues_of_one_name_are_refused():
     paths = "{path: /a/genres.csv}, {path: /b/genres.csv.gz"
-    with pytest.raises(SettingsError, match=r"catalogue\.sources=.*several sources go by the name genres"):
+    with pytest.raises(SettingsError, match=r"catalogue\.sources=.*several sources have the name genres"):
         load_settings([], [f"catalogue.sources=[{paths}}}]"])
     assert load_settings([], [f"catalogue.sources=[{paths}, name: more}}]"]).catalogue.sources[1].known_as == "more"
 
