@@ -93,8 +93,8 @@ def all_rejects(
 ) -> DataFrame:
     """Collect the source's current rows of `rejects`.
 
-    These are crops refused by the listing (`crops`, with fates), crops refused by the computation (`results` of
-    compute.compute), and remembered rows of `before` (the source's earlier rejects), unchanged.
+    They come from the listing (`crops`, with fates), from the computation (`results` of compute.compute), and from
+    `before` (the source's earlier rejects), whose remembered rows stay unchanged.
     """
     columns = ("locator", "path", *_IDENTITY, "reason", "detail")
     listed = crops.where(F.col("fate") == REFUSED).select(*columns)

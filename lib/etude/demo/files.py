@@ -1,7 +1,7 @@
 """Plan and write the audio files: format, rate, channels and length per track, and the broken files.
 
-The same seed gives the same bytes for WAV, FLAC and MP3, and the same decoded samples for Ogg, whose streams have a
-random serial number. A file depends only on its track, so the number of processes doesn't matter.
+The same seed gives the same bytes for WAV, FLAC and MP3. For Ogg it gives the same decoded samples, because Ogg streams
+have a random serial number. A file depends only on its track, so the number of processes doesn't matter.
 """
 
 from __future__ import annotations

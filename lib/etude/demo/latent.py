@@ -1,8 +1,9 @@
 """Draw the properties of pieces, artists and learners: the planted ground truth.
 
-The taste of learner u for track i is a sum of independent parts, s_ui = sum over parts p of
-sqrt(share_p / d_p) <theta_u^p, x_i^p>, with theta standard normal and each x^p of zero mean and unit variance in each
-of its d_p dimensions over the tracks. So share_p is the share of Var(s) that lies in part p:
+The taste of learner u for track i is a sum of independent parts:
+s_ui = sum over parts p of sqrt(share_p / d_p) <theta_u^p, x_i^p>.
+Theta is standard normal. Each x^p has zero mean and unit variance over the tracks, in each of its d_p dimensions. So
+share_p is the share of Var(s) that lies in part p:
 
 - audible: the style variables that `render` synthesises. Artists cluster in schools and tracks vary around their
   artist. So the artist explains `artist_cohesion` of this part, and sound partly identifies the artist.

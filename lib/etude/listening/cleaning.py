@@ -139,9 +139,9 @@ def check_time_pattern(spark: SparkSession, pattern: str) -> None:
 def parse_time(text: Column, pattern: str | None = None) -> Column:
     """Parse a time as a UTC timestamp; null if it can't be parsed.
 
-    Without a pattern, accept an ISO 8601 date or date and time (UTC if it has no zone), or a Unix time of 9 or more
-    digits. Its magnitude distinguishes seconds from milli-, micro- and nanoseconds. Spark's cast would also accept a
-    year alone, and a time alone as today's.
+    Without a pattern, accept ISO 8601 dates, with or without a time (UTC if there is no zone), and Unix times of 9 or
+    more digits. The magnitude distinguishes seconds from milli-, micro- and nanoseconds. Spark's cast would also accept
+    a year alone, and a time alone as today's.
     """
     if pattern is not None:
         return F.try_to_timestamp(F.trim(text), F.lit(pattern))

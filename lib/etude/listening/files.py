@@ -1,7 +1,7 @@
 """Find the files that a batch reads: list them, skip known contents, and inspect the rest on executors.
 
-A file belongs to the earliest batch that saw it. A file of an event log is read again only by that batch (a rerun) or
-by an earlier one (a backfill, which takes it over). The counts of a snapshot belong to the latest batch that saw them,
+A file belongs to the earliest batch that saw it. Only that batch (a rerun) or an earlier one (a backfill, which takes
+it over) reads a file of an event log again. The counts of a snapshot belong to the latest batch that saw them,
 so every batch reads all snapshots below its path.
 """
 

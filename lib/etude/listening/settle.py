@@ -209,8 +209,8 @@ def _rank(
 
     Returns:
         The columns of plays and fresh (of this run), place (1: the claim that is kept), earliest (batch date of the
-        event), repeat (whether a claim that is not kept is a repeat instead of an older count). None if the lake has
-        no plays of these events and `several_claims` is false.
+        event), repeat (whether the claim is a repeat; otherwise a claim that is not kept is an older count). None if
+        the lake has no plays of these events and `several_claims` is false.
     """
     near = known if log.snapshot else _near(new, known, batch, log)
     if near.isEmpty() and not several_claims:
