@@ -1,4 +1,4 @@
-"""One small sound for the tests that don't care which."""
+"""Provide a small sound file for tests that need any sound."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ from sounds import sound, write
 
 @pytest.fixture
 def wav_path(tmp_path: Path) -> str:
-    """Five seconds of mono sound at 8 kHz."""
+    """Write five seconds of mono sound at 8 kHz."""
     return str(write(tmp_path / "sound.wav", sound(5, 8000), 8000))

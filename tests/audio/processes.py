@@ -1,11 +1,11 @@
-"""Whether a process is still there."""
+"""Check whether a process has ended."""
 
 import time
 from pathlib import Path
 
 
 def gone(pid, within_s=10.0):
-    """Whether a process has ended (a zombie has) within so many seconds."""
+    """Return whether a process ends within `within_s` seconds; a zombie counts as ended."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:

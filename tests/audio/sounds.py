@@ -1,4 +1,4 @@
-"""Sounds written by the tests, and librosa's answer to the same question."""
+"""Generate and write sounds for the tests, and compute librosa's reference results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMATS = {
 
 
 def sound(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """A chord that moves, over noise: (n, channels) float32, no two windows alike."""
+    """Generate a changing chord over noise: (n, channels) float32, in which all windows differ."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
     tones = [np.sin(2 * np.pi * hz * time + 3 * np.sin(hz * time / 50)) for hz in (110.0, 377.0, 1234.0, 2900.0)]
@@ -27,7 +27,7 @@ def sound(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> np.nda
 
 
 def write(path: Path, samples: np.ndarray, rate: int, form: str | None = None, subtype: str | None = None) -> Path:
-    """Write in blocks of a second: libsndfile's Ogg encoder crashes on long writes in one call."""
+    """Write a file in blocks of a second, because libsndfile's Ogg encoder crashes on long writes."""
     container, usual = FORMATS[form or path.suffix[1:]]
     shape = {"format": container, "subtype": subtype or usual, "channels": samples.shape[1]}
     with soundfile.SoundFile(path, "w", samplerate=rate, **shape) as file:
@@ -37,7 +37,7 @@ def write(path: Path, samples: np.ndarray, rate: int, form: str | None = None, s
 
 
 def librosa_mel(path: Path | str, offset_s: float) -> np.ndarray:
-    """The reference: librosa's mel of the three seconds from offset_s."""
+    """Compute the reference: librosa's log-mel of the three seconds from offset_s."""
     import librosa
 
     samples, _ = librosa.load(path, sr=8000, mono=True, offset=offset_s, duration=3)
@@ -45,7 +45,7 @@ def librosa_mel(path: Path | str, offset_s: float) -> np.ndarray:
 
 
 def librosa_mel_of(samples: np.ndarray) -> np.ndarray:
-    """What librosa gives for samples at 8 kHz, in dB."""
+    """Compute librosa's log-mel of samples at 8 kHz, in dB."""
     import librosa
 
     power = librosa.feature.melspectrogram(

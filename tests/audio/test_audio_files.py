@@ -11,7 +11,7 @@ from etude.audio.refusal import RefusedError
 
 @pytest.fixture
 def folder(tmp_path):
-    """music/a.wav and music/deep/b.ogg, with secret.wav beside the folder."""
+    """Write music/a.wav and music/deep/b.ogg, with secret.wav outside the folder."""
     music = tmp_path / "music"
     (music / "deep").mkdir(parents=True)
     (music / "a.wav").write_bytes(b"12345")
@@ -87,7 +87,7 @@ def test_what_python_cannot_take_for_a_path_costs_that_row_alone(folder, path):
 
 @pytest.fixture
 def remote(folder, monkeypatch):
-    """The folder as a bucket, remote://music; calling it with an error makes every call to the bucket fail."""
+    """Serve the folder as a bucket, remote://music; calling it with an error makes every call to the bucket fail."""
     system = fs.SubTreeFileSystem(str(folder.parent), fs.LocalFileSystem())
     real = storage.filesystem
 
@@ -134,7 +134,7 @@ def test_storage_that_fails_is_a_reason_to_try_again(remote, monkeypatch):
         fetch("remote://music/a.wav", 9.0)
 
     monkeypatch.setattr(storage, "read_bytes", lambda uri: time.sleep(20))
-    with pytest.raises(RefusedError, match=r"timeout: more than 0\.1 s"):
+    with pytest.raises(RefusedError, match=r"timeout: reading took more than 0\.1 s"):
         fetch("remote://music/a.wav", 0.1)
 
     def lacking(uri):

@@ -1,4 +1,4 @@
-"""Rows in, rows out: what becomes of each crop."""
+"""Test the fate of each crop."""
 
 import json
 from datetime import date, datetime, timezone
@@ -77,7 +77,7 @@ def test_a_track_has_one_file_and_locators_are_unique(rows):
         ("#0@2", None, "bad_row"),
     }
     assert crops.count() == crops.select("locator").distinct().count() == 14
-    assert told(crops.where("locator = 't#1@3'"), "detail") == {("the track has a",)}
+    assert told(crops.where("locator = 't#1@3'"), "detail") == {("the track already has a",)}
 
 
 def test_fates(rows):
@@ -128,7 +128,7 @@ def test_rejects_are_those_of_the_listing_of_the_computation_and_of_memory(rows)
         ("new#0", "undecodable", "d", DAY),
         ("bad#0", "too_short", "old", EARLIER),
     }
-    # What was just refused is remembered by the next run.
+    # The next run remembers the new refusals.
     again = plan.fates(rows.crops([there("new", "n")]), rows.mel(), rejects, MEL_SETTINGS.attempt_sha256)
     assert told(again, "fate") == {("remembered",)}
 

@@ -10,7 +10,7 @@ from etude.frames import small_frame
 
 @pytest.fixture
 def folder(tmp_path):
-    """a.wav and deep/b.OGG below a folder whose name has a space and a percent sign."""
+    """Write a.wav and deep/b.OGG below a folder whose name has a space and a percent sign."""
     music = tmp_path / "my music 100%"
     (music / "deep").mkdir(parents=True)
     (music / "a.wav").write_bytes(b"12345")
@@ -104,7 +104,7 @@ def test_paths_that_lead_out_are_refused(files_of, folder, monkeypatch):
     assert found["link", "link.wav"]["reason"] == "outside_root"
     _, found = files_of(manifest=str(folder / "list.csv"), allowed_roots=(str(folder.parent),))
     assert found["u", "link.wav"]["reason"] is None
-    # A relative root is the driver's: executors work elsewhere.
+    # The driver resolves a relative root, because executors have other working directories.
     monkeypatch.chdir(folder.parent)
     _, found = files_of(manifest=str(folder / "list.csv"), allowed_roots=(".",))
     assert found["u", "link.wav"]["reason"] is None
@@ -115,10 +115,10 @@ def test_inputs_that_are_not_there_or_not_what_they_should_be(files_of, folder):
         files_of(manifest=str(folder / "none.csv"))
     with pytest.raises(InputMissingError, match="no such folder"):
         files_of(root=str(folder / "none"))
-    with pytest.raises(InputMissingError, match="no audio is named"):
+    with pytest.raises(InputMissingError, match="no audio found"):
         files_of([("y", "title", None)])
     (folder / "list.csv").write_text("id,file\nt,a.wav\n")
-    with pytest.raises(DataCheckError, match=r"no column track_id, audio_path .* it has id, file"):
+    with pytest.raises(DataCheckError, match=r"no column track_id, audio_path .* the file has id, file"):
         files_of(manifest=str(folder / "list.csv"))
     (folder / "empty.csv").write_text("")
     with pytest.raises(InputMissingError, match="empty"):

@@ -12,7 +12,7 @@ from etude.audio.refusal import RefusedError
 from etude.audio.spectrogram import log_mel
 
 RECIPE = Recipe()
-# Where the window of this id begins: near the end of the room there is.
+# The relative start of this id's crop is close to 1.
 LATE = next(f"track {i}" for i in range(1000) if position(1, f"track {i}", 0) > 0.95)
 
 
@@ -69,7 +69,7 @@ def test_bytes_give_what_the_path_gives(tmp_path):
 
 
 def test_the_content_hash_is_of_the_window_not_of_the_file(tmp_path):
-    samples = np.round(sound(10, 8000).clip(-0.9, 0.9) * 2**15) / 2**15  # what 16 bits hold without loss
+    samples = np.round(sound(10, 8000).clip(-0.9, 0.9) * 2**15) / 2**15  # 16 bits hold these values without loss
     first = crop_of(write(tmp_path / "a.wav", samples, 8000))
     assert crop_of(write(tmp_path / "b.flac", samples, 8000)).content_sha256 == first.content_sha256
     samples[int(first.offset_s * 8000) + 100] += 0.1
@@ -87,7 +87,7 @@ def test_silence_is_judged_on_the_window_at_its_native_rate(tmp_path):
     assert reason_of(write(tmp_path / "a.wav", quiet, 22_050, subtype="FLOAT")) == "silent"
     quiet += 0.9e-5
     assert reason_of(write(tmp_path / "b.wav", quiet, 22_050, subtype="FLOAT")) == "silent"
-    quiet[::2000] = 1.2e-4  # clicks far above the half of 8 kHz: resampling leaves little of them
+    quiet[::2000] = 1.2e-4  # clicks mostly above 4 kHz, which resampling removes
     assert crop_of(write(tmp_path / "c.wav", quiet, 22_050, subtype="FLOAT")).offset_s >= 0
 
 

@@ -1,4 +1,4 @@
-"""The fallback with a stand-in program for every machine, and with ffmpeg itself where it is installed."""
+"""Test the fallback with a stand-in program on every machine, and with ffmpeg if it is installed."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ RECIPE = Recipe()
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """A program called ffmpeg that takes `SECRET` + WAV for the one format it knows."""
+    """Write a program named ffmpeg that accepts only one format: `SECRET` followed by a WAV file."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "ffmpeg"
@@ -96,7 +96,7 @@ def test_a_program_that_hangs_ends_without_anybody_watching(stand_in, secret, tm
 
 def test_a_machine_without_the_program_says_so_at_the_start(wav_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(RuntimeError, match="there is no ffmpeg in PATH"):
+    with pytest.raises(RuntimeError, match="no ffmpeg found in PATH"):
         Guard(RECIPE, Limits(ffmpeg=True)).spectrograms(wav_path, "t", [0])
 
 

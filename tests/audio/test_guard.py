@@ -1,4 +1,4 @@
-"""The guarded process: same answers as without it, and what a hanging, crashing or greedy decoder costs."""
+"""Test the decoding process: equal results, and the cost of decoders that hang, crash or use too much memory."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def guarded():
 
 @pytest.fixture
 def pipe(tmp_path):
-    """A named pipe that nobody writes to: opening it hangs for ever."""
+    """Make a named pipe without a writer: opening it blocks forever."""
     path = tmp_path / "pipe.ogg"
     os.mkfifo(path)
     return str(path)
@@ -103,9 +103,9 @@ def test_a_stopped_process_is_killed_even_while_it_is_being_written_to(guarded, 
 def test_a_crash_costs_one_file(guarded, wav_path, pipe, how):
     guard = guarded(time_limit_s=20.0)
     guard.spectrograms(wav_path, "t", [0])
-    threading.Timer(0.3, os.kill, (guard.pid, how)).start()  # while the decoder is busy with the pipe
+    threading.Timer(0.3, os.kill, (guard.pid, how)).start()  # while the decoder waits for the pipe
     (refusal,) = guard.spectrograms(pipe, "t", [0])
-    assert (refusal.reason, refusal.detail) == ("crashed", f"the decoder ended by {how.name}")
+    assert (refusal.reason, refusal.detail) == ("crashed", f"the decoder ended with {how.name}")
     assert guard.spectrograms(wav_path, "t", [0])[0].mel.shape == (128, 47)
 
 
@@ -118,7 +118,7 @@ def test_a_death_between_two_files_costs_none(guarded, wav_path):
 
 
 def test_a_file_that_asks_for_gigabytes_is_refused(guarded, wav_path, tmp_path):
-    # 3 s of 1,024 channels at 192 kHz are 2.4 GB as float32; the file itself is a hole.
+    # 3 s of 1,024 channels at 192 kHz have 2.4 GB as float32; the file itself is sparse.
     bomb = tmp_path / "bomb.wav"
     channels, rate, size = 1024, 192_000, 1 << 31
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
@@ -172,7 +172,7 @@ def test_it_ends_when_its_worker_is_killed(wav_path):
 
 @pytest.mark.slow
 def test_it_ends_by_itself_when_it_hangs_and_its_worker_is_gone(pipe):
-    # 2 x time_limit_s + 5 seconds after it began, by SIGALRM; the worker dies before its own limit.
+    # SIGALRM ends it 2 x time_limit_s + 5 seconds after the request; the worker is killed before its own limit.
     code = (
         "from etude.audio.guard import *; import os, threading; g = Guard(Recipe(), Limits(time_limit_s=0.5));"
         "g._ensure_started(); print(g.pid, flush=True);"
@@ -187,7 +187,7 @@ def test_it_ends_by_itself_when_it_hangs_and_its_worker_is_gone(pipe):
 
 
 def test_whatever_the_bytes_there_is_an_answer(guarded, tmp_path):
-    """Valid files with a few bytes changed: decoders may refuse or even crash, the guard must not."""
+    """Change a few bytes of valid files: decoders may refuse them or crash, but the guard must not."""
     guard = guarded(time_limit_s=10.0)
     originals = [write(tmp_path / f"x.{form}", sound(4, 8000), 8000).read_bytes() for form in FORMATS]
 
@@ -196,7 +196,7 @@ def test_whatever_the_bytes_there_is_an_answer(guarded, tmp_path):
     def damaged(original, changes):
         data = bytearray(original)
         for place, byte in changes:
-            # Most of what can go wrong is decided in the header: the power puts half of the changes there.
+            # Most faults depend on the header: the power puts half of the changes into the first sixteenth.
             data[int(place**4 * len(data))] = byte
         (outcome,) = guard.spectrograms(bytes(data), "t", [0])
         if isinstance(outcome, Refusal):

@@ -65,7 +65,7 @@ def kill_the_reader_of(pipe):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
-            writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # works once somebody is opening it to read
+            writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # succeeds once a reader opens the pipe
         except OSError:
             time.sleep(0.05)
             continue
@@ -91,8 +91,8 @@ def test_a_decoder_that_hangs_and_one_that_dies_cost_a_row_each_and_the_task_goe
     assert found == {
         "g0.wav": (None, None),
         "g1.wav": (None, None),
-        "hangs.wav": ("timeout", "more than 5 s"),
-        "dies.wav": ("crashed", "the decoder ended by SIGKILL"),
+        "hangs.wav": ("timeout", "decoding took more than 5 s"),
+        "dies.wav": ("crashed", "the decoder ended with SIGKILL"),
     }
 
 
@@ -100,7 +100,7 @@ def test_a_file_over_the_bound_is_not_opened(compute_files, tmp_path):
     path = write(tmp_path / "x.wav", sound(5, 8000), 8000)
     results, _ = compute_files([path], sizes={"x.wav": (1 << 20) + 1}, max_file_mb=1)
     (row,) = results.collect()
-    assert (row["reason"], row["detail"]) == ("too_large", "1.0 MB, 1.0 allowed")
+    assert (row["reason"], row["detail"]) == ("too_large", "1.0 MB; at most 1.0 MB allowed")
 
 
 def test_nothing_to_do_is_done_at_once(compute_files):

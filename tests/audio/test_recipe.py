@@ -11,7 +11,7 @@ def test_a_position_lies_in_0_1_and_depends_on_nothing_else(seed, track_id, crop
 
 
 def test_positions_never_change():
-    # sha256("1:a:0") begins with 4887bbd6c1b2f205; the rows of every lake rest on this staying so.
+    # sha256("1:a:0") begins with 4887bbd6c1b2f205; every lake's rows depend on this value.
     assert abs(position(1, "a", 0) - 0x4887BBD6C1B2F205 / 2**64) < 1e-15
     assert len({position(1, "a", 0), position(2, "a", 0), position(1, "b", 0), position(1, "a", 1)}) == 4
 

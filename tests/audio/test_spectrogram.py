@@ -19,7 +19,7 @@ def test_equals_librosa(gain):
 
 
 def test_equals_librosa_where_a_quiet_band_stands_beside_a_loud_one():
-    # A pure tone at full scale: the far bands hold the rounding noise of whatever precision the transform has.
+    # With a pure tone at full scale, distant bands hold only the transform's rounding noise.
     samples = np.sin(2 * np.pi * 1000 * np.arange(24_000) / 8000).astype(np.float32)
     assert np.abs(log_mel(samples, RECIPE) - librosa_mel_of(samples)).max() < 1e-3
 

@@ -1,4 +1,4 @@
-"""Settings: later layers win, and every mistake is one line that names key, value and what is allowed."""
+"""Test settings: later layers take precedence, and every mistake is one line with key, value and allowed values."""
 
 import json
 from pathlib import Path

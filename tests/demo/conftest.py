@@ -1,4 +1,4 @@
-"""One tiny corpus with every kind of fault, made once."""
+"""Build one small corpus with every kind of fault, once per session."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Names, titles and the two catalogues."""
+"""Test names, titles and the two catalogues."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The corpus as a whole: all or nothing, the same for the same seed, and the command."""
+"""Test the whole corpus: it is atomic and the same for the same seed; test the command."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ QUIET = DemoSettings(users=20, tracks=10, events=300, audio=False)
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Relative path -> hash of what the file says: the decoded samples for Ogg, the bytes for everything else."""
+    """Return relative path -> hash of the content: the decoded samples of Ogg files, the bytes of other files."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
@@ -109,7 +109,7 @@ def test_audio_has_no_part_in_the_plays(corpus, tmp_path) -> None:
 def test_the_command(tmp_path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "made"
     sizes = ["--users", "20", "--tracks", "10", "--events", "300"]
-    # Settings and options in any order, before and after the folder.
+    # Settings and options may stand in any order, before and after the folder.
     arguments = ["demo-corpus", "demo.taste=1.5", *sizes, str(out), "--no-audio", "--seed", "4"]
     assert main([*arguments, "demo.whims=0.2"]) == 0
     line = json.loads(capsys.readouterr().out)
@@ -123,7 +123,7 @@ def test_the_command(tmp_path, capsys: pytest.CaptureFixture) -> None:
     assert main(arguments) == 2
     assert "not a corpus" in capsys.readouterr().err
     assert main([*arguments, "demo.share_audible=0.9"]) == 2
-    assert "must not pass 1" in capsys.readouterr().err
+    assert "expected at most 1" in capsys.readouterr().err
     assert main([*arguments, "demo.tast=1"]) == 2
 
 
@@ -146,7 +146,7 @@ def test_sizes_default_to_the_demo() -> None:
 
 
 def test_what_a_version_of_the_generator_makes_stays_the_same() -> None:
-    """Who has a corpus of this version keeps it: what would make another one has to raise VERSION."""
+    """Check fixed values: existing corpora of this version stay in use, so a change of content must raise VERSION."""
     settings = DemoSettings(users=50, tracks=40, events=2000)
     tracks, learners = plant_tracks(settings), plant_learners(settings)
     planted = [tracks.artist, tracks.key, tracks.tags, tracks.year, tracks.style, tracks.popularity, learners.activity]
@@ -161,7 +161,7 @@ def test_what_a_version_of_the_generator_makes_stays_the_same() -> None:
 
 
 def pinned(arrays: list[np.ndarray]) -> str:
-    """A hash of the values to 4 decimals, so that it is the same whatever adds them up."""
+    """Hash the values rounded to 4 decimals, so that the order of summation doesn't matter."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update((np.round(array.astype(np.float64), 4) + 0.0).tobytes())

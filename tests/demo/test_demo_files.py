@@ -1,4 +1,4 @@
-"""Audio files: what is good decodes, what is broken is broken in the way that was planted."""
+"""Test audio files: good ones can be decoded, and broken ones have the planted fault."""
 
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +13,7 @@ from etude.demo.files import BAD, FORMATS, MISLABELLED, Piece, plan, write_piece
 
 
 def outcome(path) -> str:
-    """What a reader of 3 s windows would say of a file."""
+    """Return the result of reading 3 s crops of a file."""
     if not path.exists():
         return "missing"
     try:
@@ -93,7 +93,7 @@ def test_the_same_piece_gives_the_same_file(tmp_path, kind: str, channels: int) 
     assert first[1] == again[1] == 11025
     assert first[0].ndim == channels
     np.testing.assert_array_equal(first[0], again[0])
-    if kind != "OGG":  # its streams carry a random serial number
+    if kind != "OGG":  # Ogg streams have a random serial number
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     write_piece(replace(piece, path=tmp_path / "c", track=8))
     other, _ = soundfile.read(tmp_path / "c")

@@ -1,4 +1,4 @@
-"""The planted structure: what the knobs promise."""
+"""Test that the planted structure follows the settings."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ DEFAULT = DemoSettings(tracks=1200, users=1500)
 
 
 def r_squared(features: np.ndarray, target: np.ndarray) -> float:
-    """Share of the target's variance that a linear function of the features gives, adjusted for their number."""
+    """Return the adjusted R^2 of a linear regression of the target on the features."""
     given = np.column_stack([np.ones(len(features)), features])
     residual = target - given @ np.linalg.lstsq(given, target, rcond=None)[0]
     plain = 1 - (residual**2).sum() / ((target - target.mean(axis=0)) ** 2).sum()
@@ -43,7 +43,7 @@ def test_each_share_is_the_variance_of_its_part(shares: dict[str, float]) -> Non
 
 def test_what_is_not_audible_is_hidden_and_shares_cannot_pass_one() -> None:
     assert DemoSettings(share_audible=0.0).share_hidden == pytest.approx(DemoSettings().share_hidden + 0.5)
-    with pytest.raises(ValidationError, match="must not pass 1"):
+    with pytest.raises(ValidationError, match="expected at most 1"):
         DemoSettings(share_audible=0.9)
 
 

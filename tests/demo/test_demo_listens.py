@@ -1,4 +1,4 @@
-"""Who plays what: the same for the same seed, inside the year, by taste and popularity as the knobs say."""
+"""Test plays: the same for the same seed, within the year, by taste and popularity as the settings define."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_the_log_is_as_long_as_asked_and_lies_in_the_year() -> None:
     assert plays.play_count.min() == 1
     assert (np.diff(plays.played_at) >= 0).all()
     rows = np.stack([plays.user, plays.track, plays.played_at])
-    assert np.unique(rows, axis=1).shape == rows.shape  # else a good row would be refused as a duplicate
+    assert np.unique(rows, axis=1).shape == rows.shape  # otherwise ingest would reject a valid row as a duplicate
     pairs = len(np.unique(plays.user * 300 + plays.track))
     assert len(plays.user) / pairs == pytest.approx(SMALL.repeats, rel=0.1)
 
@@ -83,7 +83,7 @@ def test_more_tracks_asked_of_a_learner_than_there_are() -> None:
 
 
 def test_a_learner_plays_a_track_once_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that knows only two moments nearly all repeats fall together, and would be refused as duplicates."""
+    """Check repeats with a clock of only two values, under which nearly all would be rejected as duplicates."""
     monkeypatch.setattr(listens, "_calendar", lambda rng, year, when: (when > 0.5).astype(np.int64))
     plays, _ = all_plays(SMALL)
     rows = np.stack([plays.user, plays.track, plays.played_at])

@@ -1,4 +1,4 @@
-"""The log's files: what was planted is what stands there, counted by another way of reading."""
+"""Test the log's files: an independent reader counts exactly the planted faults."""
 
 import json
 import re
@@ -17,7 +17,7 @@ TIME = re.compile(rb"2025-(0[1-9]|1[0-2])-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ")
 
 
 def verdict(line: bytes, seen: set[bytes]) -> str:
-    """What a strict reader would say of a line."""
+    """Return a strict reader's verdict on a line."""
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -73,7 +73,7 @@ def test_good_rows_lie_in_the_file_of_their_month(corpus) -> None:
 
 @pytest.mark.parametrize("log_format", ["tsv", "parquet"])
 def test_other_formats_hold_the_same_plays(corpus, tmp_path, log_format: str) -> None:
-    """Faults that only text can hold aside, the good rows and their order are those of the csv."""
+    """Check that valid rows and their order equal those of the CSV files; faults that only text can hold are absent."""
     common = {"audio": False, "bad_rows": 0.0}
     build(tmp_path / "csv", corpus.settings.model_copy(update=common))
     build(tmp_path / "other", corpus.settings.model_copy(update={**common, "log_format": log_format}))

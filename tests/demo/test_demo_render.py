@@ -1,4 +1,4 @@
-"""Sound: every style variable can be heard, in any 3 s of the piece."""
+"""Test sound: every style variable is audible in any 3 s of the piece."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def flatness(samples: np.ndarray) -> float:
 
 
 def flicker(samples: np.ndarray) -> float:
-    """How much the level varies from 30 ms to 30 ms, in dB."""
+    """Return the standard deviation of the level in dB over blocks of 30 ms."""
     blocks = samples[: len(samples) // 240 * 240].reshape(-1, 240)
     return float(np.std(10 * np.log10((blocks**2).mean(axis=1) + 1e-9)))
 
@@ -57,7 +57,7 @@ def test_a_window_anywhere_tells_the_variable(variable: str, measure, sign: int)
 
 
 def onsets(samples: np.ndarray) -> int:
-    """Rises of the level by half, 20 ms apart at least."""
+    """Count rises of the level by more than half between blocks of 20 ms."""
     level = np.sqrt((samples[: len(samples) // 160 * 160].reshape(-1, 160) ** 2).mean(axis=1))
     return int((level[1:] > 1.5 * level[:-1] + 1e-3).sum())
 
@@ -89,8 +89,8 @@ def test_mode_and_key_choose_the_notes() -> None:
         return np.bincount(pitch, power[heard], minlength=12)
 
     major, minor = chroma(mode=1.0), chroma(mode=-1.0)
-    assert major[4] > 2 * minor[4]  # E in C major, not in C minor
-    assert minor[3] > 2 * major[3]  # E flat
+    assert major[4] > 2 * minor[4]  # E is in C major, not in C minor
+    assert minor[3] > 2 * major[3]  # E flat is in C minor
 
 
 @pytest.mark.parametrize("extreme", [-3.0, 3.0])

@@ -1,7 +1,7 @@
-"""What each source is worth for tracks that nobody has played, with ridge regression for a model.
+"""Measure how well each source predicts tracks that nobody has played, with ridge regression as the model.
 
-Strict: a fifth of the tracks is withheld from the factorisation, and each user's ranking of them is scored by AUC. The
-audio doesn't depend on the shares, so one set of pieces serves every setting of the knobs.
+The protocol is strict: a fifth of the tracks is withheld from the factorisation, and each user's ranking of them is
+scored by AUC. The audio doesn't depend on the shares, so one set of pieces serves all settings.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ ONLY_AUDIBLE = {"share_audible": 0.9, "share_artist": 0.0, "share_tags": 0.0, "s
 
 @pytest.fixture(scope="module")
 def sound() -> np.ndarray:
-    """(tracks, 256) mean and spread of each mel band over 3 s of each piece; that files hold them is others' test."""
+    """Compute mean and spread of each mel band over 3 s of each piece, (tracks, 256); other tests cover the files."""
     tracks = plant_tracks(SMALL)
     return np.stack([_mel_statistics(tracks, number) for number in range(SMALL.tracks)])
 
@@ -37,7 +37,7 @@ def _mel_statistics(tracks: Tracks, number: int) -> np.ndarray:
 
 
 def worth(settings: DemoSettings, sound: np.ndarray) -> dict[str, float]:
-    """Cold-track AUC of audio, metadata, both and the folded-in factors."""
+    """Return the cold-track AUC of audio, metadata, both and the folded-in factors."""
     from implicit.als import AlternatingLeastSquares
     from sklearn.linear_model import RidgeCV
 
@@ -77,7 +77,7 @@ def metadata(tracks: Tracks, settings: DemoSettings) -> np.ndarray:
 
 
 def fold_in(x: np.ndarray, extra: np.ndarray) -> np.ndarray:
-    """The closed form of Hu et al. for one track; `extra` is c - 1 of every user."""
+    """Solve one track in closed form (Hu, Koren & Volinsky 2008); `extra` is c - 1 of every user."""
     played = np.flatnonzero(extra)
     some = x[played]
     left = x.T @ x + REGULARIZATION * np.eye(RANK) + (some.T * extra[played]) @ some

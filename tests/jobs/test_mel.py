@@ -153,7 +153,7 @@ def test_nothing_to_use_exits_3_and_says_why(start, tmp_path):
     assert rejects["short#0"]["reason"] == "too_short"
     code, line = start()
     assert code == 3
-    assert "no audio is named" in line["error"]
+    assert "no audio found" in line["error"]
 
 
 @pytest.mark.slow

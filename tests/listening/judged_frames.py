@@ -1,4 +1,4 @@
-"""The columns of judged records, for tests that make such frames by hand."""
+"""Define the columns of judged records, for tests that build such frames directly."""
 
 COLUMNS = (
     "file string, first_batch date, last_batch date, record bigint, reason string, raw string, event_id string, "

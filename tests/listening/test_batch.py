@@ -1,4 +1,4 @@
-"""A batch as a whole: whatever bytes a file holds, every record is kept or refused with a reason."""
+"""Test whole batches: for any bytes in a file, every record is kept or rejected with a reason."""
 
 import re
 from datetime import date, datetime, timezone
@@ -102,14 +102,14 @@ def test_a_snapshots_files_are_read_again_by_later_batches(staging, tmp_path):
     ],
 )
 def test_a_log_does_not_change_its_meaning_between_nights(staging, tmp_path, earlier, now, role):
-    """Guessed anew each night, events would become a snapshot, or counts become 1, in silence."""
+    """Check that a new guess doesn't silently turn events into a snapshot, or counts into 1."""
     (tmp_path / "1.csv").write_text(earlier)
     (tmp_path / "2.csv").write_text(now)
     first = read(staging, tmp_path / "1.csv")
     known = file_rows(staging.spark, "log", first.taken, first.columns, None).collect()
     with pytest.raises(DataCheckError, match=role):
         read(staging, tmp_path / "2.csv", known=known, day=NEXT)
-    assert read(staging, tmp_path / "2.csv", known=known).rows_in == 1  # the batch itself, with other settings
+    assert read(staging, tmp_path / "2.csv", known=known).rows_in == 1  # a rerun of the batch may have other settings
     with pytest.raises(DataCheckError, match=r"looks like the|no such column|other files have it"):
         read(staging, tmp_path / "[12].csv")
 
@@ -133,7 +133,7 @@ def test_what_is_missing_or_empty_is_said_with_its_path(spark, staging, tmp_path
     with pytest.raises(InputMissingError, match=r"nowhere: no such file"):
         list_files(spark, str(tmp_path / "nowhere"), DAY)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputMissingError, match="no files there"):
+    with pytest.raises(InputMissingError, match="no files found"):
         list_files(spark, str(tmp_path / "empty"), DAY)
     (tmp_path / "empty" / "log.tsv").touch()
     with pytest.raises(InputMissingError, match="only empty ones"):
@@ -150,7 +150,7 @@ def test_a_lake_keeps_one_way_of_naming_users(spark, staging, tmp_path):
     file = InputFile("u", "p", "n@0", "c", 1, NOW, Layout(), DAY, DAY, None, NOW)
     columns = Wanted("listening.columns", {"user": 0, "track": 1, "play_count": 2})
     known = file_rows(spark, "another log", Taken((file,), (), 0, frozenset()), columns, b"secret").collect()
-    with pytest.raises(DataCheckError, match="taken with another ETUDE_USER_KEY, and none is set now"):
+    with pytest.raises(DataCheckError, match="read with another ETUDE_USER_KEY, and none is set now"):
         read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known)
     assert read(staging, tmp_path / "log.tsv", "format=taste-profile", known=known, key=b"secret").rows_in == 1
 

@@ -1,4 +1,4 @@
-"""Catalogues: one row a track from each, and the best of all of them."""
+"""Test catalogues: one row per track from each source, and the merge of all sources."""
 
 import json
 from datetime import date, datetime, timezone
@@ -128,7 +128,7 @@ def test_mistakes_in_a_source_are_named(staging, read):
 
 @pytest.fixture
 def merge(spark, staging):
-    """Merges catalogues and played rows into a table of tracks; gives the table's new rows."""
+    """Merge catalogues and played rows into a table of tracks; return the table's new rows."""
 
     def run(known, catalogues, played, only_played=False):
         table = small_frame(spark, known, TRACKS.schema)
@@ -166,7 +166,7 @@ def test_later_sources_fill_what_earlier_ones_lack(read, merge):
         "tags": "second",
     }
     assert (found["b"]["title"], found["b"]["release_year"], found["b"]["tags"]) == ("Two", 1990, [])
-    assert found["d"]["artist_id"] == "AR1"  # the only id of that name, however it is written
+    assert found["d"]["artist_id"] == "AR1"  # the only id of that name, in any spelling
     assert found["d"]["origins"] == {"title": "log", "artist_name": "log", "artist_id": "artist_name"}
     assert found["c"]["artist_id"] is None
 
@@ -194,7 +194,7 @@ def test_merging_again_changes_nothing_and_the_order_of_batches_does_not_matter(
     compared = [{key: {**row, "track_idx": 0} for key, row in by_id(end).items()} for end in (forth, back)]
     assert compared[0] == compared[1]
     without, changed = merge(forth, [], [])
-    assert changed == set() and by_id(without)["a"]["title"] == "One"  # what a catalogue said stays
+    assert changed == set() and by_id(without)["a"]["title"] == "One"  # a value from a catalogue stays
 
 
 @pytest.mark.slow

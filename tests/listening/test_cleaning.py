@@ -1,4 +1,4 @@
-"""Counts and times as text, and the verdict on each record."""
+"""Test the parsing of counts and times, and the judgement of each record."""
 
 from datetime import date, datetime, timezone
 
@@ -75,7 +75,7 @@ ORDER = ("user", "track", "play_count", "played_at", "artist", "artist_id", "tit
 
 
 def records(spark, *rows):
-    """Records as `read_records` gives them; a row is a dict of roles, and perhaps a fault."""
+    """Build records as `read_records` returns them; a row is a dict of roles, with an optional fault."""
     assert set(ORDER) == set(LOG_ROLES)
     day = date(2026, 1, 31)
     data = [

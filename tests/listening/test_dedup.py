@@ -1,4 +1,4 @@
-"""Repeats, equal records and bots within a batch."""
+"""Test repeats, equal records and bots within a batch."""
 
 from collections import Counter
 from datetime import date, datetime, timedelta
@@ -15,7 +15,7 @@ DAY = date(2026, 1, 31)
 
 
 def judged(spark, *rows):
-    """Rows (file, record, event_id or None, reason, play_count, user, played_at)."""
+    """Build judged records from rows (file, record, event_id or None, reason, play_count, user, played_at)."""
     data = []
     for file, record, event, reason, count, user, at in rows:
         data.append((file, DAY, DAY, record, reason, None, event, user, "t", at, count, None, None, None))

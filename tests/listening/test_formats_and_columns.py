@@ -1,4 +1,4 @@
-"""Presets, guesses and mappings: what a person gets who has set nothing, or something wrong."""
+"""Test presets, guesses and mappings of columns, including missing and wrong settings."""
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_several_tag_columns_become_roles_of_their_own():
 
 def test_catalogues_of_one_name_are_refused():
     paths = "{path: /a/genres.csv}, {path: /b/genres.csv.gz"
-    with pytest.raises(SettingsError, match=r"catalogue\.sources=.*several sources go by the name genres"):
+    with pytest.raises(SettingsError, match=r"catalogue\.sources=.*several sources have the name genres"):
         load_settings([], [f"catalogue.sources=[{paths}}}]"])
     assert load_settings([], [f"catalogue.sources=[{paths}, name: more}}]"]).catalogue.sources[1].known_as == "more"
 
@@ -100,18 +100,18 @@ def test_what_cannot_be_guessed_is_said_with_the_columns_there_are():
         wanted({}, "who", "what", "mood")
     with pytest.raises(SettingsError) as caught:
         wanted({}, "piece", "Listen Count", "friend")
-    one, more = str(caught.value).split("; where one column is named none is guessed, so name these too: ")
+    one, more = str(caught.value).split("; if one column is set, none is guessed, so set these too: ")
     assert one.endswith("set listening.columns.user to one of piece, Listen Count, friend")
     assert more == "listening.columns.track=piece 'listening.columns.play_count=Listen Count'"
     with pytest.raises(DataCheckError, match="no column looks like the user"):
         wanted({}, "who", "what", "mood", seen_before=True)
-    with pytest.raises(SettingsError, match=r"listening\.columns\.track: needed"):
+    with pytest.raises(SettingsError, match=r"listening\.columns\.track: required"):
         wanted({"user": "who"}, "who", "what")
 
 
 @pytest.mark.parametrize("record", [("user_000001", "song", "x"), ("alice@example.org", "song", "x"), ("al", "", "x")])
 def test_a_first_record_in_the_place_of_names_does_not_reach_the_message(record):
-    """A file without header, read as if it had one: its first line is somebody's record."""
+    """Check a file without header that is read as if it had one: its first line is a user's record."""
     with pytest.raises(SettingsError, match=r"3 columns \(positions 0 to 2\).*header=false") as caught:
         wanted({}, *record)
     assert not any(cell and cell in str(caught.value).split("3 columns")[1].split() for cell in record)

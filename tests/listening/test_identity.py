@@ -1,4 +1,4 @@
-"""Pseudonyms, hashes and normal names are what other tools would compute, and the key shows nowhere."""
+"""Test that pseudonyms, hashes and normal names equal those of other tools, and that the key stays secret."""
 
 import hashlib
 from datetime import datetime, timezone
@@ -23,7 +23,7 @@ def test_hmac_is_pythons_hmac(spark, key):
 
 
 def test_the_key_and_its_pads_are_in_no_plan(spark):
-    """EXPLAIN prints literals; so do the web UI and the event log."""
+    """Check the query plan, because EXPLAIN, the web UI and the event log print literals."""
     key = b"a very secret key indeed"
     pads = Pads.of(key)
     rows = identity.with_pads(small_frame(spark, [("u",)], "id string"), pads).select(hmac_sha256(F.col("id")))
@@ -60,7 +60,7 @@ def test_a_record_is_found_again_by_sha256sum(spark):
 
 
 def test_event_ids_do_not_change(spark):
-    """They are in lakes: another formula would take every play in again."""
+    """Check fixed values: lakes store the ids, and another formula would ingest every play again."""
     at = datetime(2009, 5, 4, 23, 8, 57, 123456, timezone.utc)
     rows = small_frame(
         spark,

@@ -1,4 +1,4 @@
-"""Indices are dense, in the order of the ids within a batch, and never change."""
+"""Test that indices are dense, follow the order of the ids within a batch, and never change."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

@@ -1,4 +1,4 @@
-"""What executors see in a file's first lines, and files that aren't what they claim to be."""
+"""Test the layout inferred from a file's first lines, and the detection of mislabelled files."""
 
 import bz2
 import gzip
@@ -35,7 +35,7 @@ def test_the_delimiter_is_the_one_that_the_first_line_holds_most_of(file, text, 
 
 def test_names_come_from_the_header_whatever_its_line_ends_mark_or_quotes(file):
     found = find_layout(file("log.csv", b'\xef\xbb\xbfuser, "the ""track""",n\r\nu,t,1\r\n'), CSV)
-    assert found.names == ("user", '"the ""track"""', "n")  # a blank before a quote makes it text
+    assert found.names == ("user", '"the ""track"""', "n")  # after a blank, a quote is text
     found = find_layout(file("log.csv", b'\xef\xbb\xbfuser,"the ""track""",n\r\nu,t,1\r\n'), CSV)
     assert found.names == ("user", 'the "track"', "n")
     assert found.header == 'user,"the ""track""",n'

@@ -1,4 +1,4 @@
-"""Files of every format, orderly and lying, in one shape; and the count that is taken apart from the parsing."""
+"""Test reading valid and faulty files of every format into one schema, and the independent count of records."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 
 @pytest.fixture
 def read(spark, tmp_path):
-    """Reads files written into a folder; gives rows as dicts, and the separate count of records."""
+    """Write files into a folder and read them; return rows as dicts, and the independent count of records."""
 
     def run(files, *overrides, pads=None):
         folder = tmp_path / "log"
@@ -196,7 +196,7 @@ def test_parquet_times_are_read_in_every_unit_and_as_text(read):
 
 
 def test_a_parquet_column_of_no_use_is_refused(read):
-    with pytest.raises(DataCheckError, match=r"column user_id is array<bigint>: no use as user"):
+    with pytest.raises(DataCheckError, match=r"column 'user_id' is array<bigint>; user needs a string or an integer"):
         read({"a.parquet": pa.table({"user_id": [[1]], "track_id": ["t"]})}, "format=parquet")
 
 
@@ -220,7 +220,7 @@ def test_a_parquet_column_of_no_use_is_refused(read):
     ids=["delimited", "lines", "json", "parquet", "positions"],
 )
 def test_under_a_key_only_columns_of_known_use_are_shown(read, content, overrides, shown):
-    """Any other may name the user too. Without a key all but the user's own column is shown."""
+    """Check that other columns, which may identify the user, are hidden; without a key only the user's column is."""
     files = {"log.parquet" if isinstance(content, pa.Table) else "log.csv": content}
     rows, _ = read(files, *overrides, pads=Pads.of(b"secret"))
     assert [row["shown"] for row in rows if row["fault"] is None] == [shown]

@@ -1,4 +1,4 @@
-"""Whatever the order of the batches, and however often they run, plays and rejects end the same."""
+"""Test that plays and rejects don't depend on the order of the batches, nor on reruns."""
 
 import random
 import time
@@ -26,7 +26,7 @@ NOW = datetime(2026, 2, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class File:
-    """A file's clean records (record, event, count) and refused ones (record), with its content as a number."""
+    """Describe a file: clean records (record, event, count), rejected ones (record), and its content as a number."""
 
     content: int
     plays: tuple = ()
@@ -38,7 +38,7 @@ class File:
 
 
 class World:
-    """Plays and rejects of one log, and the files taken, as the job keeps them in the lake."""
+    """Hold the plays and rejects of one log and its ingested files, as the job keeps them in the lake."""
 
     def __init__(self, spark, staging, snapshot, dedup_days=365, own=False, start=FIRST_PLAY):
         self.spark, self.staging, self.start = spark, staging, start
@@ -46,7 +46,7 @@ class World:
         self.plays, self.rejects, self.files = [], [], {}
 
     def batch(self, day, *files, dies_before=None):
-        """Run a batch; `dies_before` the plays or the files are written (rejects come first)."""
+        """Run a batch; stop it before it writes the table `dies_before`: plays or files (rejects come first)."""
         taken = self._take(day, files)
         judged = small_frame(self.spark, self._judged(taken, files), COLUMNS)
         numbered = self.staging.keep(number_records(judged, self.log.snapshot))
@@ -130,7 +130,7 @@ def test_an_event_belongs_to_the_smallest_batch_and_its_repeats_are_rejects(worl
     ]
     assert [(locator.split("#")[0], reason, when) for locator, _, reason, when in rejects] == [
         (A.name, "bad_count", day(1)),
-        (B.name, "duplicate", day(2)),  # event 2, moved there when batch 1 came
+        (B.name, "duplicate", day(2)),  # event 2, moved there by batch 1
         (B.name, "bad_count", day(2)),
         (C.name, "duplicate", day(3)),
         (C.name, "duplicate", day(3)),
@@ -197,7 +197,7 @@ def test_repeats_are_found_in_an_hour_that_local_time_has_twice(world, monkeypat
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        lake = world(start=datetime(2025, 10, 26, 0, 30, tzinfo=timezone.utc))  # event 1: the second 2:30
+        lake = world(start=datetime(2025, 10, 26, 0, 30, tzinfo=timezone.utc))  # event 1 is at the second 2:30
         lake.batch(day(0), File(1, plays=((10, "1", 1),)))
         assert lake.batch(day(1), File(2, plays=((20, "0", 1), (21, "1", 1)))) == (2, 1)
     finally:
@@ -229,7 +229,7 @@ def test_of_a_snapshot_the_newest_count_stands_in_the_oldest_batch(world):
 @pytest.mark.parametrize("snapshot", [False, True])
 @pytest.mark.parametrize("seed", [5, 6])
 def test_any_order_ends_the_same(world, snapshot, seed):
-    """Random files in random batches, some in several; two orders, one with a batch run twice."""
+    """Run random files in random batches, some in several, in two random orders, each with one batch run twice."""
     draw = random.Random(seed)
     files = [
         File(

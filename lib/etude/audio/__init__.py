@@ -1,7 +1,7 @@
-"""Audio to mel spectrograms.
+"""Compute mel spectrograms from audio.
 
-Plain numpy functions first (recipe, decode, spectrogram, features), then the process that runs them under guard (child,
-guard), then the Spark stage over them (files, sources, plan, compute).
+The package has three layers: numpy functions (recipe, decode, spectrogram, features), the process that isolates them
+(child, guard), and the Spark stage (files, sources, plan, compute).
 
-Nothing is imported here: the decoding process must load numpy, soundfile and soxr and nothing else.
+This module imports nothing, because the decoding process must load only numpy, soundfile and soxr.
 """

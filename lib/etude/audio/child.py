@@ -1,9 +1,9 @@
-"""The process that decodes: reads requests from standard input, answers on standard output, until the input ends.
+"""Run the decoding process: read requests from standard input and write answers to standard output, until input ends.
 
-It is a separate program because libsndfile can be made to crash, cannot be interrupted, and may ask for any amount
-of memory: here all that costs one process, which the worker (guard.py) replaces. It imports numpy, soundfile and soxr
-and nothing else of weight. Both directions speak frames: a 4-byte length, that much JSON, then as many bytes of
-payload as the JSON's `bytes` says.
+It is a separate program because libsndfile may crash, can't be interrupted, and may allocate any amount of memory.
+Such a failure costs one process, which the worker (guard.py) replaces. Its only large imports are numpy, soundfile and
+soxr. Both directions use frames: a 4-byte length, JSON of that length, then a payload of as many bytes as the JSON's
+`bytes`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost: seconds, MB (2**20) of address space, bytes of file; and whether ffmpeg may try."""
+    """Hold the limits per file: seconds, MB (2**20) of address space, bytes of file; and whether to try ffmpeg."""
 
     time_limit_s: float = 30.0
     memory_mb: int = 1024
@@ -35,13 +35,13 @@ class Limits:
 
 
 def frame(head: dict[str, Any], payload: bytes | memoryview = b"") -> bytes:
-    """One message as it goes through the pipe."""
+    """Encode one message for the pipe."""
     text = json.dumps({**head, "bytes": len(payload)}).encode()
     return b"".join((LENGTH.pack(len(text)), text, payload))
 
 
 def configuration(recipe: Recipe, limits: Limits) -> str:
-    """What `main` is started with, as text for the command line."""
+    """Encode the arguments of `main` as text for the command line."""
     return json.dumps([asdict(recipe), asdict(limits)])
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     recipe, limits = Recipe(**recipe_fields), Limits(**limits_fields)
     answers = _private_stdout()
     fallback = _fallback(limits)
-    # Imported before the bounds are set, so that a missing library is an error at the start and never a reject.
+    # Import before the limits are set, so that a missing library is an error at startup and never a reject.
     from etude.audio.features import Refusal, spectrograms
 
     _bound(limits)
@@ -60,7 +60,7 @@ def main() -> None:
     _silence(2)
     while (request := _read_request(sys.stdin.buffer)) is not None:
         head, data = request
-        # Should the worker be gone, nobody else would end a decoder that hangs: SIGALRM's default action does.
+        # If the worker is gone, SIGALRM's default action ends a decoder that hangs.
         signal.setitimer(signal.ITIMER_REAL, 2 * limits.time_limit_s + 5)
         outcomes = spectrograms(head.get("path", data), head["track_id"], head["crops"], recipe, fallback)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -90,7 +90,7 @@ def _read_request(requests: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
 
 
 def _private_stdout() -> IO[bytes]:
-    """A duplicate of standard output for the answers; what libraries print goes nowhere."""
+    """Return a duplicate of standard output for the answers; discard the output of libraries."""
     answers = os.fdopen(os.dup(1), "wb")
     _silence(1)
     return answers
@@ -109,7 +109,7 @@ def _fallback(limits: Limits) -> Any:
 
     binary = find_ffmpeg()
     if binary is None:
-        raise SystemExit("mel.fallback=ffmpeg: there is no ffmpeg in PATH")
+        raise SystemExit("mel.fallback=ffmpeg: no ffmpeg found in PATH; install it on every executor")
     return Transcoder(binary, limits.max_bytes, limits.time_limit_s)
 
 
@@ -118,7 +118,7 @@ def _bound(limits: Limits) -> None:
     with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Where memory runs out all the same, the kernel should take this process before the executor.
+    # If memory still runs out, the kernel should kill this process before the executor.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 

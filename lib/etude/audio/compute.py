@@ -1,4 +1,4 @@
-"""The pandas UDF: Arrow batches of files in, Arrow batches of mel rows and refusals out."""
+"""Compute mel rows and refusals from files, in a pandas function over Arrow batches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from etude.audio.refusal import RefusedError
 from etude.audio.spread import task_count
 from etude.config.audio import MelSettings
 
-# A task of so many files takes about a second: small enough to spread evenly, large enough that overhead is small.
+# A task of this many files takes about a second: short enough for an even spread, long enough for a small overhead.
 _FILES_A_TASK = 256
-# Rows of an Arrow batch on its way to Spark: 24 KB each with the default settings.
+# Rows per Arrow batch of results; a row has 24 KB with the default settings.
 _ROWS_A_BATCH = 64
 
 _RESULT = (
@@ -33,19 +33,27 @@ _NAMES = [column.split()[0] for column in _RESULT.split(", ")]
 
 
 def recipe_of(mel: MelSettings) -> Recipe:
-    """The recipe that the settings ask for."""
+    """Return the recipe for these settings."""
     return Recipe(**mel.recipe)
 
 
 def limits_of(mel: MelSettings) -> Limits:
-    """The limits that the settings set."""
+    """Return the limits for these settings."""
     return Limits(mel.time_limit_s, mel.memory_mb, mel.max_file_mb << 20, mel.fallback == "ffmpeg")
 
 
 def compute(files: DataFrame, n_files: int, mel: MelSettings, done: Accumulator[int]) -> DataFrame:
-    """One row for each asked crop: a mel row (reason null) or a refusal (mel null). `done` counts files.
+    """Compute one row per requested crop: a mel row (reason null) or a refusal (mel null).
 
-    `files` has the columns of plan.asked_files, n_files rows.
+    Args:
+        files: the columns of plan.asked_files.
+        n_files: number of rows of `files`.
+        mel: recipe and limits.
+        done: counts finished files.
+
+    Returns:
+        track_id, crop, mel (float32, n_mels x n_frames, flattened row by row), n_mels, n_frames, offset_s, duration_s,
+        content_sha256, the file's path, audio_uri, file_size (bytes) and file_mtime_us, reason, detail.
     """
     recipe, limits = recipe_of(mel), limits_of(mel)
     tasks = task_count(files.sparkSession, n_files, _FILES_A_TASK)
@@ -62,7 +70,7 @@ def compute(files: DataFrame, n_files: int, mel: MelSettings, done: Accumulator[
                     made = []
         yield pd.DataFrame(made, columns=_NAMES)
 
-    # By hash, so that formats, which lie together in a listing, spread over the tasks, the same in every attempt.
+    # Partition by hash: a listing groups the formats, and a hash spreads them equally in every attempt.
     return files.repartition(tasks, F.xxhash64("track_id", "audio_uri")).mapInPandas(rows, _RESULT)
 
 
@@ -78,7 +86,7 @@ def _outcomes(guard: Guard, file: Any) -> list[Outcome]:
 def _check_size(uri: str, size: int, limits: Limits) -> None:
     most = limits.max_bytes if local_path(uri) is not None else min(limits.max_bytes, limits.memory_mb << 19)
     if size > most:
-        raise RefusedError("too_large", f"{size / 2**20:.1f} MB, {most / 2**20:.1f} allowed")
+        raise RefusedError("too_large", f"{size / 2**20:.1f} MB; at most {most / 2**20:.1f} MB allowed")
 
 
 def _row(file: Any, outcome: Outcome) -> tuple:
@@ -92,7 +100,7 @@ def _row(file: Any, outcome: Outcome) -> tuple:
 
 
 def mel_rows(results: DataFrame, mel: MelSettings) -> DataFrame:
-    """Rows of the table `mel` from those of `compute` that worked."""
+    """Select the rows of the table `mel` from the results of `compute`."""
     return results.where(F.col("reason").isNull()).select(
         "track_id",
         "crop",

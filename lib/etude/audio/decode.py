@@ -1,4 +1,4 @@
-"""A window of a file as mono samples: seek, read only the window, mix, check, resample."""
+"""Decode a crop of a file into mono samples: seek, read only the crop, mix, check, resample."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Source = str | bytes | bytearray
 
 
 class AudioFile(soundfile.SoundFile):
-    """A file of libsndfile's whose reads are nothing but reads.
+    """Open a file with libsndfile and read it without additional seeks.
 
-    soundfile seeks after every read of a seekable file, to keep its read and write positions together. Nothing is
-    written here, and that seek costs time and fails on files whose header lies about their length.
+    soundfile seeks after every read of a seekable file, to keep its read and write positions equal. This file is never
+    written. The seek costs time, and it fails on files whose header states a wrong length.
     """
 
     def seekable(self) -> bool:
-        """False, which is what keeps `read` from seeking; `seek` itself works all the same."""
+        """Return False, so that `read` doesn't seek; `seek` itself still works."""
         return False
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One decoded window.
+    """Hold one decoded crop.
 
-    samples: float32 (recipe.n_samples,) at recipe.sample_rate. offset_s: its start in the file, seconds. duration_s:
-    decodable length of the file, seconds. content_sha256: hash of the mono float32 window at the native rate.
+    samples: float32 (recipe.n_samples,) at recipe.sample_rate. offset_s: its start in the file in seconds. duration_s:
+    decodable length of the file in seconds. content_sha256: hash of the mono float32 crop at the native rate.
     """
 
     samples: NDArray[np.float32]
@@ -49,7 +49,7 @@ def open_audio(source: Source) -> AudioFile:
     """Open a local path or the bytes of a file with libsndfile.
 
     Raises:
-        RefusedError: undecodable, or missing or unreadable where the path can't be opened at all.
+        RefusedError: undecodable; missing or unreadable if the path can't be opened.
     """
     try:
         return AudioFile(io.BytesIO(source) if isinstance(source, bytes | bytearray) else source)
@@ -60,7 +60,7 @@ def open_audio(source: Source) -> AudioFile:
 
 
 def _check_readable(path: str) -> None:
-    # libsndfile says "System error." for whatever the operating system refuses; Python says what it was.
+    # libsndfile reports every error of the operating system as "System error."; Python names the cause.
     try:
         with open(path, "rb"):
             pass
@@ -71,10 +71,10 @@ def _check_readable(path: str) -> None:
 
 
 def read_crop(source: Source, file: AudioFile, track_id: str, crop: int, recipe: Recipe) -> Crop:
-    """Decode the window that belongs to (recipe.seed, track_id, crop) of an open file (`source` reopens it).
+    """Decode the crop for (recipe.seed, track_id, crop) of an open file (`source` reopens it).
 
-    The window's first sample is int(offset_s x native rate), as in librosa.load(offset=offset_s). Where the header
-    promised more than there is, the window moves to the end of what can be decoded.
+    The crop's first sample is int(offset_s x native rate), as in librosa.load(offset=offset_s). If the file is shorter
+    than its header states, the crop moves to the end of the decodable part.
 
     Raises:
         RefusedError: too_short, silent, non_finite or undecodable.
@@ -86,9 +86,11 @@ def read_crop(source: Source, file: AudioFile, track_id: str, crop: int, recipe:
     mono = _mix(window)
     peak = float(np.max(np.abs(mono)))
     if not np.isfinite(peak):
-        raise RefusedError("non_finite", f"NaN or infinity in the window at {offset_s:.3f} s")
+        raise RefusedError("non_finite", f"NaN or infinity in the crop at {offset_s:.3f} s")
     if peak < _SILENCE:
-        raise RefusedError("silent", f"peak {peak:.1e} in the window at {offset_s:.3f} s")
+        raise RefusedError(
+            "silent", f"peak {peak:.1e} in the crop at {offset_s:.3f} s; expected at least {_SILENCE:.0e}"
+        )
     return Crop(
         samples=_resample(mono, file.samplerate, recipe),
         offset_s=offset_s,
@@ -98,7 +100,7 @@ def read_crop(source: Source, file: AudioFile, track_id: str, crop: int, recipe:
 
 
 def _window(source: Source, file: AudioFile, place: float, recipe: Recipe) -> tuple[NDArray[np.float32], float, float]:
-    """The window (wanted, channels), its offset and the file's length in seconds."""
+    """Return the crop (wanted, channels), its offset and the file's length, both in seconds."""
     rate = file.samplerate
     wanted = int(recipe.crop_s * rate)
     _check_length(file.frames, wanted, rate, recipe)
@@ -109,17 +111,17 @@ def _window(source: Source, file: AudioFile, place: float, recipe: Recipe) -> tu
         offset_s = min(offset_s, frames / rate - recipe.crop_s)
         window, _ = _read_at(source, file, int(offset_s * rate), wanted)
     if len(window) < wanted:
-        raise RefusedError("undecodable", f"{len(window)} of {wanted} samples at {offset_s:.3f} s")
+        raise RefusedError("undecodable", f"only {len(window)} of {wanted} samples decoded at {offset_s:.3f} s")
     return window, offset_s, frames / rate
 
 
 def _check_length(frames: int, wanted: int, rate: int, recipe: Recipe) -> None:
     if frames < wanted or wanted < 1:
-        raise RefusedError("too_short", f"{frames / rate:.3f} s of audio, {recipe.crop_s:g} s needed")
+        raise RefusedError("too_short", f"{frames / rate:.3f} s of audio; at least {recipe.crop_s:g} s needed")
 
 
 def _read_at(source: Source, file: AudioFile, start: int, wanted: int) -> tuple[NDArray[np.float32], int]:
-    """Up to `wanted` frames from `start`, (n, channels), and the file's frames as far as they are known now."""
+    """Read up to `wanted` frames from `start`: return them, (n, channels), and the file's known number of frames."""
     try:
         file.seek(start)
         window = file.read(wanted, dtype="float32", always_2d=True)
@@ -133,7 +135,7 @@ def _read_at(source: Source, file: AudioFile, start: int, wanted: int) -> tuple[
 
 
 def _read_through(source: Source, start: int, wanted: int) -> tuple[NDArray[np.float32], int]:
-    """The same without seeking: decode from the beginning. A file whose seek failed must be opened anew for it."""
+    """Read as `_read_at` does, but without seeking: reopen the file, because a seek failed, and decode it all."""
     with open_audio(source) as file:
         block = np.empty((max(1, min(file.samplerate, 1 << 18)), file.channels), np.float32)
         window = np.empty((wanted, file.channels), np.float32)
@@ -145,7 +147,7 @@ def _read_through(source: Source, start: int, wanted: int) -> tuple[NDArray[np.f
             except soundfile.LibsndfileError:
                 if not done:
                     raise
-                read = 0  # here the file breaks off: what was decoded before stands
+                read = 0  # the file is truncated here; keep the part decoded so far
             if not read:
                 return window[: max(0, place)], done
             done += read
@@ -153,7 +155,7 @@ def _read_through(source: Source, start: int, wanted: int) -> tuple[NDArray[np.f
 
 
 def _mix(window: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean over the channels of (n, channels), float32 (n,); added channel by channel: ten times np.mean's speed."""
+    """Average the channels of (n, channels) into float32 (n,); adding channels is ten times faster than np.mean."""
     mono = window[:, 0].copy()
     for channel in range(1, window.shape[1]):
         mono += window[:, channel]
@@ -162,7 +164,7 @@ def _mix(window: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _resample(mono: NDArray[np.float32], rate: int, recipe: Recipe) -> NDArray[np.float32]:
-    """float32 (recipe.n_samples,) at recipe.sample_rate; soxr's rounding of the length is cut or filled with zeros."""
+    """Resample to float32 (recipe.n_samples,) at recipe.sample_rate; cut or zero-pad the length that soxr rounds."""
     if rate != recipe.sample_rate:
         mono = soxr.resample(mono, rate, recipe.sample_rate, quality="HQ")
     n = recipe.n_samples
@@ -170,5 +172,5 @@ def _resample(mono: NDArray[np.float32], rate: int, recipe: Recipe) -> NDArray[n
 
 
 def _message(error: Exception) -> str:
-    """What libsndfile said, without the path that soundfile puts before it."""
+    """Return libsndfile's message, without the path that soundfile prepends."""
     return str(getattr(error, "error_string", error)).strip()

@@ -1,4 +1,4 @@
-"""What libsndfile refuses, decoded by an ffmpeg binary into a WAV file that libsndfile then reads (mel.fallback)."""
+"""Decode files that libsndfile refuses with an ffmpeg binary into a WAV file for libsndfile (mel.fallback)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from etude.audio.refusal import RefusedError
 
 
 def find_ffmpeg() -> str | None:
-    """The ffmpeg binary of this machine, or None."""
+    """Return the path of this machine's ffmpeg binary, or None."""
     return shutil.which("ffmpeg")
 
 
 def scratch_prefix(pid: int) -> str:
-    """How the names of a decoding process's temporary folders begin: whoever kills it can clean up after it."""
+    """Return the prefix of a decoding process's temporary folders, by which the guard removes them after a kill."""
     return f"etude-audio-{pid}-"
 
 
 @dataclass(frozen=True)
 class Transcoder:
-    """Decodes by a binary; the WAV never grows beyond max_bytes (an hour in float32 stereo is 1.4 GB).
+    """Decode with a binary; the WAV file never exceeds max_bytes (an hour of float32 stereo has 1.4 GB).
 
-    It is killed after time_limit_s: whoever watches over this process may be gone by then.
+    The binary is killed after time_limit_s, because the worker that supervises this process may be gone.
     """
 
     binary: str
@@ -38,10 +38,13 @@ class Transcoder:
 
     @contextmanager
     def as_wav(self, source: Source) -> Iterator[str]:
-        """Path of a temporary WAV file (float32, native rate and channels) with the first audio stream of `source`.
+        """Write the first audio stream of `source` to a temporary WAV file (float32, native rate and channels).
+
+        Yields:
+            The path of the file.
 
         Raises:
-            RefusedError: undecodable, with ffmpeg's last line, or timeout.
+            RefusedError: undecodable (with ffmpeg's last line) or timeout.
         """
         with tempfile.TemporaryDirectory(prefix=scratch_prefix(os.getpid())) as folder:
             if not isinstance(source, str):
@@ -53,8 +56,8 @@ class Transcoder:
             yield wav
 
     def _run(self, source: str, wav: str) -> None:
-        # A playlist must not make it fetch anything, hence the whitelist; `file:` keeps odd names from being options.
-        # One thread: a task has one slot, and each thread takes of the address space that this process may use.
+        # The whitelist stops playlists from fetching URLs; `file:` keeps names from being parsed as options.
+        # Use one thread: a task has one slot, and each thread needs part of the limited address space.
         threads = ("-threads", "1")
         command = [
             *(self.binary, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe", *threads),

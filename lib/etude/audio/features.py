@@ -1,4 +1,4 @@
-"""One file in, one spectrogram or refusal for each crop out. Runs inside the guarded process; knows nothing of it."""
+"""Compute a spectrogram or refusal for each crop of a file; runs in the decoding process but doesn't depend on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etude.audio.spectrogram import log_mel
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """A crop that worked: mel float32 (n_mels, n_frames) in dB; offset_s, duration_s and content_sha256 as in Crop."""
+    """Hold a crop's result: mel float32 (n_mels, n_frames) in dB; offset_s, duration_s, content_sha256 as in Crop."""
 
     crop: int
     mel: NDArray[np.float32]
@@ -28,7 +28,7 @@ class Spectrogram:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A crop that didn't: the reason (a word of etude.audio.refusal) and what exactly was wrong."""
+    """Hold a refused crop: its reason (a key of etude.audio.refusal) and the details of the fault."""
 
     crop: int
     reason: str
@@ -41,7 +41,7 @@ Outcome = Spectrogram | Refusal
 def spectrograms(
     source: Source, track_id: str, crops: Sequence[int], recipe: Recipe, fallback: Transcoder | None = None
 ) -> list[Outcome]:
-    """The outcome of each asked crop of one file, in order; nothing that is wrong with a file raises."""
+    """Return the outcome of each requested crop of one file, in order; faults of a file don't raise errors."""
     outcomes = _with_libsndfile(source, track_id, crops, recipe)
     if fallback is None or not any(isinstance(o, Refusal) and o.reason == "undecodable" for o in outcomes):
         return outcomes
@@ -74,7 +74,7 @@ def _outcome(source: Source, file: AudioFile, track_id: str, crop: int, recipe: 
 
 
 def _refused(error: Exception) -> RefusedError:
-    """Whatever a hostile file provokes costs that file alone, under a name that shows what it was."""
+    """Turn any error into a refusal, so that a malicious file costs only that file; `failed` names unknown errors."""
     if isinstance(error, RefusedError):
         return error
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""Audio files by path or URI, as executors see them: where a path leads, a file's size and age, its bytes."""
+"""Resolve audio files by path or URI on executors, and read their size, modification time and bytes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from etude.audio.refusal import RefusedError
 
 @dataclass(frozen=True)
 class Place:
-    """Where paths stand.
+    """Hold the base folder and the allowed folders of paths.
 
-    base: URI of the folder that relative paths start from, or None. allowed: URIs (normal_uri) of the folders that
-    audio may lie in besides base; None allows whatever an absolute path or URI names, and still nothing outside base
-    that a relative path or a link leads to.
+    base: URI of the folder that relative paths refer to, or None. allowed: URIs (normal_uri) of further folders that
+    may hold audio. None allows all absolute paths and URIs, but relative paths and links still must not leave base.
     """
 
     base: str | None = None
@@ -33,7 +32,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that is there: its URI, its size in bytes and its modification time in microseconds since 1970."""
+    """Describe an existing file: its URI, size in bytes and modification time in microseconds since 1970."""
 
     uri: str
     size: int
@@ -41,18 +40,18 @@ class Found:
 
 
 def file_uri(path: str | bytes) -> str:
-    """The file: URI of an absolute local path; bytes that aren't text survive in it."""
+    """Return the file: URI of an absolute local path; it preserves bytes that aren't valid text."""
     return "file://" + quote(os.fsencode(path))
 
 
 def local_path(uri: str) -> str | None:
-    """The local path behind a file: URI; None for other schemes."""
+    """Return the local path of a file: URI, or None for other schemes."""
     parts = urlsplit(uri)
     return os.fsdecode(unquote_to_bytes(parts.path)) if parts.scheme == "file" else None
 
 
 def normal_uri(path_or_uri: str) -> str:
-    """An absolute URI without `.`, `..` or a slash at its end."""
+    """Return an absolute URI without `.`, `..` or a trailing slash."""
     uri = storage.to_uri(path_or_uri)
     local = local_path(uri)
     if local is not None:
@@ -63,7 +62,7 @@ def normal_uri(path_or_uri: str) -> str:
 
 
 def find(path: str, place: Place) -> Found:
-    """The file that a path, as a manifest or the catalogue writes it, leads to.
+    """Find the file for a path from a manifest or the catalogue.
 
     Raises:
         RefusedError: bad_path, outside_root, missing, unreadable or not_a_file.
@@ -73,36 +72,38 @@ def find(path: str, place: Place) -> Found:
         local = local_path(uri)
         found = _stat_local(local, uri) if local is not None else _stat_remote(uri)
         _check_allowed(found.uri, local, relative, place)
-    except ValueError as error:  # no URI by the rules (`s3://[a/b`), a zero byte behind %00, half a surrogate pair
+    except ValueError as error:  # an invalid URI (`s3://[a/b`), a zero byte (%00), half a surrogate pair
         raise RefusedError("bad_path", f"{type(error).__name__}: {error}") from error
     return found
 
 
 def _resolve(path: str, base: str | None) -> tuple[str, bool]:
-    """(URI without `..`, whether the path was relative)."""
+    """Return (URI without `..`, whether the path was relative)."""
     if not path or any(ord(letter) < 32 for letter in path):
-        raise RefusedError("bad_path", "empty, or with control characters")
+        raise RefusedError("bad_path", "the path is empty or has control characters")
     if "://" in path or path.startswith("file:/"):
         return normal_uri(path), False
     if path.startswith("/"):
         return file_uri(os.path.normpath(path)), False
     if base is None:
-        raise RefusedError("bad_path", "relative, and nothing tells to which folder")
+        raise RefusedError(
+            "bad_path", "the path is relative, but has no base folder; expected an absolute path or a URI"
+        )
     local_base = local_path(base)
     uri = normal_uri(f"{base}/{path}") if local_base is None else file_uri(os.path.normpath(f"{local_base}/{path}"))
     if not _under(uri, base):
-        raise RefusedError("outside_root", f"leads out of {base}")
+        raise RefusedError("outside_root", f"the path leads out of {base}")
     return uri, True
 
 
 def _check_allowed(uri: str, local: str | None, relative: bool, place: Place) -> None:
-    """Links are followed first, so that one inside a folder can't lead out of it."""
+    """Check that the resolved file lies in an allowed folder; resolve links first, so that none can lead out."""
     if not relative and place.allowed is None:
         return
     real = file_uri(os.path.realpath(local)) if local is not None else uri
     roots = [*(place.allowed or ()), *([place.base] if place.base else [])]
     if not any(_under(real, _real_root(root)) for root in roots):
-        raise RefusedError("outside_root", f"lies at {real}, outside of what audio.allowed_roots and the base allow")
+        raise RefusedError("outside_root", f"the file is {real}, outside audio.allowed_roots and the base folder")
 
 
 def _real_root(root: str) -> str:
@@ -122,7 +123,7 @@ def _stat_local(path: str, uri: str) -> Found:
     except OSError as error:
         raise RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}") from error
     if not stat.S_ISREG(info.st_mode):
-        raise RefusedError("not_a_file", "a folder, pipe or device")
+        raise RefusedError("not_a_file", "a folder, pipe or device; expected a file")
     return Found(uri, info.st_size, info.st_mtime_ns // 1000)
 
 
@@ -131,7 +132,7 @@ def _stat_remote(uri: str) -> Found:
         system, path = storage.filesystem(uri)
     except (ArrowException, ValueError) as error:
         raise RefusedError("bad_path", f"{type(error).__name__}: {error}") from error
-    except OSError as error:  # a library that this machine lacks, a service that doesn't answer
+    except OSError as error:  # a missing library, or a service that doesn't answer
         raise RefusedError("unreadable", f"{type(error).__name__}: {error}") from error
     try:
         info = system.get_file_info(path)
@@ -140,15 +141,15 @@ def _stat_remote(uri: str) -> Found:
     if info.type == fs.FileType.NotFound:
         raise RefusedError("missing", "no such file")
     if info.type != fs.FileType.File:
-        raise RefusedError("not_a_file", "a folder")
+        raise RefusedError("not_a_file", "a folder; expected a file")
     return Found(uri, info.size, (info.mtime_ns or 0) // 1000)
 
 
 def fetch(uri: str, time_limit_s: float) -> str | bytes:
-    """What a decoder is given: the path of a local file (so that it can seek), the bytes of any other.
+    """Return the decoder's input: the path of a local file (so that it can seek), or the bytes of another file.
 
     Raises:
-        RefusedError: missing, unreadable, or timeout where reading takes more than time_limit_s.
+        RefusedError: missing, unreadable, or timeout if reading takes more than time_limit_s seconds.
     """
     local = local_path(uri)
     if local is not None:
@@ -161,12 +162,12 @@ def fetch(uri: str, time_limit_s: float) -> str | bytes:
         except BaseException as error:
             answer.set_exception(error)
 
-    # A read that stalls can't be interrupted: its thread is left to itself, and ends with the process.
+    # A stalled read can't be interrupted: its thread is abandoned, and ends with the process.
     threading.Thread(target=read, daemon=True).start()
     try:
         return answer.result(time_limit_s)
-    except (futures.TimeoutError, TimeoutError) as error:  # the same from Python 3.11 on
-        raise RefusedError("timeout", f"more than {time_limit_s:g} s to read it") from error
+    except (futures.TimeoutError, TimeoutError) as error:  # the same class since Python 3.11
+        raise RefusedError("timeout", f"reading took more than {time_limit_s:g} s") from error
     except FileNotFoundError as error:
         raise RefusedError("missing", "no such file") from error
     except (ArrowException, OSError) as error:
@@ -174,13 +175,13 @@ def fetch(uri: str, time_limit_s: float) -> str | bytes:
 
 
 def list_folder(root: str, suffixes: tuple[str, ...], place: Place) -> Iterator[tuple[str, Found | RefusedError]]:
-    """(path below root, what stands there) for each file with one of the suffixes, in every folder below root.
+    """Yield (path below root, file or refusal) for each file with one of the suffixes, in every folder below root.
 
-    Linked folders aren't entered (one that leads out of root is reported as outside_root); a folder that can't be
-    read is reported as unreadable.
+    Linked folders aren't entered; one that leads out of root is reported as outside_root. A folder that can't be read
+    is reported as unreadable.
 
     Raises:
-        OSError: root itself isn't there or can't be read.
+        OSError: root doesn't exist or can't be read.
     """
     local = local_path(root)
     if local is None:
@@ -205,7 +206,7 @@ def _list_local(
                 yield from _list_local(root, name + "/", suffixes, place)
             elif entry.is_symlink() and entry.is_dir():
                 if not _under(file_uri(os.path.realpath(entry.path)) + "/", file_uri(os.path.realpath(root))):
-                    raise RefusedError("outside_root", "a linked folder, not entered")
+                    raise RefusedError("outside_root", "a linked folder that leads out of the root; it is not entered")
             elif name.lower().endswith(suffixes):
                 found = _stat_local(entry.path, file_uri(f"{root}/{name}"))
                 if entry.is_symlink():
@@ -224,5 +225,5 @@ def _list_remote(root: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Fo
 
 
 def as_text(path: str) -> str:
-    """A local path as text: bytes that aren't UTF-8 appear as backslash escapes."""
+    """Return a local path as text, with bytes that aren't UTF-8 as backslash escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""The worker's side of the decoding process: hands it files one by one, kills it at the time limit, replaces it."""
+"""Control the decoding process from the worker: send it one file at a time, kill it at the time limit, replace it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from etude.audio.recipe import Recipe
 _START_S = 120.0
 _CHUNK = 1 << 18
 
-# All that the decoding process gets of the environment: a decoder that is taken over finds no credentials there.
+# The decoding process gets only these variables, so that a compromised decoder finds no credentials.
 _PASSED_ON = ("PATH", "HOME", "LANG")
 _PASSED_ON_PREFIXES = ("LC_", "LD_", "DYLD_", "OPENBLAS_", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Guard:
-    """One decoding process, started when first needed and again after it died; not for several threads at once."""
+    """Control one decoding process, started on first use and restarted after it ends; not thread-safe."""
 
     def __init__(self, recipe: Recipe, limits: Limits):
-        """`recipe` and `limits` stay the process's for life."""
+        """Set the recipe and limits of every process that this guard starts."""
         self.recipe = recipe
         self.limits = limits
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,14 +46,14 @@ class Guard:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the decoding process, None while there is none."""
+        """Return the process id of the decoding process, or None if there is none."""
         return self._process.pid if self._process else None
 
     def spectrograms(self, source: Source, track_id: str, crops: Sequence[int]) -> list[Outcome]:
-        """features.spectrograms, guarded: a file that hangs or kills its decoder gives refusals.
+        """Run features.spectrograms in the process; a file that hangs or kills its decoder gives refusals.
 
         Raises:
-            RuntimeError: the decoding process doesn't start (a library is missing, say): no file's fault.
+            RuntimeError: the decoding process doesn't start (for example, a library is missing).
         """
         head: dict[str, Any] = {"track_id": track_id, "crops": list(crops)}
         data = b"" if isinstance(source, str) else bytes(source)
@@ -65,13 +65,13 @@ class Guard:
             answer, payload = self._ask(request)
         except TimeoutError:
             self.close()
-            return _all_refused(crops, "timeout", f"more than {self.limits.time_limit_s:g} s")
+            return _all_refused(crops, "timeout", f"decoding took more than {self.limits.time_limit_s:g} s")
         except EOFError:
-            return _all_refused(crops, "crashed", f"the decoder ended by {self._cause_of_death()}")
+            return _all_refused(crops, "crashed", f"the decoder ended with {self._cause_of_death()}")
         return _outcomes(answer["outcomes"], payload)
 
     def close(self) -> None:
-        """End the process and what it started, without asking."""
+        """Kill the process and its children, and remove its temporary folders."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -93,11 +93,11 @@ class Guard:
 
     def _ensure_started(self) -> None:
         if self._process is not None and self._process.poll() is not None:
-            self.close()  # died between two files: nobody's fault
+            self.close()  # it ended between two files, so no file is refused
         if self._process is not None:
             return
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        # A program of its own, not a fork: this process may hold threads and the sockets of Spark.
+        # Start a program instead of a fork: this process may hold threads and Spark's sockets.
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-c", "from etude.audio.child import main; main()"),
@@ -120,7 +120,8 @@ class Guard:
             self._stderr.seek(0)
             said = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
             self.close()
-            raise RuntimeError(f"the decoding process doesn't start: {said[-1] if said else 'no word'}") from error
+            cause = said[-1] if said else "it printed no error"
+            raise RuntimeError(f"the decoding process doesn't start: {cause}") from error
 
     def _send(self, data: bytes, deadline: float) -> None:
         assert self._process is not None and self._process.stdin is not None
@@ -154,7 +155,7 @@ class Guard:
         code = process.returncode
         self.close()
         if code is None:
-            return "closing its output"
+            return "its output closed"
         return signal.Signals(-code).name if code < 0 else f"status {code}"
 
 
@@ -162,7 +163,7 @@ _shared: list[tuple[int, Guard]] = []
 
 
 def shared_guard(recipe: Recipe, limits: Limits) -> Guard:
-    """The guard of this worker process: the same one for each task with the same settings, else a new one."""
+    """Return this worker process's guard: reuse it for tasks with the same settings, otherwise start a new one."""
     if _shared:
         owner, guard = _shared[0]
         if (owner, guard.recipe, guard.limits) == (os.getpid(), recipe, limits):

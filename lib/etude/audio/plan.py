@@ -1,4 +1,4 @@
-"""What is to be done with each crop of each file: refused already, unchanged since the last run, or to be computed."""
+"""Decide what to do with each crop of each file: already refused, unchanged since the last run, or to be computed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from etude.config.audio import MelSettings
 
 REFUSED, UNCHANGED, REMEMBERED, CHANGED, NEW = "refused", "unchanged", "remembered", "changed", "new"
 
-# What `rejects.raw` holds of a refused file, as JSON: enough to tell whether trying again could give anything else.
+# JSON in `rejects.raw` for a refused file; it shows whether a retry could have another outcome.
 _RAW = "path string, audio_uri string, file_size bigint, file_mtime_us bigint, tried_with string"
 _IDENTITY = ("audio_uri", "file_size", "file_mtime_us")
 
 
 def crops_of(files: DataFrame, crops: int) -> DataFrame:
-    """One row a file and crop: the files' columns, `crop`, and the `locator` that a reject of it would have.
+    """Expand files to one row per file and crop: the files' columns, `crop`, and the `locator` of its reject.
 
-    A track has one file. Of several that are there the first by URI is taken and the others are refused as duplicate.
+    A track has one file. If several exist, the first by URI is used and the others are refused as duplicate.
     """
     within_track = Window.partitionBy("track_id").orderBy(F.col("reason").isNotNull(), "audio_uri", "path")
     place = F.col("place")
@@ -39,18 +39,22 @@ def crops_of(files: DataFrame, crops: int) -> DataFrame:
             "path",
             *_IDENTITY,
             F.when(duplicate, F.lit("duplicate")).otherwise(F.col("reason")).alias("reason"),
-            F.when(duplicate, F.concat(F.lit("the track has "), "first")).otherwise(F.col("detail")).alias("detail"),
+            F.when(duplicate, F.concat(F.lit("the track already has "), "first"))
+            .otherwise(F.col("detail"))
+            .alias("detail"),
         )
     )
 
 
 def fates(crops: DataFrame, mel: DataFrame, rejects: DataFrame, attempt_sha256: str) -> DataFrame:
-    """`crops` with the column `fate`.
+    """Add the column `fate` to `crops`.
 
-    refused: what the listing says stands. unchanged: `mel` (rows of the same settings) has the crop, of the same path,
-    size and modification time. remembered: `rejects` (of the same source) has it, of the same file under the same
-    settings, for a cause that lies in the file. The rest is to be computed: changed where `mel` has the crop of another
-    state of the file or of another file, else new.
+    - refused: the listing refused the file.
+    - unchanged: `mel` (rows of the same settings) has the crop, with the same URI, size and modification time.
+    - remembered: `rejects` (of the same source) has the crop, with the same file and settings, and the cause lies in
+      the file.
+    - changed: `mel` has the crop of another file or of another version of the file; it is computed again.
+    - new: the other crops; they are computed.
     """
     known_identity = F.struct("audio_uri", "file_size", F.unix_micros("file_mtime").alias("file_mtime_us"))
     known = mel.select("track_id", "crop", known_identity.alias("known"))
@@ -76,7 +80,7 @@ def fates(crops: DataFrame, mel: DataFrame, rejects: DataFrame, attempt_sha256: 
 
 
 def asked_files(crops: DataFrame) -> DataFrame:
-    """One row a file that has something to compute: track_id, path, identity and `crops`, the sorted list of them."""
+    """Return one row per file with crops to compute: track_id, path, identity and `crops`, their sorted list."""
     return (
         crops.where(F.col("fate").isin(CHANGED, NEW))
         .groupBy("track_id", "path", *_IDENTITY)
@@ -87,10 +91,10 @@ def asked_files(crops: DataFrame) -> DataFrame:
 def all_rejects(
     crops: DataFrame, results: DataFrame, before: DataFrame, source: str, mel: MelSettings, day: date
 ) -> DataFrame:
-    """Every row of `rejects` that the source has now.
+    """Collect the source's current rows of `rejects`.
 
-    Those that the listing refused (`crops`, with fates), those that the computation refused (`results` of
-    compute.compute), and those of `before` (the rows there were) that are remembered, as they stand.
+    They come from the listing (`crops`, with fates), from the computation (`results` of compute.compute), and from
+    `before` (the source's earlier rejects), whose remembered rows stay unchanged.
     """
     columns = ("locator", "path", *_IDENTITY, "reason", "detail")
     listed = crops.where(F.col("fate") == REFUSED).select(*columns)
@@ -109,7 +113,7 @@ def all_rejects(
 
 
 def outdated(crops: DataFrame, results: DataFrame, settings_sha256: str) -> DataFrame:
-    """Keys of the mel rows whose file has changed into one that is refused for what it holds."""
+    """Return the keys of mel rows whose file changed and is now refused for its content."""
     refused = results.where(F.col("reason").isin(*IN_THE_FILE)).select("track_id", "crop")
     changed = crops.where(F.col("fate") == CHANGED).select("track_id", "crop")
     return changed.join(refused, ["track_id", "crop"], "left_semi").withColumn(

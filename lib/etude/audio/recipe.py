@@ -1,4 +1,4 @@
-"""What shapes a mel row's numbers, as one small value that travels to the decoding process, and where crops begin."""
+"""Define the recipe of a mel row, which the decoding process receives, and the start of each crop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings that decide a mel row's numbers (MelSettings.recipe).
+    """Hold the settings that determine the values of a mel row (MelSettings.recipe).
 
     sample_rate in Hz, crop_s in seconds, n_fft and hop_length in samples at sample_rate.
     """
@@ -23,22 +23,22 @@ class Recipe:
 
     @property
     def n_samples(self) -> int:
-        """Samples of a crop after resampling."""
+        """Return the number of samples of a crop after resampling."""
         return round(self.crop_s * self.sample_rate)
 
     @property
     def n_frames(self) -> int:
-        """Frames of a crop's spectrogram (centred frames: n_fft // 2 zeros stand on either side)."""
+        """Return the number of frames of a crop's spectrogram (centred frames: n_fft // 2 zeros on either side)."""
         return 1 + (self.n_samples + 2 * (self.n_fft // 2) - self.n_fft) // self.hop_length
 
 
 def position(seed: int, track_id: str, crop: int) -> float:
-    """Where in [0, 1) of its track a crop begins: the first 53 bits of sha256("seed:track_id:crop")."""
+    """Return the relative start of a crop in [0, 1): the first 53 bits of sha256("seed:track_id:crop")."""
     digest = hashlib.sha256(f"{seed}:{track_id}:{crop}".encode("utf-8", "surrogatepass")).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2.0**53
 
 
 def crop_offset(place: float, duration_s: float, crop_s: float) -> float:
-    """Start of a crop in seconds: place in [0, 1) x (duration - crop length), never past the last full crop."""
+    """Return the start of a crop in seconds: place in [0, 1) x (duration - crop length), at most the last full crop."""
     room = max(0.0, duration_s - crop_s)
     return min(place * room, room)

@@ -1,4 +1,4 @@
-"""Which audio there is: the rows of a manifest, of a folder or of `tracks`, each with its file's size and age."""
+"""List the audio files of a manifest, a folder or `tracks`, each with its size and modification time."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from etude.config.audio import AudioColumns, AudioSettings
 from etude.errors import DataCheckError, InputMissingError
 from etude.storage import exists, literal
 
-# One row a manifest row or file. Either file_size and file_mtime_us are known, or reason and detail say why not.
+# One row per manifest row or file. Either file_size and file_mtime_us are set, or reason and detail.
 _FILES = (
     "track_id string, path string, audio_uri string, file_size bigint, file_mtime_us bigint, "
     "reason string, detail string"
 )
 _BATCH_ROWS = 4096
-# A path costs from a microsecond (local) to some milliseconds (object stores): a task of so many ends within seconds.
+# A path takes a microsecond (local) to some milliseconds (object stores): a task of this size ends within seconds.
 _PATHS_A_TASK = 2048
 
 
 @dataclass(frozen=True)
 class AudioSource:
-    """Where the rows come from.
+    """Hold the name and the files of an audio source.
 
-    name goes into `rejects.source`; files has the columns track_id, path, audio_uri, file_size (bytes), file_mtime_us,
-    reason and detail.
+    name: value of `rejects.source`. files: track_id, path, audio_uri, file_size (bytes), file_mtime_us (microseconds
+    since 1970), reason and detail.
     """
 
     name: str
@@ -41,10 +41,10 @@ class AudioSource:
 
 
 def audio_source(spark: SparkSession, audio: AudioSettings, tracks: Callable[[], DataFrame]) -> AudioSource:
-    """The manifest, else the folder, else audio_uri of `tracks` (which is read only then).
+    """List the manifest if set, otherwise the folder if set, otherwise audio_uri of `tracks` (read only in that case).
 
     Raises:
-        InputMissingError: the manifest or folder isn't there, or nothing names any audio.
+        InputMissingError: the manifest or folder doesn't exist, or no audio is configured.
         DataCheckError: the manifest lacks a column.
     """
     allowed = None if audio.allowed_roots is None else tuple(map(normal_uri, audio.allowed_roots))
@@ -61,17 +61,20 @@ def audio_source(spark: SparkSession, audio: AudioSettings, tracks: Callable[[],
     named = tracks().where(F.col("audio_uri").isNotNull()).select("track_id", F.col("audio_uri").alias("path"))
     n_named = named.count()
     if not n_named:
-        raise InputMissingError("no audio is named: set audio.manifest or audio.root, or audio_uri in the catalogue")
+        raise InputMissingError(
+            "no audio found: audio.manifest and audio.root are not set, and no track has an audio_uri; set one of them "
+            "or add audio paths to the catalogue"
+        )
     return AudioSource("tracks.audio_uri", _located(named, n_named, Place(None, allowed)))
 
 
 def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFrame:
     uri = normal_uri(path)
     local = local_path(uri)
-    # Spark takes a path literally where a URI has escapes, and as a pattern where it has brackets or stars.
+    # Spark doesn't decode the escapes of a URI, and reads brackets and stars as a glob pattern.
     taken_literally = literal(uri if local is None else f"file://{local}")
     try:
-        # Spark's default escape, the backslash, would misread quoted fields as RFC 4180 writes them.
+        # Spark's default escape, the backslash, misreads the quoted fields of RFC 4180.
         rows = spark.read.csv(taken_literally, header=True, escape='"', quote='"', encoding="UTF-8")
     except AnalysisException as error:
         raise InputMissingError(f"audio.manifest={path}: {str(error).splitlines()[0]}") from error
@@ -81,7 +84,7 @@ def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFram
     if missing:
         raise DataCheckError(
             f"audio.manifest={path}: no column {', '.join(missing)} (set audio.columns); "
-            f"it has {', '.join(rows.columns)}"
+            f"the file has {', '.join(rows.columns)}"
         )
     return rows.select(
         F.col(f"`{columns.track}`").alias("track_id"),
@@ -90,7 +93,7 @@ def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFram
 
 
 def _located(rows: DataFrame, n_rows: int, place: Place) -> DataFrame:
-    """Looks every file up, on the executors: a manifest of 400,000 rows is 400,000 calls of stat."""
+    """Look up every file on the executors, because a manifest of 400,000 rows needs 400,000 stat calls."""
     spread = rows.repartition(task_count(rows.sparkSession, n_rows, _PATHS_A_TASK))
 
     def locate(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -102,7 +105,7 @@ def _located(rows: DataFrame, n_rows: int, place: Place) -> DataFrame:
 
 def _row(track_id: str | None, path: str | None, place: Place) -> tuple[str | None, str | None, Found | RefusedError]:
     if not track_id or not path:
-        # One form for what is missing: its rejects are numbered together.
+        # Use None for empty values too, so that their rejects are numbered together.
         return track_id or None, path or None, RefusedError("bad_row", "track id or path is missing")
     try:
         return track_id, path, find(path, place)
@@ -111,7 +114,7 @@ def _row(track_id: str | None, path: str | None, place: Place) -> tuple[str | No
 
 
 def _folder(spark: SparkSession, audio: AudioSettings, place: Place) -> DataFrame:
-    """One task lists the whole folder (100,000 files in about a second), so the driver never holds the list."""
+    """List the whole folder in one task (100,000 files take about a second), so that the driver never holds it."""
     suffixes = tuple(suffix.lower() for suffix in audio.suffixes)
     keep_suffix = audio.keep_suffix
     assert place.base is not None

@@ -1,4 +1,4 @@
-"""How many tasks a stage over files is cut into."""
+"""Choose the number of tasks of a stage over files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from pyspark.sql import SparkSession
 
 
 def task_count(spark: SparkSession, files: int, files_a_task: int) -> int:
-    """So many that every slot has work and no task has more than `files_a_task` files, but never more than files."""
+    """Return enough tasks to use every slot and to keep each within `files_a_task` files, but at most one per file."""
     slots = spark.sparkContext.defaultParallelism
     return max(1, min(files, max(slots, math.ceil(files / files_a_task))))

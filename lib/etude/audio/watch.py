@@ -1,4 +1,4 @@
-"""Says now and then how far a Spark action is, from a counter that its tasks feed."""
+"""Log the progress of a Spark action at intervals, from a counter that its tasks update."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _EVERY_S = 30.0
 def watched(
     log: logging.Logger, what: str, done: Callable[[], int], total: int, every_s: float = _EVERY_S
 ) -> AbstractContextManager[None]:
-    """While the body runs, log `done()` of `total` every so many seconds (Spark adds up when a task ends)."""
+    """Log `done()` of `total` every `every_s` seconds while the body runs (Spark updates counters when a task ends)."""
     return every(every_s, lambda: log.info("progress=%s done=%d total=%d", what, done(), total))

@@ -1,4 +1,4 @@
-"""Typed settings: YAML layers and `section.key=value` overrides in, one frozen and validated object out."""
+"""Load typed settings: merge YAML layers and `section.key=value` overrides into one frozen, validated object."""
 
 from etude.config.load import Settings, load_settings, redacted, settings_help
 

@@ -1,4 +1,4 @@
-"""Settings of the mel stage."""
+"""Define the settings of the mel stage."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ from pydantic import Field
 
 from etude.config.base import Section
 
-# Raise it when the same settings begin to give other numbers: every mel row is then computed anew.
+# Raise this when the same settings give different numbers; every mel row is then recomputed.
 _METHOD = 1
 
 
 class AudioColumns(Section):
-    """Columns of the manifest."""
+    """Name the columns of the manifest."""
 
     track: str = "track_id"
     """Track id."""
@@ -22,72 +22,72 @@ class AudioColumns(Section):
 
 
 class AudioSettings(Section):
-    """Where the audio lies: the manifest if one is given, else what lies under root, else audio_uri in tracks."""
+    """Locate the audio: by the manifest if set, otherwise below root if set, otherwise by audio_uri in `tracks`."""
 
     manifest: str | None = None
-    """CSV (path or URI, with a header) that names track and file; paths in it are relative to it."""
+    """CSV file (path or URI, with a header) that lists tracks and files; its paths are relative to it."""
     root: str | None = None
-    """Folder or URI that is searched, with all below it, where there is no manifest; a file's path without suffix is
-    its track id."""
+    """Folder or URI that is searched recursively if no manifest is set; a file's path without suffix is its track
+    id."""
     columns: AudioColumns = AudioColumns()
     """Columns of the manifest."""
     suffixes: tuple[str, ...] = (
         ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64",
         ".mod", ".m4a", ".aac", ".wma",
     )  # fmt: skip
-    """Endings (any case) of the files that audio.root is searched for; others are passed over."""
+    """Suffixes (any case) of the files to read below audio.root; other files are ignored."""
     keep_suffix: bool = False
-    """Whether track ids made from file names keep the suffix: for folders where a.mp3 and a.wav are two tracks."""
+    """Whether track ids made from file names keep the suffix; needed if a.mp3 and a.wav are different tracks."""
     allowed_roots: tuple[str, ...] | None = None
-    """Folders or URIs that audio may lie in besides the manifest's or root. Null: absolute paths and URIs are taken
-    as they are; relative paths and links that lead out of their folder are refused either way."""
+    """Folders or URIs that may hold audio, besides root and the manifest's folder; null: absolute paths and URIs are
+    not restricted. Relative paths and links that lead out of their folder are always refused."""
 
 
 class MelSettings(Section):
-    """The mel spectrogram."""
+    """Configure the mel spectrogram."""
 
     sample_rate: int = Field(8000, ge=1000, le=192_000)
-    """Hz after resampling."""
+    """Sample rate in Hz after resampling."""
     crop_s: float = Field(3.0, gt=0, le=600)
-    """Length of the window in seconds."""
+    """Length of a crop in seconds."""
     crops: int = Field(1, ge=1, le=1000)
-    """Windows a track."""
+    """Number of crops per track."""
     n_fft: int = Field(1024, ge=64, le=65_536)
     """FFT length in samples."""
     hop_length: int = Field(512, ge=1)
-    """Step between frames in samples."""
+    """Hop between frames in samples."""
     n_mels: int = Field(128, ge=1, le=1024)
     """Number of mel filters."""
     window: Literal["hamming", "hann"] = "hamming"
-    """Analysis window."""
+    """Window function of the Fourier transform."""
     seed: int = 1
-    """Seed of the window's offset."""
+    """Seed of the crop's offset."""
     fallback: Literal["none", "ffmpeg"] = "none"
-    """What decodes files that libsndfile refuses; ffmpeg needs that program on every executor."""
+    """Decoder for files that libsndfile refuses; ffmpeg must be installed on every executor."""
     time_limit_s: float = Field(30.0, gt=0)
-    """Seconds after which a file's decoder is killed and the file refused (timeout). Reading one that doesn't lie on a
-    local or mounted file system may take as long before that."""
+    """Seconds after which a file's decoder is killed and the file is refused (timeout). Fetching a file that is not on
+    a local or mounted file system may take the same time again."""
     memory_mb: int = Field(1024, ge=256)
-    """Address space of the decoding process in MB (2**20 bytes). Files that don't lie on a local or mounted file system
-    are read whole and refused (too_large) above half of it."""
+    """Address space of the decoding process in MB (2**20 bytes). Files that are not on a local or mounted file system
+    are read whole; those above half of this limit are refused (too_large)."""
     max_file_mb: int = Field(4096, ge=1)
-    """Files larger than so many MB are refused unread (too_large)."""
+    """Largest size of a file in MB; larger files are refused without being read (too_large)."""
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The settings that shape a mel row's numbers, and no others."""
+        """Return the settings that determine the values of a mel row, and no others."""
         return self.model_dump(
             include={"sample_rate", "crop_s", "n_fft", "hop_length", "n_mels", "window", "seed"}, mode="json"
         )
 
     @property
     def settings_sha256(self) -> str:
-        """Hash of `recipe`: which rows of `mel` belong to these settings (`mel.settings_sha256`)."""
+        """Return the hash of `recipe`, by which rows of `mel` record their settings (`mel.settings_sha256`)."""
         return _hash({"method": _METHOD, **self.recipe})
 
     @property
     def attempt_sha256(self) -> str:
-        """Hash of all that can decide whether a file is refused; refused files are tried again when it changes."""
+        """Return the hash of all settings that affect refusals; refused files are retried when it changes."""
         return _hash({"method": _METHOD, **self.model_dump(exclude={"crops"}, mode="json")})
 
 

@@ -1,4 +1,4 @@
-"""Settings of the lake, the Spark session and run selection."""
+"""Define the settings of the lake, the Spark session and run selection."""
 
 from pydantic import Field
 
@@ -6,29 +6,29 @@ from etude.config.base import Section
 
 
 class LakeSettings(Section):
-    """Where the Delta tables lie."""
+    """Locate the Delta tables and set their lease."""
 
     root: str = "build/lake"
     """URI or path of the folder that holds the tables (file:, hdfs:, s3a:)."""
     lease_timeout_s: int = Field(600, ge=10)
-    """Seconds without a heartbeat after which another run's lease is taken over."""
+    """Seconds without a heartbeat after which another run's lease may be taken over."""
 
 
 class SparkSettings(Section):
-    """What Etude sets on the Spark session; everything else belongs to spark-submit and spark-defaults.conf."""
+    """Configure what Etude sets on the Spark session; spark-submit and spark-defaults.conf set the rest."""
 
     shuffle_partitions: int | None = Field(None, ge=1)
     """spark.sql.shuffle.partitions; null keeps spark-submit's value."""
     snapshot_partitions: int = Field(4, ge=1)
-    """Tasks that read a Delta log; Delta's own default of 50 is slow for small tables."""
+    """Number of tasks that read a Delta log; Delta's default of 50 is slow for small tables."""
     checkpoint_dir: str | None = None
     """URI for RDD checkpoints (MLlib); null means `_checkpoints` in the lake."""
 
 
 class InputsSettings(Section):
-    """Upstream runs, where the newest fitting one isn't wanted."""
+    """Select upstream runs; null means the newest matching run."""
 
     wmf_run_id: str | None = None
-    """Read factors and splits of this run."""
+    """The wmf run whose factors and splits are read."""
     train_run_id: str | None = None
-    """Read predicted factors of this run."""
+    """The train run whose predicted factors are read."""

@@ -1,4 +1,4 @@
-"""Merging the layers of settings and turning mistakes into one line each."""
+"""Merge the layers of settings; report each mistake on one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from etude.storage import shown
 
 
 class Settings(Section):
-    """All settings of all jobs."""
+    """Hold all settings of all jobs."""
 
     lake: LakeSettings = LakeSettings()
     spark: SparkSettings = SparkSettings()
@@ -48,16 +48,17 @@ class Settings(Section):
 
 
 def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Settings:
-    """Merge YAML files and `section.key=value` overrides over the defaults; later ones win.
+    """Merge YAML files and `section.key=value` overrides over the defaults; later ones take precedence.
 
     Raises:
-        SettingsError: a file can't be read, or a key is unknown, of the wrong type or out of range; one line each.
+        SettingsError: a file can't be read, a key is unknown, or a value has the wrong type or is out of range. The
+            message has one line per mistake.
     """
     layers = [_read_layer(Path(file)) for file in files]
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
-            raise SettingsError(f"'{override}': settings are given as section.key=value")
+            raise SettingsError(f"'{override}': expected section.key=value")
         try:
             layers.append(_as_layer(key, value))
         except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -72,9 +73,9 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
 
 
 def _as_layer(key: str, value: str) -> Any:
-    """One override. What belongs to a text stays as it was typed: in YAML a `,` is an error and 00123 a number.
+    """Parse one override. A text setting keeps the value as typed: in YAML `,` is an error and 00123 a number.
 
-    A text in quotes is still YAML, and so is null where it is allowed.
+    A quoted text is still parsed as YAML, and so is null if the setting allows it.
     """
     layer = OmegaConf.create()
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
@@ -85,7 +86,7 @@ def _as_layer(key: str, value: str) -> Any:
 
 
 def _is_text(annotation: Any) -> bool:
-    """Whether a field takes texts only, or texts and null: str, Literal of texts, each perhaps with None."""
+    """Return whether a field takes only texts, or texts and null: str or a Literal of texts, each perhaps with None."""
     if get_origin(annotation) is Annotated:
         return _is_text(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
@@ -98,7 +99,7 @@ def _is_text(annotation: Any) -> bool:
 def _read_layer(file: Path) -> Any:
     try:
         if not isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), dict):
-            raise SettingsError(f"--config {file}: expected sections of settings, such as `lake:`")
+            raise SettingsError(f"--config {file}: no sections found; expected sections of settings, such as `lake:`")
         return OmegaConf.load(file)
     except FileNotFoundError as error:
         raise SettingsError(f"--config {file}: no such file") from error
@@ -115,7 +116,7 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         parent = _section_at(item["loc"][:-1])
         allowed = ", ".join(parent.model_fields) if parent else "none"
-        return f"{key}: unknown setting; allowed here: {allowed}"
+        return f"{key}: unknown setting; expected one of: {allowed}"
     return f"{key}={item['input']!r}: {item['msg']}"
 
 
@@ -125,7 +126,7 @@ def _section_at(path: Sequence[str | int]) -> type[BaseModel] | None:
 
 
 def _annotation_at(path: Sequence[str | int]) -> Any:
-    """The type of the setting or section that a path names, or None."""
+    """Return the type of the setting or section at a path, or None if there is none."""
     found: Any = Settings
     for part in path:
         fields = found.model_fields if isinstance(found, type) and issubclass(found, BaseModel) else {}
@@ -136,7 +137,7 @@ def _annotation_at(path: Sequence[str | int]) -> Any:
 
 
 def settings_help(sections: Sequence[str]) -> str:
-    """Lines `section.key = default  what it is` for the sections that a job reads."""
+    """Return two lines per setting of the sections that a job reads: `section.key = default`, then its meaning."""
     lines = [
         f"  {key} = {json.dumps(default, default=str)}\n      {text}"
         for name in sections

@@ -1,4 +1,4 @@
-"""What a run's settings have that isn't the default."""
+"""Find the settings of a run that differ from the defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from etude.config.load import Settings
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`section.key`, value of every leaf; a list is a leaf."""
+    """Yield (`section.key`, value) for every leaf; a list is a leaf."""
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{prefix}{name}.")
@@ -18,9 +18,9 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def non_defaults(settings: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(key, value, default) of each setting that differs from today's default, in order of the sections.
+    """Return (key, value, default) of each setting that differs from the current default, in order of the sections.
 
-    `settings` is what the run ledger holds. A key that settings no longer have has the default None.
+    `settings` comes from the run ledger. The default is None for a key that no longer exists.
     """
     defaults = dict(flatten(Settings().model_dump(mode="json")))
     return [(key, value, defaults.get(key)) for key, value in flatten(settings) if value != defaults.get(key)]

@@ -1,4 +1,4 @@
-"""Settings of the pipeline."""
+"""Define the settings of the pipeline."""
 
 from typing import Literal
 
@@ -8,12 +8,12 @@ from etude.config.base import Section
 
 
 class PipelineSettings(Section):
-    """All stages in one go."""
+    """Configure the pipeline, which runs all stages."""
 
     evaluate: bool = True
-    """Whether wmf, train and topn also run under the evaluation protocol, for the report's figures."""
+    """Whether wmf, train and topn also run under the evaluation protocol, for the report's metrics."""
     evaluation_protocol: Literal["strict", "paper"] | None = None
-    """The protocol of that run; null: evaluation.protocol, or strict where that is none. The lists that come into force
-    always come from a run under `none`."""
+    """Protocol of the evaluation runs; null: evaluation.protocol, or strict if that is none. Published lists always
+    come from a run with protocol none."""
     samples: int = Field(3, ge=0)
-    """How many sample recommendations are printed at the end."""
+    """Number of sample recommendations printed at the end."""

@@ -1,4 +1,4 @@
-"""Settings of ranking."""
+"""Define the settings of ranking."""
 
 from typing import Literal
 
@@ -8,17 +8,17 @@ from etude.config.base import Section
 
 
 class TopnSettings(Section):
-    """Top-N lists."""
+    """Configure the top-N lists."""
 
     n: int = Field(100, ge=1, le=10_000)
     """Length of each user's list."""
     exclude_heard: bool = True
-    """Leave out tracks the user has training plays of (protocol paper: never)."""
+    """Whether tracks with training plays of the user are excluded from the user's list (protocol paper: never)."""
     cold_calibration: Literal["none", "norm"] = "norm"
-    """norm: scale predicted factors so that, over validation tracks, they are as long as the factors they predict."""
+    """norm: scale predicted factors so that their norm over validation tracks matches that of the true factors."""
     cold_share: float | None = Field(None, ge=0, le=1)
-    """Least share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
+    """Smallest share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
     broadcast_mb: int = Field(2048, ge=1)
     """Largest size in MB of the candidates' factors; every Python worker of the job holds a copy."""
     users_per_task: int = Field(20_000, ge=1)
-    """How many users' lists one task makes; more tasks where there are more cores than that gives."""
+    """Largest number of users per task; smaller if cores would otherwise be idle."""

@@ -1,4 +1,4 @@
-"""Settings of the network's training and of the prediction of factors."""
+"""Define the settings of the network's training and of the prediction of factors."""
 
 from typing import Literal
 
@@ -8,28 +8,29 @@ from etude.config.base import Section
 
 
 class TrainSettings(Section):
-    """Training and batch prediction."""
+    """Configure training and batch prediction."""
 
     model: Literal["fusion", "cnn", "cnn_lstm", "embeddings"] = "fusion"
     """Network to train: fusion reads audio and metadata, cnn and cnn_lstm audio alone, embeddings metadata alone."""
     fields: tuple[Literal["artist", "year", "tags"], ...] = ("artist", "year", "tags")
-    """Metadata that fusion and embeddings read; leave one out to see what it is worth."""
+    """Metadata that fusion and embeddings read; omit one for an ablation."""
     epochs: int = Field(100, ge=1)
-    """Most epochs."""
+    """Largest number of epochs."""
     patience: int | None = Field(10, ge=1)
-    """Stop after so many epochs without a better validation loss; null trains all epochs."""
+    """Number of epochs without a better validation loss after which training stops; null trains all epochs."""
     learning_rate: float = Field(0.001, gt=0)
     """Adam's step size."""
     weight_decay: float = Field(0.0, ge=0)
     """Adam's L2 penalty on all weights."""
     batch_size: int = Field(64, ge=1)
-    """Rows a step and rank."""
+    """Rows per step and rank."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the metadata network's hidden units dropped in training."""
     unknown_share: float = Field(0.1, ge=0, lt=1)
-    """How often a known artist, year, tag list or sound is hidden in training, so that `unknown` is learned too."""
+    """Probability in training that a known artist, year, tag list or sound is masked, so that the network also learns
+    `unknown`."""
     output_activation: Literal["linear", "relu"] = "linear"
-    """relu is the paper to the letter, and cannot give the negative half of the factors."""
+    """Activation of the output layer; relu follows the paper but cannot represent negative factors."""
     convolution: Literal["time", "2d"] = "time"
     """time: convolutions over time with the mel bins as channels; 2d: over mel bins and time, several times slower."""
     channels: tuple[int, int, int] = (64, 128, 128)
@@ -47,38 +48,39 @@ class TrainSettings(Section):
     mlp: tuple[int, int] = (512, 100)
     """Units of the two dense layers over the embeddings."""
     max_artists: int = Field(100_000, ge=1, le=2_000_000)
-    """Most artists with an embedding of their own, those with the most training tracks first."""
+    """Largest number of artists with their own embedding, those with the most training tracks first."""
     max_years: int = Field(200, ge=1, le=10_000)
-    """Most release years with an embedding of their own."""
+    """Largest number of release years with their own embedding."""
     max_tags: int = Field(5_000, ge=1, le=1_000_000)
-    """Most tags with an embedding of their own."""
+    """Largest number of tags with their own embedding."""
     tags_per_track: int = Field(10, ge=1, le=1000)
-    """Most tags of a track that are read, the heaviest first."""
+    """Largest number of tags read per track, the heaviest first."""
     crops: int = Field(1, ge=1, le=100)
-    """Windows of a track's audio that are read: one by chance a step in training, the mean of all in prediction."""
+    """Number of crops read per track: training reads a random one per step, prediction the mean over all."""
     workers: int = Field(2, ge=1)
-    """Ranks; each needs a free task slot of Spark (train.distribution=single: always 1)."""
+    """Number of ranks; each needs a free Spark task slot (train.distribution=single: always 1)."""
     distribution: Literal["auto", "horovod", "torch", "single"] = "auto"
-    """What runs the ranks; auto: horovod where it imports, else torch; single: one rank, in the driver."""
+    """Backend that runs the ranks; auto: horovod if it can be imported, otherwise torch; single: one rank in the
+    driver."""
     slots_timeout_s: int = Field(60, ge=0)
-    """Seconds to wait for free task slots on a cluster before giving up."""
+    """Seconds to wait for free task slots on a cluster before the run fails."""
     threads: int | None = Field(None, ge=1)
-    """CPU threads a rank; null shares the machine's cores among the ranks on it."""
+    """CPU threads per rank; null divides a machine's cores among its ranks."""
     reader: Literal["petastorm", "arrow"] = "petastorm"
-    """What reads the examples."""
+    """Reader of the examples."""
     shard_mb: int = Field(32, ge=1, le=512)
-    """Most MB of a file of examples, which is one Parquet row group."""
+    """Largest size in MB of a file of examples, which is one Parquet row group."""
     seed: int = Field(1, ge=0)
     """Seed of weights, row order and dropout."""
 
     @property
     def reads_metadata(self) -> bool:
-        """Whether the model has a metadata tower."""
+        """Return whether the model has a metadata tower."""
         return self.model in ("fusion", "embeddings") and bool(self.fields)
 
     @field_validator("channels", "mlp")
     @classmethod
     def _sizes_positive(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
         if min(sizes) < 1:
-            raise ValueError("layer sizes are at least 1")
+            raise ValueError(f"layer size {min(sizes)} found; expected at least 1")
         return sizes

@@ -1,4 +1,4 @@
-"""Settings of the factorisation."""
+"""Define the settings of the factorisation."""
 
 from typing import Literal
 
@@ -8,12 +8,13 @@ from etude.config.base import Section
 
 
 class WmfSettings(Section):
-    """Weighted matrix factorisation (Hu, Koren & Volinsky 2008)."""
+    """Configure weighted matrix factorisation (Hu, Koren & Volinsky 2008)."""
 
     mode: Literal["fit", "fold_in"] = "fit"
     """fit: factorise from scratch; fold_in: keep an earlier run's factors and add those of new or newly played rows."""
     engine: Literal["auto", "blocked", "mllib"] = "auto"
-    """What fits the factors; auto: blocked where its factors fit wmf.max_broadcast_mb, else mllib, and says why."""
+    """Solver implementation; auto: blocked if its factors fit in wmf.max_broadcast_mb, otherwise mllib with the reason
+    logged."""
     rank: int = Field(100, ge=1, le=1024)
     """Length of the factors."""
     confidence: Literal["linear", "log"] = "log"
@@ -23,22 +24,23 @@ class WmfSettings(Section):
     epsilon: float = Field(1.0, gt=0)
     """Scale of r in the log confidence."""
     regularization: float = Field(10.0, ge=0)
-    """lambda of the objective."""
+    """Regularisation parameter lambda of the objective."""
     regularization_scaling: Literal["none", "frequency"] = "none"
-    """none: lambda |x|^2 for every row; frequency: lambda n |x|^2 with n the row's interactions, as MLlib has it."""
+    """none: lambda |x|^2 for every row; frequency: lambda n |x|^2 with n the row's interactions, as in MLlib."""
     iterations: int = Field(15, ge=1)
-    """Full sweeps (users, then tracks)."""
+    """Number of full sweeps (users, then tracks)."""
     solver: Literal["cg", "cholesky"] = "cg"
-    """How blocked solves a row: a few conjugate-gradient steps from the last factors, or exactly."""
+    """Solver of a row in blocked; cg: wmf.cg_steps conjugate-gradient steps from the last factors; cholesky: exact."""
     cg_steps: int = Field(3, ge=1, le=100)
-    """Conjugate-gradient steps a row and sweep."""
+    """Conjugate-gradient steps per row and sweep."""
     seed: int = 1
     """Seed of the initial factors."""
     window_days: int | None = Field(None, ge=1)
-    """Use plays of the last so many days up to the batch date; null means all up to it."""
+    """Number of days up to the batch date whose plays are used; null means all plays up to it."""
     partitions: int | None = Field(None, ge=1)
-    """Most tasks a half sweep runs in; null means one for each task slot, with blocked three where there is much to
-    do. Results of blocked don't depend on it, the start values of mllib do."""
+    """Largest number of tasks of a half sweep; null means one per task slot, or with blocked on large inputs three per
+    slot. Results of blocked don't depend on it; the start values of mllib do."""
     max_broadcast_mb: int = Field(900, ge=1)
-    """Most megabytes of factors (users and tracks, 4 bytes a number) blocked ships to each Python worker and collects
-    at the driver; 900 holds 2.3 million rows of rank 100. More needs a larger spark.driver.maxResultSize (1g), too."""
+    """Largest size in MB of the factors (users and tracks, 4 bytes per value). Blocked broadcasts them to every Python
+    worker and collects them at the driver. 900 MB hold 2.3 million rows of rank 100. A larger value needs a larger
+    spark.driver.maxResultSize (default 1g)."""

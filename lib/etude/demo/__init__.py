@@ -1,11 +1,14 @@
-"""The synthetic conservatoire: audio, catalogue and logs with a planted structure, from a seed.
+"""Generate the synthetic conservatoire from a seed: audio, catalogues and logs with a planted structure.
 
-The audio and the logs that are freely available have no track in common, so the joint demonstration is synthetic, and
-says so wherever its numbers appear. The story, module by module: `latent` draws what pieces, artists and learners are
-like and decides how much of taste each source tells; `listens` lets learners play; `logs` writes what they played, with
-faults; `catalogue` writes what a library would know; `render` turns style into sound and `files` into audio files,
-some of them broken; `corpus` puts it all in a folder, with the truth beside it.
+Freely available audio and logs have no tracks in common. So the demonstration is synthetic, and is labelled as
+synthetic next to its numbers. Modules:
+
+- `latent` draws the properties of pieces, artists and learners, and the share of taste that each source explains.
+- `listens` simulates the plays of learners; `logs` writes them, with faults.
+- `catalogue` writes the catalogues.
+- `render` synthesises sound from style; `files` writes the audio files, some of them broken.
+- `corpus` writes the whole corpus into a folder, with the ground truth.
 """
 
 VERSION = 1
-"""Raised whenever the same settings would give another corpus."""
+"""Version of the corpus; raise it when the same settings give another corpus."""

@@ -1,4 +1,4 @@
-"""What a library would know of the pieces: two catalogues that overlap, with gaps, and the truth beside them.
+"""Write the catalogues of the pieces, which overlap and have gaps, and the ground truth.
 
 `catalogue/catalogue.csv` (track_id, title, artist_id, artist_name, release_year, tags separated by `|`) lists every
 track but lacks values. `catalogue/library.csv` (code, name, composer_code, composer, published, subjects separated by
@@ -24,7 +24,7 @@ _ALSO_LISTED = 0.6
 
 
 def write_catalogues(folder: Path, settings: DemoSettings, tracks: Tracks) -> dict[str, int]:
-    """Write both catalogues; returns how many rows, and how many values are missing from both."""
+    """Write both catalogues; return the number of rows of each, and of values that both lack."""
     rng = generator(settings.seed, "catalogue")
     full = _full(settings, tracks, rng)
     lacks = {name: rng.random(settings.tracks) < share for name, share in _gap_shares(settings).items()}
@@ -49,7 +49,7 @@ def write_catalogues(folder: Path, settings: DemoSettings, tracks: Tracks) -> di
 
 
 def write_truth(folder: Path, settings: DemoSettings, tracks: Tracks, learners: Learners, fates: pa.Array) -> None:
-    """Write what was planted: `tracks.parquet` and `learners.parquet`, in the order of ids; `latent` explains them."""
+    """Write the ground truth: `tracks.parquet` and `learners.parquet`, in the order of ids (see `latent`)."""
     folder.mkdir(parents=True, exist_ok=True)
     planted = {
         "track_id": track_ids(settings.tracks),

@@ -1,10 +1,10 @@
-"""The whole corpus in a folder, all or nothing, with what was planted beside it.
+"""Build the whole corpus in a folder, atomically, with the ground truth.
 
-catalogue/catalogue.csv, library.csv   what is known of the pieces (`catalogue`)
+catalogue/catalogue.csv, library.csv   metadata of the pieces (`catalogue`)
 plays/plays-YYYY-MM.csv                the listening log (`logs`)
 manifest.csv, audio/<artist>/          the sound (`files`)
-expected.json                          what a right ingest and mel keep and refuse, by reason
-truth/tracks.parquet, learners.parquet the planted latents; no job may read them
+expected.json                          the rows and files that ingest and mel must keep and refuse, by reason
+truth/tracks.parquet, learners.parquet the planted latent variables; no job may read them
 corpus.json                            version and settings; written last
 """
 
@@ -45,26 +45,26 @@ _BATCH = 512
 
 
 def build(out: Path, settings: DemoSettings, force: bool = False) -> bool:
-    """Make the corpus at `out`; it appears there as a whole when it is finished, or not at all.
+    """Build the corpus at `out`, atomically: the folder appears only when it is complete.
 
     Args:
-        out: folder of the corpus; made where it isn't there.
-        settings: what to make.
-        force: make it anew also where the same corpus is there.
+        out: folder of the corpus; created if missing.
+        settings: settings of the corpus.
+        force: rebuild the corpus even if the same one exists.
 
     Returns:
-        False where the same corpus (version and settings) is already there, and nothing was done.
+        Whether the corpus was built; False if the same corpus (version and settings) already exists.
 
     Raises:
-        SettingsError: `out` holds something that isn't a corpus. A corpus, of whatever version and settings, is
-            replaced: it can be made again. What else lies somewhere can't.
+        SettingsError: `out` holds something that isn't a corpus. A corpus of any version and settings is replaced,
+            because it can be rebuilt; other files can't.
     """
     identity = {"version": VERSION, "settings": settings.model_dump(mode="json", exclude={"processes"})}
     found = _identity_of(out)
     if found == identity and not force:
         return False
     if found is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(f"{out}: not empty, and not a corpus; choose another folder, or empty this one")
+        raise SettingsError(f"{out}: not empty and not a corpus; choose another folder or empty this one")
     unfinished = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex[:8]}.unfinished")
     unfinished.mkdir(parents=True)
     try:
@@ -148,18 +148,18 @@ def _pieces(folder: Path, settings: DemoSettings, tracks: Tracks, files: AudioPl
 
 
 def _written(pieces: Iterator[Piece], processes: int | None) -> Iterator[None]:
-    """Write the pieces, yielding once for each; spawned processes, because forking a threaded parent can hang."""
+    """Write the pieces, yielding once per piece; spawn the processes, because forking a threaded parent can hang."""
     workers = processes or cores()
     if workers == 1:
         yield from map(write_piece, pieces)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        while batch := list(islice(pieces, _BATCH)):  # map would take all 400,000 pieces at once
+        while batch := list(islice(pieces, _BATCH)):  # map would queue all 400,000 pieces at once
             yield from pool.map(write_piece, batch, chunksize=8)
 
 
 def _identity_of(out: Path) -> dict[str, Any] | None:
-    """Version and settings of the corpus at `out`; None where there is none."""
+    """Return version and settings of the corpus at `out`, or None if there is no corpus."""
     try:
         found = json.loads((out / "corpus.json").read_text())
     except (OSError, ValueError):
@@ -168,7 +168,7 @@ def _identity_of(out: Path) -> dict[str, Any] | None:
 
 
 def _put_in_place(finished: Path, out: Path) -> None:
-    """Rename `finished` to `out`; what lay there is gone only when the new one is in place."""
+    """Rename `finished` to `out`; delete the previous content only after that."""
     old = finished.with_name(finished.name.replace(".unfinished", ".old"))
     if out.exists():
         out.rename(old)

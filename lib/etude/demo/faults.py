@@ -1,4 +1,4 @@
-"""The faults planted in the log: a good row with one field spoilt, or once more, so that each has one cause."""
+"""Plant faults in the log: a faulty row is a valid row with one wrong field, or a repeated one, so it has one cause."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pyarrow as pa
 from etude.config.demo import DemoSettings
 
 UNKNOWN_TRACKS = 20
-"""Tracks that the log plays and no catalogue lists."""
+"""Number of tracks that occur in the log but in no catalogue."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of faulty row."""
+    """Describe one kind of faulty row."""
 
     column: str
-    """The spoilt column; empty for a plain repetition."""
+    """The faulty column; empty for an exact repeat."""
     texts: tuple[bytes, ...] = ()
-    """What stands there instead, by turns; `{sep}` is the field separator."""
+    """Replacement values, used in turn; `{sep}` is the field separator."""
     weight: int = 1
-    """How often it is planted, against the other kinds."""
+    """Relative frequency among the kinds."""
     reason: str | None = None
-    """The reason ingest refuses it for; None: it is kept."""
+    """The reason for which ingest rejects the row; None: it is kept."""
     in_parquet: bool = True
     """Whether a typed file can hold it."""
 
@@ -44,14 +44,14 @@ FAULTS = {
     "bad_encoding": Fault("user_id", (b"u\xff\xfe", b"\xc3\x28user"), 1, "encoding", in_parquet=False),
     "extra_field": Fault("play_count", (b"1{sep}left over",), 1, "wrong_columns", in_parquet=False),
 }
-"""What can be wrong with a row. An unknown track is no fault of the row: it is kept."""
+"""Kinds of faulty rows. A row with an unknown track is valid and is kept."""
 
 Rows = dict[str, pa.Array]
-"""Column -> text as bytes, all of one length."""
+"""Column -> texts as bytes; all columns have the same length."""
 
 
 def counts(settings: DemoSettings, rows: int, first: bool) -> dict[str, int]:
-    """How many rows of each fault go with `rows` good ones; in the first chunk at least one, if any are wanted."""
+    """Return the number of rows per fault for `rows` valid ones; at least one in the first chunk if bad_rows > 0."""
     kinds = {kind: fault for kind, fault in FAULTS.items() if fault.in_parquet or settings.log_format != "parquet"}
     weights = sum(fault.weight for fault in kinds.values())
     least = 1 if first and settings.bad_rows > 0 else 0
@@ -62,7 +62,7 @@ def counts(settings: DemoSettings, rows: int, first: bool) -> dict[str, int]:
 
 
 def spoil(good: Rows, kind: str, source: np.ndarray, separator: str) -> Rows:
-    """Copies of the good rows at `source` (int), spoilt as `kind` says."""
+    """Copy the valid rows at `source` (int) and plant the fault `kind` in them."""
     fault = FAULTS[kind]
     rows = {name: column.take(pa.array(source)) for name, column in good.items()}
     if fault.column:
@@ -73,7 +73,7 @@ def spoil(good: Rows, kind: str, source: np.ndarray, separator: str) -> Rows:
 
 
 def refused(planted: dict[str, int]) -> dict[str, int]:
-    """Reason -> rows that ingest refuses for it, from the planted faults."""
+    """Return reason -> number of rows that ingest rejects, from the planted faults."""
     reasons: dict[str, int] = {}
     for kind, count in planted.items():
         reason = FAULTS[kind].reason

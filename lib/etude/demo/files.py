@@ -1,7 +1,7 @@
-"""Audio files: which format, rate, channels and length each track gets, which files are broken, and writing them.
+"""Plan and write the audio files: format, rate, channels and length per track, and the broken files.
 
-Same seed, same bytes for WAV, FLAC and MP3; Ogg streams carry a random serial number, so there the decoded samples
-are the same. A file depends on its track alone, so any number of processes gives the same files.
+The same seed gives the same bytes for WAV, FLAC and MP3. For Ogg it gives the same decoded samples, because Ogg streams
+have a random serial number. A file depends only on its track, so the number of processes doesn't matter.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from etude.demo.names import artist_ids, track_ids
 from etude.demo.render import render
 
 FORMATS = {"WAV": 0.2, "FLAC": 0.35, "OGG": 0.25, "MP3": 0.2}
-"""Format -> share of the tracks; where libsndfile can't write MP3, those are FLAC."""
+"""Format -> share of the tracks; FLAC replaces MP3 if libsndfile can't write MP3."""
 SUBTYPES = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 RATES = {8000: 0.2, 11025: 0.15, 16000: 0.3, 22050: 0.27, 44100: 0.08}
-"""Hz -> share of the tracks: mostly low, because encoding is what costs time."""
+"""Rate in Hz -> share of the tracks; low rates dominate, because encoding takes most of the time."""
 STEREO = 0.15
 MISLABELLED = {"FLAC": "wav", "WAV": "flac", "OGG": "mp3", "MP3": "ogg"}
-"""Format -> the suffix that lies; libsndfile looks at the content and reads them all."""
+"""Format -> a wrong suffix; libsndfile detects the format from the content and reads all of them."""
 BAD = {
     "cut_header": "undecodable",
     "random_bytes": "undecodable",
@@ -37,30 +37,30 @@ BAD = {
     "too_short": "too_short",
     "missing": "missing",
 }
-"""What is wrong with an unusable file -> the reason that mel refuses it for."""
+"""Fault of an unusable file -> the reason for which mel refuses it."""
 
 
 @dataclass(frozen=True)
 class AudioPlan:
-    """The file of each track; row i of every array is track i."""
+    """Describe the file of each track; row i of every array is track i."""
 
     format: NDArray[np.str_]
     """(T,) a key of FORMATS."""
     rate: NDArray[np.int64]
-    """(T,) Hz."""
+    """(T,) sample rate in Hz."""
     channels: NDArray[np.int64]
     """(T,) 1 or 2."""
     seconds: NDArray[np.float64]
-    """(T,) length, 10 to 30, mostly under 20."""
+    """(T,) length in seconds, 10 to 30, mostly below 20."""
     fate: NDArray[np.str_]
     """(T,) good, mislabelled, unlisted (not in the manifest, no file) or a key of BAD."""
     path: pa.Array
-    """(T,) where the file lies below the corpus: audio/<artist>/<track>.<suffix>."""
+    """(T,) path relative to the corpus: audio/<artist>/<track>.<suffix>."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One file to write: what a worker process is given."""
+    """Describe one file to write, as sent to a worker process."""
 
     track: int
     path: Path
@@ -75,7 +75,7 @@ class Piece:
 
 
 def plan(settings: DemoSettings, artist: NDArray[np.int32]) -> AudioPlan:
-    """Decide every track's file; exact numbers of each fate."""
+    """Choose every track's file; the number of files of each fate is exact."""
     rng = generator(settings.seed, "files")
     count = settings.tracks
     fate = _fates(settings, rng)
@@ -99,7 +99,7 @@ def plan(settings: DemoSettings, artist: NDArray[np.int32]) -> AudioPlan:
 
 
 def write_piece(piece: Piece) -> None:
-    """Render and encode one track's file, or write what is broken about it."""
+    """Render and encode one track's file, with its fault if it has one."""
     piece.path.parent.mkdir(parents=True, exist_ok=True)
     rng = generator(piece.seed, "sound", piece.track)
     if piece.fate == "text":
@@ -131,7 +131,9 @@ def _encode(piece: Piece, mono: NDArray[np.float32], rng: np.random.Generator) -
         format=piece.format,
         subtype=SUBTYPES[piece.format],
     ) as file:
-        for start in range(0, len(samples), piece.rate):  # by seconds: libsndfile's Ogg encoder crashed on long blocks
+        for start in range(
+            0, len(samples), piece.rate
+        ):  # one second each: libsndfile's Ogg encoder crashes on long blocks
             file.write(samples[start : start + piece.rate])
 
 

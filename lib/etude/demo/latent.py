@@ -1,16 +1,17 @@
-"""What pieces, artists and learners are like: the planted truth.
+"""Draw the properties of pieces, artists and learners: the planted ground truth.
 
-The taste of learner u for track i is a sum of independent parts, s_ui = sum over parts p of
-sqrt(share_p / d_p) <theta_u^p, x_i^p>, with theta standard normal and each x^p of zero mean and unit variance in each
-of its d_p dimensions over the tracks. So share_p is the share of Var(s) that lies in part p:
+The taste of learner u for track i is a sum of independent parts:
+s_ui = sum over parts p of sqrt(share_p / d_p) <theta_u^p, x_i^p>.
+Theta is standard normal. Each x^p has zero mean and unit variance over the tracks, in each of its d_p dimensions. So
+share_p is the share of Var(s) that lies in part p:
 
-- audible: the style variables that `render` makes heard. Artists cluster in schools and tracks vary around their
-  artist, so the artist tells `artist_cohesion` of this part, and sound tells something of who the artist is.
-- artist: a vector of the artist, made linearly independent of the artist's style, so that sound doesn't tell it
-  except by recognising the very artist.
-- tags: the weighted mean of the vectors of the track's tags, which are drawn without regard to sound or artist.
+- audible: the style variables that `render` synthesises. Artists cluster in schools and tracks vary around their
+  artist. So the artist explains `artist_cohesion` of this part, and sound partly identifies the artist.
+- artist: a vector of the artist, linearly independent of the artist's style. So sound predicts it only by identifying
+  the artist.
+- tags: the weighted mean of the vectors of the track's tags, which are independent of sound and artist.
 - year: a smooth function of the release year, which varies around the artist's career.
-- hidden: the track's own, in no file.
+- hidden: specific to the track, and in no file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from etude.config.demo import DemoSettings
 STYLE = ("register", "tempo", "density", "brightness", "resonance", "sustain", "noise", "mode")
 """Style variables, each standard normal over the tracks; mode is minor below 0 and major above."""
 STYLE_TASTE = np.array([1.5, 0.6, 0.3, 1.4, 1.2, 1.5, 1.5, 0.0])
-"""How much of the audible part each style variable carries (mean 1): what a 3 s window hardly shows, little or none."""
+"""Weight of each style variable in the audible part (mean 1); small if a 3 s crop hardly shows the variable."""
 PARTS = ("audible", "artist", "tags", "year", "hidden")
 OWN_DIMENSIONS = 3
 """Dimensions of the artist, tags and hidden parts."""
@@ -37,48 +38,48 @@ FIRST_YEAR = 1955
 
 @dataclass(frozen=True)
 class Tracks:
-    """The pieces: T tracks of A artists; row i of every array is track i."""
+    """Hold the pieces: T tracks of A artists; row i of every array is track i."""
 
     artist: NDArray[np.int32]
     """(T,) artist of the track, 0 to A-1."""
     style: NDArray[np.float64]
     """(T, len(STYLE)) style variables, standardised."""
     key: NDArray[np.int8]
-    """(T,) tonic as a pitch class, 0 = C; heard, but of no consequence to taste."""
+    """(T,) tonic as a pitch class, 0 = C; audible, but without effect on taste."""
     tags: NDArray[np.int8]
-    """(T, TAGS_PER_TRACK) tag numbers, most important first, -1 where there are fewer."""
+    """(T, TAGS_PER_TRACK) tag numbers, the most important first, padded with -1."""
     year: NDArray[np.int16]
     """(T,) release year."""
     parts: dict[str, NDArray[np.float32]]
     """Part -> (T, d_p), standardised: x of the module's formula."""
     popularity: NDArray[np.float64]
-    """(T,) probability of being met; 0 for tracks that nobody has played."""
+    """(T,) probability that a learner meets the track; 0 for tracks that nobody has played."""
 
 
 @dataclass(frozen=True)
 class Learners:
-    """The learners: U of them."""
+    """Hold the U learners; row i of every array is learner i."""
 
     parts: dict[str, NDArray[np.float32]]
     """Part -> (U, d_p), standard normal: theta of the module's formula."""
     activity: NDArray[np.float64]
-    """(U,) share of all plays that are the learner's."""
+    """(U,) the learner's share of all plays."""
     joined: NDArray[np.float64]
-    """(U,) when the learner's first play may be, as a share of the year."""
+    """(U,) earliest time of the learner's first play, as a share of the year."""
 
 
 def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
-    """A random generator of its own for a purpose (and a track, a chunk ...), whatever else is drawn before it."""
+    """Return a random generator for a purpose (and a track, chunk, ...), independent of other draws."""
     return np.random.default_rng([seed, crc32(purpose.encode()), *index])
 
 
 def share_weights(settings: DemoSettings) -> dict[str, float]:
-    """Part -> sqrt(share_p), the standard deviation of taste that lies in the part."""
+    """Return part -> sqrt(share_p), the standard deviation of taste in the part."""
     return {part: float(np.sqrt(max(getattr(settings, f"share_{part}"), 0.0))) for part in PARTS}
 
 
 def plant_tracks(settings: DemoSettings) -> Tracks:
-    """Draw artists and tracks; arrays as described at `Tracks`."""
+    """Draw artists and tracks; `Tracks` describes the arrays."""
     rng = generator(settings.seed, "tracks")
     artist = _artists_of_tracks(rng, settings.tracks, settings.artist_count)
     style, artist_style = _styles(rng, artist, settings)
@@ -109,7 +110,7 @@ def plant_tracks(settings: DemoSettings) -> Tracks:
 
 
 def plant_learners(settings: DemoSettings) -> Learners:
-    """Draw learners; arrays as described at `Learners`."""
+    """Draw learners; `Learners` describes the arrays."""
     rng = generator(settings.seed, "learners")
     sizes = {"audible": len(STYLE), "year": 2}
     activity = np.exp(0.6 * rng.standard_normal(settings.users))
@@ -125,28 +126,28 @@ def plant_learners(settings: DemoSettings) -> Learners:
 
 
 def taste_space(settings: DemoSettings, tracks: Tracks, learners: Learners) -> tuple[NDArray, NDArray]:
-    """Vectors whose inner products are s_ui: learners (U, D) and tracks (T, D), float32."""
+    """Return vectors whose inner products are s_ui: learners (U, D) and tracks (T, D), float32."""
     weights = share_weights(settings)
     scaled = [tracks.parts[part] * np.float32(weights[part] / np.sqrt(tracks.parts[part].shape[1])) for part in PARTS]
     return np.hstack([learners.parts[part] for part in PARTS]), np.hstack(scaled)
 
 
 def _standard(values: NDArray) -> NDArray:
-    """Zero mean and unit variance in each column; constant columns become 0."""
+    """Standardise each column to zero mean and unit variance; constant columns become 0."""
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
     return centred / np.where(spread > 1e-12, spread, 1.0)
 
 
 def _artists_of_tracks(rng: np.random.Generator, tracks: int, artists: int) -> NDArray[np.int32]:
-    """Every artist has a track; the rest fall to artists unevenly."""
+    """Assign tracks to artists, (T,): at least one track per artist, the others unevenly."""
     share = np.exp(0.5 * rng.standard_normal(artists))
     rest = rng.choice(artists, tracks - artists, p=share / share.sum())
     return rng.permutation(np.concatenate([np.arange(artists), rest])).astype(np.int32)
 
 
 def _styles(rng: np.random.Generator, artist: NDArray, settings: DemoSettings) -> tuple[NDArray, NDArray]:
-    """Styles of tracks (T, S) and of artists (A, S): schools, artists around them, tracks around those."""
+    """Draw styles of tracks (T, S) and artists (A, S): artists vary around schools, tracks around artists."""
     school = rng.integers(0, settings.schools, settings.artist_count)
     centres = rng.standard_normal((settings.schools, len(STYLE)))
     own = rng.standard_normal((settings.artist_count, len(STYLE)))
@@ -158,11 +159,11 @@ def _styles(rng: np.random.Generator, artist: NDArray, settings: DemoSettings) -
 
 
 def _independent_of(artist_style: NDArray, values: NDArray, artist: NDArray) -> NDArray:
-    """What of artists' values (A, d) no linear function of their style gives, artists weighed by their tracks."""
+    """Return the residual of artists' values (A, d) after regression on their style, weighted by number of tracks."""
     artists = len(values)
     given = np.hstack([np.ones((artists, 1)), artist_style])
     if artists < 3 * given.shape[1]:
-        return values  # too few artists to have anything left
+        return values  # with so few artists the residual would vanish
     weight = np.sqrt(np.bincount(artist, minlength=artists))[:, None]
     coefficients, *_ = np.linalg.lstsq(given * weight, values * weight, rcond=None)
     return np.asarray(values - given @ coefficients)
@@ -176,7 +177,7 @@ def _years(rng: np.random.Generator, artist: NDArray, unheard: NDArray, settings
 
 
 def _tags(rng: np.random.Generator, tracks: int) -> NDArray[np.int8]:
-    """Each track's 1 to 4 different tags, common tags more often."""
+    """Draw 1 to 4 different tags per track, common tags more often."""
     use = np.log(1.0 / (np.arange(TAG_COUNT) + 5.0))
     keys = use + rng.gumbel(size=(tracks, TAG_COUNT))
     tags = np.argsort(-keys, axis=1)[:, :TAGS_PER_TRACK].astype(np.int8)

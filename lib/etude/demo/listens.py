@@ -1,12 +1,12 @@
-"""Who plays what, how often and when: chunk by chunk, so that memory doesn't grow with the log.
+"""Simulate plays: tracks, counts and times per learner, in chunks, so that memory doesn't grow with the log.
 
-The model. A learner who plays n different tracks meets `exposure` x n, drawn by popularity. Of those the learner
-plays the n with the largest `taste` x s_ui + Gumbel noise (which is sampling from a softmax without replacement), a
-share `whims` of them without regard to s. This needs a few hundred scores a learner and never the matrix of learners
-and tracks: 50 million rows cost minutes. Played tracks are repeated, liked ones more, mostly soon after the first play.
+A learner who plays n different tracks meets `exposure` x n tracks, drawn by popularity. Of those the learner plays the
+n with the largest `taste` x s_ui + Gumbel noise, which samples from a softmax without replacement. A share `whims` is
+picked without regard to s. This needs a few hundred scores per learner and never the matrix of learners and tracks:
+50 million rows take minutes. Played tracks are repeated, liked ones more often, mostly soon after the first play.
 
-What follows for models: popularity acts through exposure alone, a track that a learner never met is not played however
-much it would be liked, and very active learners, who meet most of a small catalogue, are less choosy.
+Consequences for models: popularity acts only through exposure, and a learner never plays a track that the learner
+didn't meet. Very active learners, who meet most of a small catalogue, are less selective.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from etude.config.demo import DemoSettings
 from etude.demo.latent import Learners, Tracks, generator, taste_space
 
 CHUNK_CANDIDATES = 4_000_000
-"""Tracks met (with their scores) held in memory at a time: about 0.5 GB."""
+"""Largest number of met tracks (with their scores) in memory at a time: about 0.5 GB."""
 DAY_S = 86_400
 
 
 @dataclass(frozen=True)
 class Plays:
-    """Rows of the log, ordered by time within the chunk."""
+    """Hold rows of the log, ordered by time within the chunk."""
 
     user: NDArray[np.int64]
     """(n,) learner, 0 to U-1."""
@@ -37,11 +37,11 @@ class Plays:
     played_at: NDArray[np.int64]
     """(n,) seconds since 1970, UTC."""
     play_count: NDArray[np.int64]
-    """(n,) times played in a row, at least 1."""
+    """(n,) consecutive plays, at least 1."""
 
 
 def chunks(settings: DemoSettings, tracks: Tracks, learners: Learners) -> tuple[int, Iterator[Plays]]:
-    """Number of chunks, and the chunks; where they are cut and what they hold depends on the settings alone."""
+    """Return the number of chunks, and the chunks; their bounds and contents depend only on the settings."""
     pairs = _tracks_played(settings, learners)
     bounds = _bounds(np.ceil(settings.exposure * pairs))
     user_space, track_space = taste_space(settings, tracks, learners)
@@ -57,14 +57,14 @@ def chunks(settings: DemoSettings, tracks: Tracks, learners: Learners) -> tuple[
 
 
 def _tracks_played(settings: DemoSettings, learners: Learners) -> NDArray[np.int64]:
-    """(U,) different tracks that each learner sets out to play, so that rows come to about `events`."""
+    """Return the number of different tracks per learner, (U,), for about `events` rows in total."""
     rng = generator(settings.seed, "activity")
     mean = learners.activity * settings.events / settings.repeats
     return np.maximum(1, np.floor(mean + rng.random(len(mean)))).astype(np.int64)
 
 
 def _bounds(candidates: NDArray) -> NDArray[np.int64]:
-    """First learner of each chunk, and the end: at most CHUNK_CANDIDATES tracks met in a chunk, a learner at least."""
+    """Return the first learner of each chunk, and the end: about CHUNK_CANDIDATES tracks met, at least one learner."""
     chunk = (np.cumsum(candidates) // CHUNK_CANDIDATES).astype(np.int64)
     return np.concatenate([[0], np.flatnonzero(np.diff(chunk)) + 1, [len(chunk)]])
 
@@ -77,7 +77,7 @@ def _choose(
     track_space: NDArray,
     met_by: NDArray,
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """(learner within the chunk, track, s_ui) of each played pair; learners ascending."""
+    """Draw the played pairs: learner within the chunk (ascending), track and s_ui."""
     met = np.ceil(settings.exposure * pairs).astype(np.int64)
     user = np.repeat(np.arange(len(pairs)), met)
     drawn = np.searchsorted(met_by, rng.random(len(user)) * met_by[-1], side="right")
@@ -89,7 +89,7 @@ def _choose(
     whim = np.empty(len(user), dtype=bool)
     whim[np.argsort(user + rng.random(len(user)))] = place < at_whim[user]
     keys = settings.taste * liking + rng.gumbel(size=len(user)) + np.where(whim, 1e3, 0.0)
-    order = np.argsort(user * (np.ptp(keys) + 1) - keys)  # by learner, then the largest key first
+    order = np.argsort(user * (np.ptp(keys) + 1) - keys)  # by learner, then by descending key
     chosen = np.sort(order[place < pairs[user]])
     return user[chosen], track[chosen], liking[chosen]
 
@@ -102,14 +102,14 @@ def _perform(
     liking: NDArray,
     joined: NDArray,
 ) -> Plays:
-    """Rows for the played pairs: each at least once, no two of a learner and track in the same second."""
+    """Draw the rows of the played pairs: at least one each, and none at the same second as another of its pair."""
     zeal = np.exp(0.5 * liking + 0.7 * rng.standard_normal(len(user)))
     extra = rng.poisson((settings.repeats - 1) * zeal / zeal.mean())
     pair = np.repeat(np.arange(len(user)), 1 + extra)
     nth = np.arange(len(pair)) - np.repeat(np.cumsum(1 + extra) - (1 + extra), 1 + extra)
     first = joined[user] + (1 - joined[user]) * rng.random(len(user))
     when = first[pair] + np.where(nth > 0, rng.gamma(np.maximum(nth, 1), 18 / 365), 0.0)
-    late = when >= 1  # past the year's end: some other day since the first play
+    late = when >= 1  # after the end of the year: draw a day since the first play
     when = np.where(late, first[pair] + (1 - first[pair]) * rng.random(len(pair)), when)
     played_at = _calendar(rng, settings.calendar_year, when)
     count = rng.geometric(0.85, len(pair))
@@ -121,7 +121,7 @@ def _perform(
 
 
 def _calendar(rng: np.random.Generator, year: int, when: NDArray) -> NDArray[np.int64]:
-    """Seconds since 1970 for shares of the year: fewer plays on Sundays and in the holidays, most in the afternoon."""
+    """Map shares of the year to seconds since 1970: fewer plays on Sundays and in holidays, most in the afternoon."""
     days = np.arange(np.datetime64(f"{year}-01-01"), np.datetime64(f"{year + 1}-01-01"))
     month = days.astype("datetime64[M]").astype(np.int64) % 12 + 1
     sunday = (days.astype(np.int64) + 4) % 7 == 0

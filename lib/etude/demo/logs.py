@@ -1,7 +1,7 @@
-"""The listening log as files, a month each, with faulty rows among the good ones.
+"""Write the listening log as one file per month, with faulty rows among the valid ones.
 
 `plays/plays-YYYY-MM.csv` (or .tsv, .parquet): user_id, track_id, played_at (UTC, 2025-03-01T17:05:12Z), play_count.
-Rows of a chunk are ordered by time; a large corpus is many chunks, so its files as wholes aren't.
+The rows of a chunk are ordered by time. A large corpus has many chunks, so its files are not ordered as a whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
 
 
 class LogWriter:
-    """Appends chunks of plays to the files of their months and counts what was planted; a context manager."""
+    """Append chunks of plays to the files of their months, and count planted faults; a context manager."""
 
     def __init__(self, folder: Path, settings: DemoSettings):
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class LogWriter:
             file.close()
 
     def write(self, plays: Plays, chunk: int) -> None:
-        """Append a chunk, with its share of faulty rows next to the good ones that they come from."""
+        """Append a chunk, with faulty rows next to the valid rows from which they are made."""
         rng = generator(self._settings.seed, "faults", chunk)
         good = self._texts(plays)
         pieces, sources = [good], [np.arange(len(plays.user))]
@@ -80,7 +80,7 @@ class LogWriter:
         self.good_rows += len(plays.user)
 
     def _append(self, rows: Rows, source: NDArray, played_at: NDArray) -> None:
-        """Give every row to the file of its good row's month."""
+        """Append every row to the file of its valid row's month."""
         order = np.argsort(source, kind="stable")
         month = self._month_of_day[played_at[source[order]] // DAY_S - self._first_day]
         for number, file in enumerate(self._files):
@@ -100,7 +100,7 @@ class LogWriter:
 
 
 class _TextFile:
-    """Delimited text with a header; no field needs quotes."""
+    """Write delimited text with a header; no field needs quotes."""
 
     def __init__(self, path: Path, separator: str):
         self._separator = separator.encode()
@@ -110,14 +110,14 @@ class _TextFile:
     def append(self, rows: Rows) -> None:
         fields = [rows[name] for name in SCHEMA.names]
         lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*fields, self._separator), b"", b"\n")
-        self._file.write(lines.buffers()[2])  # the texts of an array lie one behind the other
+        self._file.write(lines.buffers()[2])  # the texts of an array are contiguous
 
     def close(self) -> None:
         self._file.close()
 
 
 class _ParquetFile:
-    """Typed columns, a row group for each chunk."""
+    """Write typed columns, one row group per chunk."""
 
     def __init__(self, path: Path):
         self._writer = parquet.ParquetWriter(path, SCHEMA)

@@ -1,4 +1,4 @@
-"""Ids, names, titles and tags of the conservatoire: invented, and the same for the same seed."""
+"""Generate ids, names, titles and tags of the conservatoire, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ TAGS = _words(
     "ear-training transposition competition folk sacred theatre film dance lullaby holiday variations fugue chorale "
     "masterclass summer-school syllabus-a syllabus-b"
 )
-"""The tags that tracks may have, TAG_COUNT of them, common ones first."""
+"""The TAG_COUNT possible tags of tracks, the most common first."""
 
 
 def ids(prefix: str, count: int, digits: int) -> pa.Array:
-    """`prefix` and a number from 1 with at least `digits` digits, as strings: u000001, u000002 ..."""
+    """Build ids as strings: `prefix` and a number from 1 with at least `digits` digits (u000001, u000002, ...)."""
     width = max(digits, len(str(count)))
     numbers = pc.utf8_lpad(pa.array(np.arange(1, count + 1)).cast(pa.string()), width, "0")
     return pc.binary_join_element_wise(prefix, numbers, "")
 
 
 def user_ids(count: int) -> pa.Array:
-    """Ids of learners."""
+    """Return ids of learners."""
     return ids("u", count, 6)
 
 
 def track_ids(count: int) -> pa.Array:
-    """Ids of pieces."""
+    """Return ids of pieces."""
     return ids("t", count, 6)
 
 
 def artist_ids(count: int) -> pa.Array:
-    """Ids of composers."""
+    """Return ids of composers."""
     return ids("a", count, 4)
 
 
 def artist_names(count: int, rng: np.random.Generator) -> pa.Array:
-    """`count` different names; past the 19,200 that the lists allow, II, III and so on are added."""
+    """Generate `count` different names; beyond the 19,200 combinations of the lists, append II, III and so on."""
     sizes = (len(_GIVEN), len(_FAMILY_HEADS), len(_FAMILY_TAILS))
     capacity = int(np.prod(sizes))
     order = np.concatenate([rng.permutation(capacity) for _ in range(-(-count // capacity))])[:count]
@@ -75,7 +75,7 @@ def artist_names(count: int, rng: np.random.Generator) -> pa.Array:
 
 
 def titles(tracks: Tracks, rng: np.random.Generator) -> pa.Array:
-    """A title for each track, such as `Étude in D minor, Op. 12 No. 3 "The Glass Heron"`; key and mode are true."""
+    """Generate a title per track, such as `Étude in D minor, Op. 12 No. 3 "The Glass Heron"`, with its key and mode."""
     count = len(tracks.artist)
     modes = (tracks.style[:, STYLE.index("mode")] > 0).astype(int)
     opus = pa.array(rng.integers(1, 60, count)).cast(pa.string())
@@ -93,7 +93,7 @@ def titles(tracks: Tracks, rng: np.random.Generator) -> pa.Array:
 
 
 def tag_texts(tracks: Tracks, separator: str) -> pa.Array:
-    """The tags of each track, most important first, in one string."""
+    """Join the tags of each track into one string, the most important first."""
     columns = [
         pa.array(np.where(numbers >= 0, numbers, 0), mask=numbers < 0, type=pa.int64()) for numbers in tracks.tags.T
     ]

@@ -1,15 +1,15 @@
-"""From style to sound: a piece of chords and a melody, by table-lookup synthesis in numpy.
+"""Render style as sound: a piece of chords and a melody, by wavetable synthesis in numpy.
 
-Every style variable shapes the whole piece, so any 3 s of it tell what all of it would; what differs from window to
-window (which notes, which chord) is chance. The variables and what a mel spectrogram below 4 kHz shows of each:
+Every style variable shapes the whole piece, so any 3 s show all of it. The notes and chords of a crop are random. The
+variables, all visible in a mel spectrogram below 4 kHz:
 
-- register: where the notes lie, three octaves up from 65 Hz
-- tempo: 50 to 180 beats a minute, a bass note on each
-- density: how many half-beats hold a melody note
-- brightness: how slowly the harmonics fall off
-- resonance: where the instrument's body amplifies, 300 Hz to 2.4 kHz, by up to 24 dB
-- sustain: how long notes ring, 40 ms to 0.6 s, and how softly they start
-- noise: breath, bow and room, -50 to -14 dB against the tones
+- register: lowest pitch, within three octaves from 65 Hz
+- tempo: 50 to 180 beats per minute, with a bass note on each beat
+- density: share of half-beats with a melody note
+- brightness: strength of the higher harmonics
+- resonance: centre of the body resonance, 300 Hz to 2.4 kHz, of up to 24 dB
+- sustain: decay time, 40 ms to 0.6 s, and attack time
+- noise: breath, bow and room noise, -50 to -14 dB relative to the tones
 - mode: minor below 0, major above
 """
 
@@ -23,27 +23,30 @@ from numpy.typing import NDArray
 from etude.demo.latent import STYLE
 
 TABLE = 2048
-"""Samples of one period in a wave table."""
+"""Samples per period of a wavetable."""
 LONGEST_NOTE_S = 1.2
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 PROGRESSION = (0, 3, 4, 0, 5, 3, 4, 0)
-"""Scale degrees of the chords, a bar of four beats each."""
+"""Scale degrees of the chords, one per bar of four beats."""
 
 
 def mode_of(style: NDArray) -> str:
-    """`major` or `minor`."""
+    """Return `major` or `minor`."""
     return "major" if style[STYLE.index("mode")] > 0 else "minor"
 
 
 def render(style: NDArray, key: int, rate: int, seconds: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Mono samples, (round(rate x seconds),) float32 in [-1, 1].
+    """Synthesise a piece.
 
     Args:
         style: (len(STYLE),) style variables, standard normal.
         key: tonic as a pitch class, 0 = C.
         rate: sample rate in Hz.
         seconds: length of the piece.
-        rng: what chance there is in notes, noise and level.
+        rng: source of the random notes, noise and level.
+
+    Returns:
+        Mono samples, (round(rate x seconds),) float32 in [-1, 1].
     """
     part = {name: 0.5 * (1 + erf(float(value) / 2**0.5)) for name, value in zip(STYLE, style, strict=True)}
     out = np.zeros(round(rate * seconds), dtype=np.float32)
@@ -68,13 +71,13 @@ def _hertz(midi: float) -> float:
 def _score(
     part: dict[str, float], key: int, mode: str, seconds: float, rng: np.random.Generator
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Start (s), MIDI note and gain of every note: a chord each bar, a bass on the beats, a melody on half-beats."""
+    """Draw start (s), MIDI note and gain of every note: a chord per bar, a bass per beat, a melody on half-beats."""
     beat = 60 / (50 * (180 / 50) ** part["tempo"])
     lowest = round(36 + 36 * part["register"])
     scale = np.array(SCALES[mode])
 
     def pitch(degree: NDArray, octave: int) -> NDArray:
-        """Folded into one octave from `lowest`, so that the key moves no note out of the register."""
+        """Fold degrees into one octave from `lowest`, so that the key doesn't move notes out of the register."""
         return lowest + 12 * octave + (key + scale[degree % 7] - lowest) % 12
 
     bars = int(np.ceil(seconds / (4 * beat)))
@@ -94,7 +97,7 @@ def _score(
 
 
 def _envelope(sustain: float, rate: int) -> NDArray[np.float32]:
-    """Attack and exponential decay of a note, ending at 0 at most after LONGEST_NOTE_S."""
+    """Return attack and exponential decay of a note, which reaches 0 within LONGEST_NOTE_S."""
     decay = 0.04 * (0.6 / 0.04) ** sustain
     attack = 0.003 + 0.05 * sustain
     time = np.arange(int(rate * min(LONGEST_NOTE_S, 7 * decay)), dtype=np.float32) / rate
@@ -103,24 +106,26 @@ def _envelope(sustain: float, rate: int) -> NDArray[np.float32]:
 
 
 def _wave_table(part: dict[str, float], hertz: float, rate: int) -> NDArray[np.float32]:
-    """One period with unit RMS: harmonics below 0.45 of the rate, at most 40."""
+    """Return one period with unit RMS: harmonics below 0.45 of the rate, at most 40."""
     count = max(1, min(40, int(0.45 * rate / hertz)))
     harmonic = np.arange(1, count + 1)
     octaves_off = np.log2(harmonic * hertz / (300 * 8 ** part["resonance"]))
     amplitude = harmonic ** -(2.8 - 2.6 * part["brightness"]) * 10 ** (24 / 20 * np.exp(-((octaves_off / 0.5) ** 2)))
     spectrum = np.zeros(TABLE // 2 + 1, dtype=complex)
-    spectrum[1 : count + 1] = amplitude * np.exp(1j * np.pi * harmonic**2 / count)  # spread phases: a low crest
+    spectrum[1 : count + 1] = amplitude * np.exp(
+        1j * np.pi * harmonic**2 / count
+    )  # spread phases give a low crest factor
     wave = np.fft.irfft(spectrum, TABLE)
     return (wave / np.sqrt(np.mean(wave**2))).astype(np.float32)
 
 
 def _noise(samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise of unit variance that falls gently towards high frequencies."""
+    """Generate noise of unit variance whose spectrum falls slowly towards high frequencies."""
     white = rng.standard_normal(samples + 1, dtype=np.float32)
     return (white[1:] + np.float32(0.6) * white[:-1]) / np.float32(1.36**0.5)
 
 
 def _at_level(samples: NDArray[np.float32], decibels: float) -> NDArray[np.float32]:
-    """Scaled to an RMS in dB of full scale, or to a peak of 0.95 where that would clip."""
+    """Scale to an RMS in dB of full scale, or to a peak of 0.95 if that would clip."""
     gain = 10 ** (decibels / 20) / max(float(np.sqrt(np.mean(samples**2))), 1e-9)
     return samples * np.float32(min(gain, 0.95 / max(float(np.abs(samples).max()), 1e-9)))

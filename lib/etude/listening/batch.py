@@ -1,4 +1,4 @@
-"""One batch of a log: its files, and every record of them with a verdict."""
+"""Read one batch of a log: its files, and their records, each accepted or rejected."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from etude.pseudonym import key_id
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as read: the log's nature, its files, and their records."""
+    """Hold a batch as read: the log's properties, its files, and their records."""
 
     log: Log
     taken: Taken
     columns: Wanted
     rows_in: int
-    """Records in the files, counted apart from the parsing."""
+    """Number of records in the files, counted independently of the parser."""
     numbered: DataFrame
-    """What `number_records` gives, staged."""
+    """Result of `number_records`, staged."""
 
 
 def read_batch(
@@ -46,23 +46,23 @@ def read_batch(
     now: datetime,
     key: bytes | None,
 ) -> Batch:
-    """Read what is new of the log, or what this batch read before, and judge every record.
+    """Read the log's new files and those this batch read before, and judge every record.
 
     Args:
         staging: keeps the records.
-        settings: where the log is, its form, the caps.
+        settings: path and format of the log, and the limits on plays.
         files: the table `ingested_files`, all sources.
         batch: the batch date.
         now: the time of the run, with its zone.
         key: user key, or None.
 
     Raises:
-        SettingsError: there is no path, no such pattern of times, or a column that is asked for isn't there.
+        SettingsError: no path is set, the time pattern is invalid, or a requested column is missing.
         InputMissingError: there is no file.
-        DataCheckError: files changed their columns, or the lake holds user ids under another key, of whatever log.
+        DataCheckError: files changed their columns, or the lake holds user ids of any log under another key.
     """
     if settings.path is None:
-        raise SettingsError("listening.path: not set; the file, folder or URI of the listening log")
+        raise SettingsError("listening.path: not set; set it to the file, folder or URI of the listening log")
     spark = staging.spark
     if settings.timestamp_format is not None:
         check_time_pattern(spark, settings.timestamp_format)
@@ -75,7 +75,7 @@ def read_batch(
     first = first_layout(listed, form)
     wanted = wanted_columns(LOG_SECTION, "log", given, first, form.kind == "json", bool(earlier), key is not None)
     for way in earlier:
-        if not way["only_here"]:  # this batch run again may mean something else than before
+        if not way["only_here"]:  # a rerun of this batch may assign other columns
             check_same_roles(wanted, dict(way["columns"]))
     snapshot = "played_at" not in wanted.columns
     log = Log(settings.source, snapshot, settings.dedup_days, "event" in wanted.columns)
@@ -93,7 +93,7 @@ def read_batch(
 
 
 def _entries(column: str) -> Column:
-    """A map as sorted pairs, which can be compared."""
+    """Return a map as sorted pairs, which can be compared."""
     return F.array_sort(F.map_entries(column)).alias(column)
 
 
@@ -105,35 +105,45 @@ _NOTHING = (
 
 
 def _check_key(key_ids: Collection[str | None], key: bytes | None) -> None:
-    """One lake has one way of naming users: a forgotten key would bring raw ids in and count everybody anew."""
+    """Check that the lake's user ids have this key: without it raw ids enter the lake and all users become new."""
     others = [other for other in key_ids if other != key_id(key)]
     if not others:
         return
-    there = "no ETUDE_USER_KEY" if None in others else "another ETUDE_USER_KEY"
+    there = "without ETUDE_USER_KEY" if None in others else "with another ETUDE_USER_KEY"
     here = "none is set now" if key is None else "one is set now"
-    raise DataCheckError(f"this lake's earlier batches were taken with {there}, and {here}: user ids would not match")
+    advice = "unset it" if None in others else "set the earlier key"
+    raise DataCheckError(
+        f"earlier batches in this lake were read {there}, and {here}: user ids would not match; {advice} or use "
+        "another lake"
+    )
 
 
 def check_balance(rows_in: int, kept: int, rejected: dict[str, int], most_rejected: float, path: str) -> None:
-    """Every record is a kept play or a reject, and not too many are rejects.
+    """Check that every record is a kept play or a reject, and that the share of rejects is within its limit.
 
     Raises:
-        DataCheckError: records got lost or doubled, or more than `most_rejected` of them (repeats aside) are rejects.
-        InputMissingError: there were records, and none is left.
+        DataCheckError: records were lost or duplicated, or a share above `most_rejected` was rejected (repeats
+            excepted).
+        InputMissingError: there were records, and all were rejected, none of them as a repeat.
     """
     refused = sum(rejected.values())
     if rows_in != kept + refused:
-        raise DataCheckError(f"{rows_in} rows in, but {kept} plays kept and {refused} rejected")
+        raise DataCheckError(
+            f"{path}: {rows_in} rows read, but {kept} plays kept and {refused} rejected; expected the sum to match "
+            "(did the files change during the run?); run the batch again"
+        )
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
     wrong = refused - rejected.get("duplicate", 0)
     if rows_in and wrong == rows_in:
         raise InputMissingError(f"{path}: all {rows_in} rows were rejected: {reasons}")
     if wrong > most_rejected * rows_in:
-        raise DataCheckError(f"{path}: {wrong} of {rows_in} rows rejected, above max_reject_share: {reasons}")
+        raise DataCheckError(
+            f"{path}: {wrong} of {rows_in} rows rejected, above listening.max_reject_share={most_rejected:g}: {reasons}"
+        )
 
 
 def file_rows(spark: SparkSession, source: str, taken: Taken, wanted: Wanted, key: bytes | None) -> DataFrame:
-    """Rows of `ingested_files` for the files that a batch read or recognised."""
+    """Return rows of `ingested_files` for the files that a batch read or recognised as copies."""
     columns = [(role, str(column)) for role, column in wanted.columns.items()]
 
     def row(file: InputFile) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Catalogues: each source to one row a track, with the rows that it refuses."""
+"""Read catalogues: reduce each source to one row per track, and collect the rejected rows."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from etude.listening.identity import Pads, locator, name_id, normal_name
 from etude.listening.records import HEADER, Places, read_records, reading_files
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 2999
-_LONGEST = 1024  # characters kept of a title, a name or a tag
+_LONGEST = 1024  # characters kept per title, name or tag
 _CELL_SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """One source, read."""
+    """Hold one source as read."""
 
     name: str
     source: str
@@ -37,9 +37,9 @@ class Catalogue:
     """track_id (unique), title, artist_id, artist_name, release_year, audio_uri, tags (array of structs tag, weight;
     heaviest first), ambiguous (whether its rows name different songs)."""
     rejects: DataFrame
-    """source, locator, raw, reason, detail, batch_date of the rows it refuses."""
+    """source, locator, raw, reason, detail, batch_date of its rejected rows."""
     columns: Wanted
-    """What was taken for what."""
+    """The column of each role."""
 
 
 def read_catalogue(
@@ -53,17 +53,17 @@ def read_catalogue(
     """Read one source.
 
     Args:
-        staging: keeps the records, and the tracks made of them.
-        source: where it is and what its columns hold.
+        staging: keeps the records and the tracks built from them.
+        source: the source's path, format and columns.
         batch: the batch date.
         now: the time of the run.
-        max_tags: most tags kept of a track.
+        max_tags: largest number of tags kept per track.
         key: user key; hashes are then keyed (a catalogue may have a column of users).
 
     Raises:
         InputMissingError: there is no file.
-        SettingsError: a column that is asked for isn't there.
-        DataCheckError: some of its files have other columns than the others.
+        SettingsError: a requested column is missing.
+        DataCheckError: the columns differ between its files.
     """
     spark = staging.spark
     form, columns = catalogue_format(source)
@@ -96,7 +96,7 @@ def read_catalogue(
 
 
 def _judged(records: DataFrame, places: Mapping[str, Places]) -> DataFrame:
-    """Records with track_id, and the reason why one is refused."""
+    """Add track_id and the reject reason to records."""
     artist, title, track = text_of("artist_name"), text_of("title"), text_of("track")
     if any({"artist_name", "title"} <= set(place) for place in places.values()):
         unnamed = track.isNull()
@@ -109,26 +109,29 @@ def _judged(records: DataFrame, places: Mapping[str, Places]) -> DataFrame:
 def _check_weights(source: CatalogueSource, section: str) -> None:
     tags, weights = source.columns.tags, source.columns.tag_weights
     if weights and len(weights) != len(tags):
-        raise SettingsError(f"{section}.tag_weights: {len(weights)} columns for {len(tags)} columns of tags")
+        raise SettingsError(
+            f"{section}.tag_weights: {len(weights)} columns for {len(tags)} columns of tags; expected one per "
+            "column of tags, or none"
+        )
 
 
 def parse_year(text: Column) -> Column:
-    """A year as int; null where it is unknown (0), absurd or unreadable."""
+    """Parse a year as int; null if it is 0 (unknown), outside 1000 to 2999, or not a number."""
     year = parse_count(text)
     return F.when(year.between(_FIRST_YEAR, _LAST_YEAR), year.cast("int"))
 
 
 def _audio_uri(path: Column, file: Column) -> Column:
-    """A path relative to the catalogue file, as a URI; absolute ones and URIs as they are."""
+    """Resolve a path relative to the catalogue file into a URI; absolute paths and URIs stay unchanged."""
     absolute = path.rlike("^([A-Za-z][A-Za-z0-9+.-]*:|/)")
-    # Spark writes file:/a/b where others write file:///a/b.
+    # Spark writes file:/a/b; other tools write file:///a/b.
     folder = F.regexp_replace(F.regexp_replace(file, "[^/]*$", ""), "^file:/+", "file:///")
     relative = F.replace(F.replace(path, F.lit("%"), F.lit("%25")), F.lit(" "), F.lit("%20"))
     return F.when(absolute, path).otherwise(F.concat(folder, relative))
 
 
 def _tags_of_row(pairs: list[tuple[str, str]], asked: list[str], delimiter: str | None) -> Column:
-    """The tags in a row's cells: array of structs tag, weight (float). A tag of weight 0 or below is none."""
+    """Collect the tags in a row's cells: array of structs tag, weight (double). Drop tags of weight 0 or below."""
     arrays = []
     for tags, weights in pairs:
         texts = _cell(F.col(f"`{tags}`"), delimiter)
@@ -141,24 +144,24 @@ def _tags_of_row(pairs: list[tuple[str, str]], asked: list[str], delimiter: str 
 
 
 def _tag(entry: Column) -> Column:
-    """A tag and its weight; 1 where it has none."""
+    """Build a struct of a tag and its weight: 1 if it has none, 0 if it isn't a number."""
     weight = F.coalesce(entry["weight"].try_cast("double"), F.when(entry["weight"].isNull(), 1.0), F.lit(0.0))
     return F.struct(F.left(F.trim(entry["tag"]), F.lit(_LONGEST)).alias("tag"), weight.alias("weight"))
 
 
 def _cell(cell: Column, delimiter: str | None) -> Column:
-    """The parts of a cell, null for an empty one; a JSON list, as array columns come, needs no delimiter."""
+    """Split a cell into its parts, null for an empty one; array columns arrive as JSON lists and need no delimiter."""
     listed = F.when(cell.startswith("["), F.from_json(cell, "array<string>"))
     parts = F.array(cell) if delimiter is None else F.split(cell, re.escape(delimiter))
     return F.when(F.length(F.trim(cell)) > 0, F.coalesce(listed, parts))
 
 
 def one_row_a_track(rows: DataFrame, max_tags: int) -> DataFrame:
-    """A source's rows as one row a track.
+    """Reduce a source's rows to one row per track.
 
-    Where a track has several rows, the most complete one names it, of equals the first in text order; rows that name
-    different songs are marked `ambiguous`. Tags are gathered from all of its rows and their weights summed, so that a
-    source may have a row a tag.
+    If a track has several rows, the most complete one supplies its fields; ties go to the first in text order. A track
+    whose rows name different songs is marked `ambiguous`. Tags come from all its rows, with their weights summed, so
+    a source may have one row per tag.
     """
     fields = ("title", "artist_name", "artist_id", "release_year", "audio_uri")
     lacking = reduce(Column.__add__, (F.col(field).isNull().cast("int") for field in fields))
@@ -203,11 +206,11 @@ def _rejects(judged: DataFrame, source: str, batch: date) -> DataFrame:
 
 
 def all_rejects(catalogues: Sequence[Catalogue], known: DataFrame) -> DataFrame:
-    """The catalogues' rejects, each with the earliest batch date that saw it, whatever the order of the batches.
+    """Return the catalogues' rejects, each with its earliest batch date, independent of the order of the batches.
 
     Args:
-        catalogues: as just read, at least one.
-        known: rejects of ingest that are in the lake.
+        catalogues: catalogues just read, at least one.
+        known: ingest's rejects in the lake.
     """
     rows = reduce(DataFrame.unionByName, (catalogue.rejects for catalogue in catalogues))
     before = known.select("source", "locator", F.col("batch_date").alias("before"))
@@ -216,11 +219,14 @@ def all_rejects(catalogues: Sequence[Catalogue], known: DataFrame) -> DataFrame:
 
 
 def coverage(catalogues: Sequence[Catalogue], played: DataFrame) -> dict[str, dict[str, int]]:
-    """For each catalogue: its tracks, how many of them somebody has played, and how many name different songs.
+    """Count each catalogue's tracks, its played tracks and its ambiguous tracks.
 
     Args:
-        catalogues: as read.
+        catalogues: results of `read_catalogue`.
         played: track_id, repeats allowed.
+
+    Returns:
+        Catalogue name -> {"tracks", "played", "ambiguous"} -> count.
     """
     if not catalogues:
         return {}

@@ -1,4 +1,4 @@
-"""Verdicts: every record typed, and either clean or refused with the first reason that applies."""
+"""Type every record, and accept it or reject it with the first reason that applies."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from etude.lake.small import quoted
 from etude.listening.identity import event_id, hmac_sha256, name_id, normal_name
 
 _BLANKS = " \t\r\n\u00a0\u3000\ufeff"
-_LONGEST_ID = 1024  # characters; what is longer is no id
-_LONGEST_NAME = 1024  # characters kept of a title or an artist's name
-_LONGEST_SHOWN = 4096  # characters kept of a refused record
+_LONGEST_ID = 1024  # characters; longer ids are rejected
+_LONGEST_NAME = 1024  # characters kept per title or artist name
+_LONGEST_SHOWN = 4096  # characters kept per rejected record
 _DETAILS = {
-    "encoding": "bytes that are not valid in the file's character set",
-    "wrong_columns": "another number of columns than the file's other rows",
-    "malformed": "not one JSON object",
-    "empty_user": "no user id",
-    "empty_track": "no track id, and no artist and title to name the track by",
-    "absurd_id": f"an id of more than {_LONGEST_ID} characters",
+    "encoding": "the row has bytes that are not valid in the file's character set",
+    "wrong_columns": "the row's number of columns differs from the file's other rows",
+    "malformed": "the line is not a single JSON object",
+    "empty_user": "the row has no user id",
+    "empty_track": "the row has no track id, and no artist and title to identify the track",
+    "absurd_id": f"an id is longer than {_LONGEST_ID} characters",
     "bad_count": "the count is not a whole number",
     "negative_count": "the count is below 0",
     "zero_count": "the count is 0",
     "absurd_count": "the count is above listening.max_play_count",
-    "bad_timestamp": "the time can't be read",
-    "future_timestamp": "the time lies after the moment the file was taken",
-    "duplicate": "a repeat of an event that is kept once",
-    "bot": "one of more plays than listening.max_plays_per_user or max_plays_per_user_day allows",
-    "repeated_header": "the file's line of column names once more",
+    "bad_timestamp": "the time can't be parsed",
+    "future_timestamp": "the time is more than listening.future_days after the file was first read",
+    "duplicate": "the row repeats an event that is already counted",
+    "bot": "the user's plays exceed listening.max_plays_per_user or max_plays_per_user_day",
+    "repeated_header": "the row repeats the file's header",
 }
 
 
@@ -39,14 +39,14 @@ def clean(records: DataFrame, settings: ListeningSettings, roles: frozenset[str]
     """Type the columns of `read_records` and judge every record.
 
     Args:
-        records: what `read_records` gives for the roles of a log.
-        settings: caps, and the name of the log.
-        roles: roles that some file has a column for.
-        keyed: user ids become pseudonyms; the frame has the user key's pads.
+        records: result of `read_records` for the roles of a log.
+        settings: limits on plays, and the name of the log.
+        roles: roles that have a column in at least one file.
+        keyed: whether user ids become pseudonyms; the frame then has the user key's pads.
 
     Returns:
-        file, first_batch, last_batch, record; reason (null where the record is clean) and raw (the record without its
-        user, where refused); event_id, user_id, track_id, played_at, play_count, title, artist, artist_id.
+        file, first_batch, last_batch, record; reason (null for a clean record) and raw (for a rejected record, its
+        text without the user); event_id, user_id, track_id, played_at, play_count, title, artist, artist_id.
     """
     user, track = text_of("user"), text_of("track")
     if {"artist", "title"} <= roles:
@@ -101,20 +101,20 @@ def clean(records: DataFrame, settings: ListeningSettings, roles: frozenset[str]
 
 
 def text_of(column: str) -> Column:
-    """A text without blanks around it; null where nothing is left."""
+    """Return a text column without surrounding blanks; null if nothing is left."""
     return F.nullif(F.btrim(F.col(column), F.lit(_BLANKS)), F.lit(""))
 
 
 def detail(reason: Column) -> Column:
-    """What a reason means, for a person."""
+    """Return the explanation of a reject reason."""
     pairs = ", ".join(quoted(text) for pair in _DETAILS.items() for text in pair)
-    return F.try_element_at(F.expr(f"map({pairs})"), reason)  # one call of the JVM, where create_map takes dozens
+    return F.try_element_at(F.expr(f"map({pairs})"), reason)  # one JVM call; create_map needs dozens
 
 
 def parse_count(text: Column) -> Column:
-    """A whole number as bigint, null where it isn't one: 3, 3.0 and 3e0 are, 2.5 and NaN aren't.
+    """Parse a whole number as bigint: 3, 3.0 and 3e0 are whole; 2.5 and NaN give null.
 
-    What lies beyond +-2^62 becomes that.
+    Numbers beyond +-2^62 are clipped to it.
     """
     exact = F.trim(text).try_cast("decimal(38,6)")
     whole = F.when(exact == F.floor(exact), F.least(F.greatest(exact, F.lit(-(2**62))), F.lit(2**62)))
@@ -122,23 +122,26 @@ def parse_count(text: Column) -> Column:
 
 
 def check_time_pattern(spark: SparkSession, pattern: str) -> None:
-    """Try a pattern on nothing, which starts no Spark job.
+    """Check a time pattern on an empty text, without a Spark job.
 
     Raises:
-        SettingsError: it isn't one of Spark's.
+        SettingsError: Spark doesn't accept the pattern.
     """
     try:
         small_frame(spark, [("",)], "text string").select(parse_time(F.col("text"), pattern)).collect()
     except PySparkException as error:
-        raise SettingsError(f"listening.timestamp_format={pattern!r}: not a pattern of Spark's for times") from error
+        raise SettingsError(
+            f"listening.timestamp_format={pattern!r}: not a Spark datetime pattern; expected, for example, "
+            "dd/MM/yyyy HH:mm"
+        ) from error
 
 
 def parse_time(text: Column, pattern: str | None = None) -> Column:
-    """UTC timestamp of a time as text, null where it can't be read.
+    """Parse a time as a UTC timestamp; null if it can't be parsed.
 
-    Without a pattern: a date, a date and time of ISO 8601 (UTC where it names no zone), or a Unix time of 9 digits
-    and more, whose size tells seconds from milli-, micro- and nanoseconds. Spark's own cast would also take a year
-    alone, and a time alone as of today.
+    Without a pattern, accept ISO 8601 dates, with or without a time (UTC if there is no zone), and Unix times of 9 or
+    more digits. The magnitude distinguishes seconds from milli-, micro- and nanoseconds. Spark's cast would also accept
+    a year alone, and a time alone as today's.
     """
     if pattern is not None:
         return F.try_to_timestamp(F.trim(text), F.lit(pattern))

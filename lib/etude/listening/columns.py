@@ -1,4 +1,4 @@
-"""Which column of a file holds what: by the settings, or guessed from the file's own names."""
+"""Assign a file's columns to roles, by the settings or by guessing from the file's column names."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _CATALOGUE_NAMES: dict[str, tuple[str, ...]] = {
     "audio": ("audio_path", "audio_uri", "audio", "audio_file"),
 }
 TELLING = ("played_at", "play_count", "event")
-"""Roles that decide what a log's rows mean: with one more or one less, the same row would be another event."""
+"""Roles that determine the meaning of a log's rows: adding or removing one gives the same row another event id."""
 
 _REQUIRED = {"log": ("user", "track"), "catalogue": ("track",)}
 _NOT_IDS = ("track", "song", "item", "piece")
@@ -61,21 +61,21 @@ _NOT_IDS = ("track", "song", "item", "piece")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a set of files: roles with their columns, given by settings or preset, or guessed."""
+    """Hold the column of each role in a set of files, given by settings or preset, or guessed."""
 
     section: str
     """The setting's name, for messages: `listening.columns` or `catalogue.sources[...].columns`."""
     columns: Columns
     guessed: bool = False
-    """Whether the columns were found by the names in the file."""
+    """Whether the columns were guessed from the names in the file."""
     lenient: bool = False
-    """Columns need not be in the files' first lines (JSON, whose records may leave keys out)."""
+    """Whether columns may be missing from the files' first lines (JSON records may omit keys)."""
     seen_before: bool = False
-    """Whether earlier batches were read with success: then it is the data that has changed, not the settings."""
+    """Whether earlier batches were read successfully; a missing column then means changed data, not wrong settings."""
     keyed: bool = False
-    """Whether a user key is set: no message then repeats what may be a record instead of column names."""
+    """Whether a user key is set; messages then show no column names, which may be a record's values."""
     overlooked: Mapping[str, str] = field(default_factory=dict)
-    """Roles of `TELLING` that the settings leave out, with the columns that look like them."""
+    """Roles of `TELLING` that the settings omit, with the columns that look like them."""
 
 
 def wanted_columns(
@@ -87,24 +87,25 @@ def wanted_columns(
     seen_before: bool = False,
     keyed: bool = False,
 ) -> Wanted:
-    """The columns that are given or, where none is, those that the first file's names suggest.
+    """Return the given columns or, if none is given, those guessed from the first file's names.
 
     Args:
         section: the setting's name, for messages.
         kind: log or catalogue.
-        columns: what settings and preset name.
+        columns: columns from settings and preset.
         first: the layout of the first file.
         lenient: see Wanted.
         seen_before: see Wanted.
         keyed: see Wanted.
 
     Raises:
-        SettingsError: a role that can't be done without is neither given nor found (DataCheckError if seen before).
+        SettingsError: a required role is neither given nor found.
+        DataCheckError: a required role is not found, though earlier batches were read.
     """
     chosen = columns or guess(first.names, kind)
     lacking = _lacking(chosen, kind)
     if lacking and columns:
-        text = "needed where other columns are named"
+        text = "required if other columns are set"
         raise SettingsError(f"{section}.{lacking[0]}: {text}; the file has {_shown(first, keyed)}")
     if lacking:
         text = _not_guessed(section, lacking, chosen, first, keyed)
@@ -114,33 +115,36 @@ def wanted_columns(
 
 
 def _not_guessed(section: str, lacking: Sequence[str], found: Columns, first: Layout, keyed: bool) -> str:
-    """What to set where guessing found only some of the columns."""
+    """Return the message for an incomplete guess, with the settings that complete it."""
     roles, settings = " or the ".join(lacking), " and ".join(f"{section}.{role}" for role in lacking)
     text = f"no column looks like the {roles}; set {settings} to one of {_shown(first, keyed)}"
     if not found or _hidden(first, keyed):
         return text
     others = " ".join(shlex.quote(f"{section}.{role}={column}") for role, column in found.items())
-    return f"{text}; where one column is named none is guessed, so name these too: {others}"
+    return f"{text}; if one column is set, none is guessed, so set these too: {others}"
 
 
 def _overlooked(columns: Mapping[str, ColumnRef], layout: Layout) -> dict[str, str]:
-    """Roles of `TELLING` that `columns` lacks, and the columns, of those it leaves aside, that look like them."""
+    """Return the roles of `TELLING` that `columns` lacks, with the unused columns that look like them."""
     places = {_position(ref, layout) for ref in columns.values()}
     rest = [name for place, name in enumerate(layout.names) if place not in places]
     return {role: str(name) for role, name in guess(rest, "log").items() if role in TELLING and role not in columns}
 
 
 def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str, int | str]]:
-    """For each file the place of every role: a position, or in JSON a key.
+    """Find the place of every role in each file: a position, or in JSON a key.
 
     Args:
-        wanted: what is asked.
+        wanted: the column of each role.
         layouts: file name -> its layout.
 
+    Returns:
+        File name -> role -> position or key.
+
     Raises:
-        SettingsError: no file has what is asked: the settings are wrong.
-        DataCheckError: some files have it and others don't, or earlier batches had: the data has changed its shape.
-            Also where columns are guessed and a file has one of `TELLING` that the first file lacks.
+        SettingsError: no file has the columns: the settings are wrong.
+        DataCheckError: some files lack a column, or earlier batches had it: the data's schema has changed. Also if
+            columns are guessed and a file has one of `TELLING` that the first file lacks.
     """
     places: dict[str, dict[str, int | str]] = {}
     wrong: dict[str, str] = {}
@@ -161,26 +165,26 @@ def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str
 
 
 def _check_nothing_more(wanted: Wanted, layouts: Mapping[str, Layout]) -> None:
-    """A guess goes by the first file; one that would be guessed otherwise must not be read in silence."""
+    """Check that no file suggests another guess than the first file, on which the guess is based."""
     if not wanted.guessed or wanted.section != LOG_SECTION:
         return
     for name, layout in sorted(layouts.items()):
         for role, column in _overlooked(wanted.columns, layout).items():
             raise DataCheckError(
-                f"{name}: its column {column} looks like the {role}, and the first file has none; "
-                f"name the columns in {wanted.section}, or give these files a listening.source of their own"
+                f"{name}: column {column} looks like the {role}, but the first file has no such column; "
+                f"set the columns in {wanted.section}, or read these files under their own listening.source"
             )
 
 
 def check_same_roles(wanted: Wanted, earlier: Mapping[str, str]) -> None:
-    """A later batch of a log must mean the same as the earlier ones.
+    """Check that the rows of a later batch have the same meaning as those of an earlier one.
 
     Args:
-        wanted: what this batch's columns are taken for.
-        earlier: the same of an earlier batch, role -> column.
+        wanted: this batch's columns.
+        earlier: an earlier batch's columns, role -> column.
 
     Raises:
-        DataCheckError: one of `TELLING` has come or gone.
+        DataCheckError: a role of `TELLING` was added or removed.
     """
     for role in TELLING:
         there, here = earlier.get(role), wanted.columns.get(role)
@@ -188,13 +192,13 @@ def check_same_roles(wanted: Wanted, earlier: Mapping[str, str]) -> None:
             continue
         text = f"{there} as {role}, this one has none" if here is None else f"no {role}, this one has {here}"
         raise DataCheckError(
-            f"{wanted.section}.{role}: earlier batches of this log had {text}: its rows would not mean the same; if "
-            "that is meant, give it another listening.source"
+            f"{wanted.section}.{role}: earlier batches of this log had {text}, so the rows would have another meaning; "
+            "if this is intended, set another listening.source"
         )
 
 
 def _resolve_one(wanted: Wanted, layout: Layout) -> dict[str, int | str] | str:
-    """Places by role, or what is wrong."""
+    """Return the places by role, or the error message."""
     places: dict[str, int | str] = {}
     for role, ref in wanted.columns.items():
         position = _position(ref, layout)
@@ -208,13 +212,13 @@ def _resolve_one(wanted: Wanted, layout: Layout) -> dict[str, int | str] | str:
 
 
 def _lacking(columns: Mapping[str, ColumnRef], kind: str) -> list[str]:
-    """Roles that can't be done without; artist and title together stand for the track."""
+    """Return the missing required roles; artist and title together can replace the track."""
     named = "title" in columns and bool({"artist", "artist_name"} & set(columns))
     return [role for role in _REQUIRED[kind] if role not in columns and not (role == "track" and named)]
 
 
 def guess(names: Sequence[str], kind: str) -> dict[str, ColumnRef]:
-    """Roles of columns with well-known names; a column is taken once, by the most telling of its roles.
+    """Guess the roles of columns from well-known names; a column gets one role, the first that matches.
 
     >>> guess(["User ID", "song", "listen_count", "mood"], "log")
     {'user': 'User ID', 'track': 'song', 'play_count': 'listen_count'}
@@ -250,18 +254,18 @@ def _position(ref: ColumnRef, layout: Layout) -> int | None:
 
 
 def _shown(layout: Layout, keyed: bool) -> str:
-    """The file's columns for a message.
+    """Describe the file's columns for a message.
 
-    Where a file has no header its first record stands in the place of the names. So none is repeated under a user key,
-    nor where one of them is no likely name.
+    If a file has no header, its first record is read as the names. So the message omits them if a user key is set or
+    one of them is unlikely as a name.
     """
     positions = f"(positions 0 to {layout.width - 1})"
     if not layout.names:
         return f"{layout.width} columns without names {positions}"
     if _hidden(layout, keyed):
         return (
-            f"{layout.width} columns {positions}, whose names may be somebody's record and are not shown; if the first "
-            "line isn't one of column names: header=false, and columns by position"
+            f"{layout.width} columns {positions}, whose names are not shown because they may be a user's record; if "
+            "the first line has no column names, set header=false and columns by position"
         )
     return ", ".join(layout.names)
 

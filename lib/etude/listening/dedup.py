@@ -1,4 +1,4 @@
-"""Within a batch: repeats, bots, and the number of each record among its equals."""
+"""Find repeats and bots within a batch, and number equal records."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.listening.records import HEADER
 
-_BLOCK = 10_000  # ordinals that one row is spread to at once
+_BLOCK = 10_000  # ordinals that one explode creates per row
 
 
 def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
     """Find repeats and number equal records, in one shuffle.
 
-    Of an event that stands in several records of the batch, the first by file name and record hash is kept; of a
-    snapshot's pair of user and track, the largest count (it only grows). The others become `duplicate`.
+    If several records of the batch have the same event, the first by file name and record hash is kept. In a snapshot
+    the largest count of a user and track is kept, because counts only grow. The others become `duplicate`.
 
     Args:
-        judged: what `clean` gives.
-        snapshot: whether rows are counts so far.
+        judged: result of `clean`.
+        snapshot: whether rows are cumulative counts.
 
     Returns:
-        The same columns, without the headers of files; ordinal (int, from 0, among equal records of a file), and
+        The columns of `judged`, without the files' headers; ordinal (int, from 0, among equal records of a file), and
         earliest (the first batch of any record of the event).
     """
-    # Clean records meet under their event id; refused ones have none and meet only their equals.
+    # Clean records are grouped by event id; rejected ones have none and are grouped with equal records.
     slot = F.coalesce(F.col("event_id"), F.concat_ws("#", F.col("file"), F.col("record").cast("string")))
     rows = judged.withColumn("slot", slot).repartition("slot")
-    # Counted before they are ordered: a file of millions of equal lines would keep one task sorting.
+    # Count before ordering: with millions of equal lines one task would sort them all.
     rows = rows.groupBy("slot", *judged.columns).agg(F.count(F.lit(1)).alias("times"))
     of_slot = Window.partitionBy("slot")
     in_order = [F.asc("file"), F.asc("record")]
@@ -47,13 +47,13 @@ def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
         .when(F.col("reason").isNull() & again, "duplicate")
         .otherwise(F.col("reason"))
     )
-    # Each file's first such line is its header.
+    # The first such line of each file is its header.
     kept = rows.where(~(is_header & (F.col("ordinal") == 0)))
     return kept.withColumn("reason", reason).select(*judged.columns, "ordinal", "earliest")
 
 
 def reject_bots(numbered: DataFrame, settings: ListeningSettings) -> DataFrame:
-    """Refuse, as `bot`, plays of users with more of them than the settings allow, in the batch or on one day."""
+    """Reject as `bot` the plays of users with more plays than the settings allow, in the batch or on one day."""
     caps = (
         (settings.max_plays_per_user, {"user_id": F.col("user_id")}),
         (settings.max_plays_per_user_day, {"user_id": F.col("user_id"), "day": F.to_date("played_at")}),
@@ -76,5 +76,5 @@ def _mark(rows: DataFrame, heavy: DataFrame, keys: list[str]) -> DataFrame:
 
 
 def play_as_raw() -> Column:
-    """What `rejects` shows of repeats and bots: their cleaned fields, the same from a file and from `plays`."""
+    """Return the `raw` column of repeats and bots: their cleaned fields, equal for rows of files and of `plays`."""
     return F.to_json(F.struct("track_id", "played_at", "play_count"))

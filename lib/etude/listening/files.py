@@ -1,8 +1,8 @@
-"""Which files a batch reads: listed by Spark, known files left out by content, the rest looked at by executors.
+"""Find the files that a batch reads: list them, skip known contents, and inspect the rest on executors.
 
-A file belongs to the earliest batch that saw it. An event log's file is read again only by that batch (a rerun) or by
-an earlier one (a backfill, which takes it over). A snapshot's counts stand for the latest batch that saw them, so every
-batch reads all snapshots that its path holds.
+A file belongs to the earliest batch that saw it. Only that batch (a rerun) or an earlier one (a backfill, which takes
+it over) reads a file of an event log again. The counts of a snapshot belong to the latest batch that saw them,
+so every batch reads all snapshots below its path.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _NO_FILE = ("PATH_NOT_FOUND", "UNABLE_TO_INFER_SCHEMA")
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file to read."""
+    """Describe one file to read."""
 
     uri: str
-    """As Spark names it in `_metadata.file_path`: escaped."""
+    """Escaped URI, as in Spark's `_metadata.file_path`."""
     path: str
-    """As Spark's readers take it."""
+    """Path for Spark's readers."""
     name: str
     """Path below the input's folder, @, first 16 digits of the content hash: `2026-01-31/log.tsv@9f86d081884c7d65`."""
     content: str
@@ -44,30 +44,30 @@ class InputFile:
     first_batch: date
     last_batch: date
     known_first: date | None
-    """First batch before this run; None where the content is new."""
+    """First batch before this run; None if the content is new."""
     taken_at: datetime
-    """When a batch first took this content: what lies after it (and a tolerance) lies in the future."""
+    """Time at which a batch first read this content; plays later than it (plus a tolerance) lie in the future."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """The files of a batch."""
+    """Hold the files of a batch."""
 
     read: tuple[InputFile, ...]
     copies: tuple[InputFile, ...]
-    """Files whose content other files brought already; noted, so that they needn't be opened again."""
+    """Files whose content is known from other files; recorded, so that later batches needn't open them."""
     skipped: int
-    """How many files were listed and not read, copies included."""
+    """Number of files listed but not read, copies included."""
     touched_batches: frozenset[date]
-    """Batch dates whose rows the files change: this batch, and those that files are taken over from."""
+    """Batch dates whose rows the files change: this batch, and those from which it takes files over."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The non-empty files that a path names, hidden ones left out."""
+    """Hold the non-empty files of a path, without hidden ones."""
 
     path: str
-    """As the settings have it."""
+    """Path as in the settings."""
     files: tuple[Row, ...]
     """uri, path, length (bytes), modified."""
 
@@ -89,21 +89,21 @@ def take_files(
 
     Args:
         spark: the session.
-        listed: all that there is.
+        listed: all files of the path.
         form: their format.
-        known: rows of `ingested_files` of this source, if there are any.
+        known: rows of `ingested_files` of this source, or None.
         batch: the batch date.
         now: the time of the run, with its zone.
         key: user key; content hashes are then HMACs.
         snapshot: whether counts of later batches replace those of earlier ones.
 
     Raises:
-        InputMissingError: all are blank.
-        DataCheckError: a file isn't what it claims to be.
+        InputMissingError: all files are blank.
+        DataCheckError: a file's content doesn't match its name or format.
     """
     rows = list(listed.files)
     if known is not None and not snapshot:
-        # An event log's file that is as an earlier batch left it isn't even opened.
+        # Files of an event log that are unchanged since an earlier batch aren't opened.
         earlier = known.where(F.col("first_batch_date") < F.lit(batch))
         unchanged = earlier.select("path", F.col("size").alias("length"), F.col("modified_at").alias("modified"))
         there = small_frame(spark, rows, _LISTED)
@@ -112,7 +112,7 @@ def take_files(
     history = {} if known is None else _history(spark, known, [look.content for look in looks.values()])
     root = name_root(listed.path)
     if form.kind == "delimited" and looks and not any(look.layout.width for look in looks.values()):
-        raise InputMissingError(f"{listed.path}: nothing but blank lines there")
+        raise InputMissingError(f"{listed.path}: its files hold only blank lines; expected records")
     read: dict[str, InputFile] = {}
     copies: list[InputFile] = []
     for row in sorted(rows, key=lambda row: row["uri"]):
@@ -126,7 +126,7 @@ def take_files(
             earliest, max(batch, last) if snapshot else earliest, known_first, taken_at,
         )  # fmt: skip
         if form.kind == "delimited" and not look.layout.width:
-            continue  # nothing but blank lines
+            continue  # only blank lines
         if (first < batch and not snapshot) or look.content in read:
             copies.append(file)
         else:
@@ -136,10 +136,10 @@ def take_files(
 
 
 def first_layout(listed: Listing, form: FileFormat) -> Layout:
-    """The layout of the first file, in the order of their names; reads its beginning only.
+    """Find the layout of the first file by name, reading only its beginning.
 
     Raises:
-        DataCheckError: it isn't what it claims to be.
+        DataCheckError: the file's content doesn't match its name or format.
     """
     first = min(row["uri"] for row in listed.files)
     try:
@@ -151,10 +151,10 @@ def first_layout(listed: Listing, form: FileFormat) -> Layout:
 def list_files(spark: SparkSession, path: str, batch: date) -> Listing:
     """List the files of a path, which may hold {batch_date}.
 
-    The driver holds the list: Spark's own scans do so too.
+    The driver holds the list, as it does for Spark's scans.
 
     Raises:
-        InputMissingError: there are none.
+        InputMissingError: there are no files.
     """
     of_batch = path.replace("{batch_date}", batch.isoformat())
     try:
@@ -163,22 +163,25 @@ def list_files(spark: SparkSession, path: str, batch: date) -> Listing:
         if error.getCondition() in _NO_FILE:
             raise InputMissingError(f"{of_batch}: no such file or folder") from error
         raise
-    # Without `content` among the columns, only the listing is read.
+    # Without the column `content` Spark lists the files and doesn't read them.
     uri, modified = F.col("_metadata.file_path").alias("uri"), F.col("modificationTime").alias("modified")
-    # Spark's scans, and so its listings, leave empty files out.
+    # Spark's scans, and so its listings, omit empty files.
     files = found.select(uri, "path", "length", modified).collect()
     if not files:
-        raise InputMissingError(f"{of_batch}: no files there, or only empty ones")
+        raise InputMissingError(f"{of_batch}: no files found, or only empty ones")
     return Listing(path, tuple(files))
 
 
 def look_at_all(
     spark: SparkSession, uris: Sequence[str], form: FileFormat, key: bytes | None = None
 ) -> dict[str, Look]:
-    """Look at files on executors; one `Look` a file comes back.
+    """Inspect files on executors.
+
+    Returns:
+        URI -> its `Look`.
 
     Raises:
-        DataCheckError: some can't be read as what they are said to be; names the first.
+        DataCheckError: some files can't be read in this format; the message names the first.
     """
     if not uris:
         return {}
@@ -192,7 +195,7 @@ def look_at_all(
 
 
 def _history(spark: SparkSession, known: DataFrame, contents: Iterable[str]) -> dict[str, tuple[date, date, datetime]]:
-    """For contents that batches took before: first and last batch, and when."""
+    """Return the first and last batch of each known content, and the time at which it was first read."""
     asked = small_frame(spark, [(content,) for content in set(contents)], "content string")
     rows = (
         known.join(F.broadcast(asked), known["content_sha256"] == asked["content"], "left_semi")
@@ -204,7 +207,7 @@ def _history(spark: SparkSession, known: DataFrame, contents: Iterable[str]) -> 
 
 
 def name_root(path: str) -> str:
-    """The folder that file names are told from: the one above the first part of `path` that varies, or its last part.
+    """Return the base folder of file names: the parent of the first varying part of `path`, or of its last part.
 
     >>> name_root("s3a://logs/in/{batch_date}/*.tsv"), name_root("/data/log.tsv")
     ('s3a://logs/in', 'file:///data')
@@ -215,6 +218,6 @@ def name_root(path: str) -> str:
 
 
 def relative_name(uri: str, root: str) -> str:
-    """Path of a file below `root`, or its last part where it lies elsewhere (behind a link)."""
+    """Return the path of a file below `root`, or its last part if it lies elsewhere (behind a link)."""
     path, folder = unquote(urlsplit(uri).path), unquote(urlsplit(root).path).rstrip("/") + "/"
     return path[len(folder) :] if path.startswith(folder) else path.rpartition("/")[2]

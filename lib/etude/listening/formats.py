@@ -1,4 +1,4 @@
-"""File formats and presets: what the settings say about the form of a log or a catalogue."""
+"""Derive the file format and the given columns of a log or a catalogue from settings and presets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Columns = dict[str, ColumnRef]
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How to read files; what is None is found from each file's first lines."""
+    """Describe how to read files; attributes that are None are inferred from each file's first lines."""
 
     kind: Kind
     header: bool = True
@@ -24,7 +24,7 @@ class FileFormat:
     ragged: bool = False
     encoding: str = "utf-8"
     width: int | None = None
-    """Number of columns, where it is known; of ragged files the least that it can be."""
+    """Number of columns if known; for ragged files the minimum."""
 
 
 _PRESETS: dict[str, tuple[FileFormat, Columns]] = {
@@ -52,7 +52,7 @@ _PRESETS: dict[str, tuple[FileFormat, Columns]] = {
 
 
 def log_format(settings: ListeningSettings) -> tuple[FileFormat, Columns]:
-    """The log's file format and the columns that settings or preset name (role -> name or 0-based position)."""
+    """Return the log's file format and the columns from settings or preset (role -> name or 0-based position)."""
     columns = _given(settings.columns.model_dump())
     if settings.format in _PRESETS:
         preset, named = _PRESETS[settings.format]
@@ -62,7 +62,10 @@ def log_format(settings: ListeningSettings) -> tuple[FileFormat, Columns]:
 
 
 def catalogue_format(source: CatalogueSource) -> tuple[FileFormat, Columns]:
-    """The same for a catalogue; its columns of tags and weights are the roles tags.0, tag_weights.0, tags.1, ..."""
+    """Return a catalogue's file format and columns; tags and weights have the roles tags.0, tag_weights.0, tags.1, ...
+
+    Columns that are not set are left out.
+    """
     columns = _given(source.columns.model_dump(exclude={"tags", "tag_weights"}))
     columns |= {f"tags.{n}": ref for n, ref in enumerate(source.columns.tags)}
     columns |= {f"tag_weights.{n}": ref for n, ref in enumerate(source.columns.tag_weights)}
@@ -80,7 +83,7 @@ def _given(columns: Mapping[str, ColumnRef | None]) -> Columns:
 
 
 def _with_settings(base: FileFormat, given: FileSettings, columns: Columns, header: bool | None = None) -> FileFormat:
-    """`base` with what the settings say in the place of what the format or preset says."""
+    """Return `base` with the settings in place of the defaults of the format or preset."""
     positions = [ref for ref in columns.values() if isinstance(ref, int)]
     if header is None:
         header = not positions

@@ -1,4 +1,4 @@
-"""Dense indices: 0, 1, 2, ... given once to every id, continued by new ids, and the same on every run."""
+"""Assign dense indices 0, 1, 2, ...: every id gets one, new ids continue the sequence, and reruns give the same."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _ROW_BITS = 33  # Spark's monotonically_increasing_id: partition number above, r
 def continue_indices(
     ids: DataFrame, known: DataFrame, id_column: str, index_column: str, staging: Staging
 ) -> DataFrame:
-    """Indices for ids that have none yet, in the order of the ids, after the largest known one.
+    """Assign indices to ids that have none, in the order of the ids, after the largest known index.
 
-    The ids are partitioned by range and sorted within partitions; an id's index is its place in its partition plus
-    the number of ids in the partitions before it. So no single task sees them all, and the driver sees one count a
+    The ids are partitioned by range and sorted within partitions. An id's index is its position in its partition plus
+    the number of ids in the partitions before it. So no single task sees all ids, and the driver sees one count per
     partition.
 
     Args:
@@ -27,13 +27,13 @@ def continue_indices(
         known: id_column, index_column (int) of earlier runs.
         id_column: name of the id.
         index_column: name of the index.
-        staging: keeps the sorted ids, since counting and numbering must see the same partitions.
+        staging: keeps the sorted ids, because counting and numbering must see the same partitions.
 
     Returns:
-        id_column, index_column of the new ids.
+        id_column, index_column (int) of the new ids.
 
     Raises:
-        DataCheckError: more ids than 32-bit indices.
+        DataCheckError: there are more ids than non-negative 32-bit integers (2^31).
     """
     new = ids.select(id_column).distinct().join(known.select(id_column), id_column, "left_anti")
     ordered = new.repartitionByRange(id_column).sortWithinPartitions(id_column)
@@ -44,7 +44,7 @@ def continue_indices(
         serial.bitwiseAND((1 << _ROW_BITS) - 1).alias("place"),
     )
     placed = staging.keep(placed)
-    counts = placed.groupBy("part").count().collect()  # one row a partition
+    counts = placed.groupBy("part").count().collect()  # one row per partition
     first = known.agg(F.coalesce(F.max(index_column) + 1, F.lit(0))).first() if counts else None
     start = 0 if first is None else int(first[0])
     starts = []
@@ -52,7 +52,7 @@ def continue_indices(
         starts.append((part, start))
         start += count
     if start > _MOST:
-        raise DataCheckError(f"{index_column}: {start} ids, but an index has 32 bits")
+        raise DataCheckError(f"{index_column}: {start} ids found; expected at most {_MOST}, the 32-bit limit")
     offsets = small_frame(ids.sparkSession, starts, "part int, offset bigint")
     index = (F.col("offset") + F.col("place")).cast("int")
     return placed.join(F.broadcast(offsets), "part", "inner").select(id_column, index.alias(index_column))

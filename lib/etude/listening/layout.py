@@ -1,7 +1,7 @@
-"""What a file looks like from its first lines: column names or their number, separator, and whether it lies.
+"""Infer a file's layout from its first lines: column names or their number, and separator; detect mislabelled files.
 
-These are plain functions over one file, run by executors: a file is streamed once for its content hash, and only its
-beginning is held in memory.
+Executors run these functions, one file at a time. They stream the file once for its content hash, and hold only its
+beginning in memory.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _SUFFIX_OF_MAGIC = {
     b"\x28\xb5\x2f\xfd": (".zst", "zstandard"),
 }
 READ_ERRORS = (ValueError, OSError, EOFError, csv.Error, pa.ArrowException)
-"""What reading a file that isn't what it claims to be may raise."""
+"""Errors that reading a mislabelled or damaged file may raise."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a file: their names (empty where it has none), number, types (Parquet), separator and header."""
+    """Describe the columns of a file: names (empty if there are none), number, types (Parquet), separator, header."""
 
     names: tuple[str, ...] = ()
     width: int = 0
@@ -45,24 +45,25 @@ class Layout:
     quote: str = '"'
     ragged: bool = False
     header: str | None = None
-    """The line of column names as it stands in the file."""
+    """The unmodified line of column names."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One file as an executor saw it; `problem` says why it can't be read."""
+    """Hold an executor's findings about one file; `problem` says why it can't be read."""
 
     uri: str
     content: str
-    """Hash of all bytes, 64 hex characters: SHA-256, under the user key HMAC-SHA256."""
+    """Hash of all bytes, 64 hex characters: SHA-256, or HMAC-SHA256 if a user key is set."""
     layout: Layout = Layout()
     problem: str | None = None
 
 
 def look_at(uri: str, form: FileFormat, key: bytes | None) -> Look:
-    """Read a file once: hash its bytes and find its layout.
+    """Hash a file's bytes and find its layout.
 
-    With a key the hash is an HMAC: a file of a few events could otherwise be guessed from its hash, user ids and all.
+    With a key the hash is an HMAC: otherwise the content of a small file, user ids included, could be guessed from its
+    hash.
     """
     digest = content_hash(uri, key)
     try:
@@ -72,7 +73,7 @@ def look_at(uri: str, form: FileFormat, key: bytes | None) -> Look:
 
 
 def content_hash(uri: str, key: bytes | None) -> str:
-    """Hash of a file's bytes in a stream, however large the file is."""
+    """Hash a file's bytes in a stream, so that its size doesn't matter."""
     system, path = storage.filesystem(uri)
     digest = hashlib.sha256() if key is None else hmac.new(key, digestmod=hashlib.sha256)
     with system.open_input_stream(path, compression=None) as stream:
@@ -82,10 +83,10 @@ def content_hash(uri: str, key: bytes | None) -> str:
 
 
 def find_layout(uri: str, form: FileFormat) -> Layout:
-    """The layout of one file.
+    """Find the layout of one file.
 
     Raises:
-        ValueError: the file isn't what its name or the settings say; the text says what it is.
+        ValueError: the file's content doesn't match its name or the settings; the message says what was found.
     """
     system, path = storage.filesystem(uri)
     with system.open_input_stream(path, compression=None) as stream:
@@ -94,27 +95,27 @@ def find_layout(uri: str, form: FileFormat) -> Layout:
         with system.open_input_file(path) as file:
             schema = pq.read_schema(file)
         return Layout(tuple(schema.names), len(schema.names), tuple(str(kind) for kind in schema.types))
-    with system.open_input_stream(path) as stream:  # unpacked as the name's suffix says
+    with system.open_input_stream(path) as stream:  # decompressed according to the suffix
         head = stream.read(_HEAD)
     text = head.decode("utf-8-sig" if form.encoding == "utf-8" else form.encoding, errors="replace")
     lines = [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line]
     if len(head) == _HEAD and len(lines) > 1:
-        lines.pop()  # cut off in the middle
+        lines.pop()  # the last line may be incomplete
     return _json_layout(lines) if form.kind == "json" else _delimited_layout(lines, text, form)
 
 
 def _refuse_disguises(magic: bytes, path: str, form: FileFormat) -> None:
     if magic == b"PAR1" and form.kind != "parquet":
-        raise ValueError("this is a Parquet file: set the format to parquet")
+        raise ValueError(f"this is a Parquet file; expected {form.kind}: set the format to parquet")
     if magic != b"PAR1" and form.kind == "parquet":
-        raise ValueError("this is not a Parquet file")
+        raise ValueError("this is not a Parquet file; expected Parquet: set the format to the file's own")
     if magic == b"PK\x03\x04":
-        raise ValueError("this is a zip archive: unpack it first")
+        raise ValueError("this is a zip archive; expected an unpacked file: unpack it first")
     if magic[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("this is UTF-16 text: convert it to UTF-8 first")
+        raise ValueError("this is UTF-16 text; expected UTF-8: convert it first")
     for start, (suffix, name) in _SUFFIX_OF_MAGIC.items():
         if magic.startswith(start) and not path.endswith(suffix):
-            raise ValueError(f"this is {name}-compressed, but its name doesn't end in {suffix}")
+            raise ValueError(f"this file is {name}-compressed; expected a name that ends in {suffix}: rename it")
 
 
 def _delimited_layout(lines: list[str], text: str, form: FileFormat) -> Layout:
@@ -136,7 +137,7 @@ def _delimited_layout(lines: list[str], text: str, form: FileFormat) -> Layout:
 
 
 def _parsed(sources: Iterable[Iterable[str]], delimiter: str, quote: str) -> Iterator[list[str]]:
-    """Records of texts that are parsed each on its own: an unclosed quote swallows no more than its own line."""
+    """Yield the records of texts, parsing each separately so that an unclosed quote consumes only its own text."""
     for source in sources:
         if quote:
             yield from csv.reader(source, delimiter=delimiter, quotechar=quote)

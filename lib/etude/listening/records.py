@@ -1,7 +1,7 @@
-"""Records of files of any format in one shape, each with what is wrong with its form, and none lost.
+"""Read the records of files of all formats into one schema; malformed records are kept with their fault.
 
-Lines are read as text and parsed one by one, because Spark's CSV and JSON readers hide what a quarantine needs: the
-bytes that aren't UTF-8, the record as it stood in the file, the number of its columns.
+Lines are read as text and parsed one by one. Spark's CSV and JSON readers hide facts that `rejects` needs: invalid
+UTF-8 bytes, the record's text in the file, and its number of columns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from etude.storage import literal
 Places = Mapping[str, int | str]
 
 HEADER = "header"
-"""Form fault of a line that repeats its file's line of column names; the first of each file is no record."""
+"""Fault of a line that equals its file's line of column names; the first such line of a file is not a record."""
 
 _MALFORMED, _ENCODING, _WIDTH = "malformed", "encoding", "wrong_columns"
 _URI = "_metadata.file_path"
@@ -40,18 +40,23 @@ _REPLACED = "\ufffd"
 _TEXT = (T.StringType, T.BinaryType, T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
 _NUMBER = (*_TEXT, T.FloatType, T.DoubleType)
 _TIME = (T.TimestampType, T.TimestampNTZType, T.DateType)
+_EXPECTED = {
+    "played_at": "a timestamp, a date, a string or a number",
+    "user": "a string or an integer",
+    "track": "a string or an integer",
+}
 
 
 @dataclass(frozen=True)
 class _Parsed:
-    """One layout's records: the frame, and columns over it."""
+    """Hold one layout's records: the frame, and columns over it."""
 
     rows: DataFrame
     raw: Column
     """The record as one text; equal records have equal texts."""
     fault: Column
     shown: Column
-    """The record for `rejects`, as far as `_shown_places` allows; null where its fields can't be told apart."""
+    """The record for `rejects`, limited by `_shown_places`; null if its fields can't be separated."""
     fields: dict[str, Column]
 
 
@@ -63,24 +68,24 @@ def read_records(
     roles: Sequence[str],
     pads: Pads | None = None,
 ) -> DataFrame:
-    """Every record of the files, unparsable ones included.
+    """Read every record of the files, including those that can't be parsed.
 
     Args:
         spark: the session.
-        files: what to read; all of one format, layouts may differ.
+        files: files to read, of one format; layouts may differ.
         places: file name -> role -> position or key.
         form: the format.
-        roles: roles to give columns to; those without a place are null.
+        roles: roles that become columns; those without a place are null.
         pads: the user key's pads; record hashes are then keyed, and `shown` holds mapped columns only.
 
     Returns:
         uri; file (name); first_batch and last_batch (dates); taken_at; record (bigint, hash of the raw record);
-        fault (null where the form is right); shown; a text column for every role, and the timestamp `played_at_typed`
-        where the files hold times as such. With pads also the columns of `with_pads`.
+        fault (null if the record is well-formed); shown; a text column per role, and the timestamp `played_at_typed`
+        (null unless the files hold typed times). With pads also the columns of `with_pads`.
     """
     groups: dict[tuple[Layout, tuple[tuple[str, int | str], ...]], list[InputFile]] = defaultdict(list)
     for file in files:
-        # Of JSON the places say all; the keys of its first lines differ from file to file.
+        # JSON needs only the places; the keys of the first lines differ between files.
         layout = Layout() if form.kind == "json" else file.layout
         groups[layout, tuple(sorted(places[file.name].items()))].append(file)
     frames = []
@@ -109,7 +114,7 @@ def read_records(
 
 
 def count_records(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> int:
-    """How many records the files hold, counted in one job, without parsing them where the format allows."""
+    """Count the files' records in one job, without parsing them if the format allows."""
     groups: dict[Layout, list[InputFile]] = defaultdict(list)
     for file in files:
         groups[file.layout].append(file)
@@ -125,10 +130,13 @@ def count_records(spark: SparkSession, files: Sequence[InputFile], form: FileFor
 
 @contextmanager
 def reading_files(spark: SparkSession) -> Iterator[None]:
-    """What holds while Spark reads input files, and only then.
+    """Set up the session for reading input files, and restore it afterwards.
 
-    pandas writes Parquet times in nanoseconds, which Spark reads as numbers or not at all; numbers do (Unix times may
-    be in ns). And where a file breaks off in the middle, Spark's failure becomes a line that names the file.
+    pandas writes Parquet times in nanoseconds, which Spark reads only as numbers; ingest accepts those as Unix times in
+    ns. If a file is truncated, Spark's failure becomes an error of one line that names the file.
+
+    Raises:
+        DataCheckError: a file is truncated or damaged.
     """
     before = spark.conf.get(_NANOSECONDS)
     spark.conf.set(_NANOSECONDS, "true")
@@ -138,7 +146,7 @@ def reading_files(spark: SparkSession) -> Iterator[None]:
         found = re.search(r"FAILED_READ_FILE[^\n]*?(?P<uri>[a-z0-9]+:/\S+?)\.?(\s|$)", str(error))
         if found is None:
             raise
-        raise DataCheckError(f"{unquote(found['uri'])}: the file breaks off or is damaged") from error
+        raise DataCheckError(f"{unquote(found['uri'])}: the file is truncated or damaged; replace it") from error
     finally:
         spark.conf.set(_NANOSECONDS, str(before))
 
@@ -156,11 +164,11 @@ def _parse(
 
 
 def _shown_places(places: Places, keyed: bool) -> tuple[frozenset[int | str], bool]:
-    """Which columns `rejects` may show, and whether those are the ones not to show.
+    """Return a set of columns, and whether `rejects` must hide them (True) or may show only them (False).
 
-    Of a log's record all but the user. Under a key, and of a catalogue's record (which may be a log itself), only
-    columns whose use is known, and no event's id: any other may name the user too, by an e-mail address or under a
-    key spelt another way.
+    `rejects` shows all columns of a log except the user. With a key, and for a catalogue (which may itself be a log),
+    it shows only mapped columns, without user and event id. Any other column may identify the user, for example an
+    e-mail address or a differently spelt JSON key.
     """
     user = {places["user"]} if "user" in places else set()
     if user and not keyed:
@@ -174,12 +182,12 @@ def _paths(files: Sequence[InputFile]) -> list[str]:
 
 
 def _lines(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> DataFrame:
-    """uri, value (the line, valid text), broken (whether its bytes weren't); blank lines left out."""
+    """Read lines as uri, value (valid text) and broken (whether the bytes were invalid); omit blank lines."""
     lines = spark.read.text(_paths(files)).select(F.col(_URI).alias("uri"), "value").where(F.length("value") > 0)
     if form.encoding == "iso-8859-1":
         value = F.decode(F.col("value").cast("binary"), "ISO-8859-1")
         return lines.select("uri", value.alias("value"), value.contains("\x00").alias("broken"))
-    # UTF-16 without its mark shows as bytes 0 between the letters: valid UTF-8, and yet not text.
+    # UTF-16 without a byte order mark has zero bytes between letters: valid UTF-8, but not text.
     broken = ~F.is_valid_utf8("value") | F.col("value").contains("\x00")
     return lines.select("uri", F.make_valid_utf8("value").alias("value"), broken.alias("broken"))
 
@@ -188,7 +196,7 @@ def _options(layout: Layout) -> dict[str, str]:
     return {
         "sep": layout.delimiter,
         "quote": layout.quote or "\x00",
-        # Spark's default escape, a backslash, would silently change fields that end in one.
+        # Spark's default escape, a backslash, silently changes fields that end in a backslash.
         "escape": layout.quote or "\x00",
         "mode": "PERMISSIVE",
         "columnNameOfCorruptRecord": "fault",
@@ -200,7 +208,7 @@ def _schema(layout: Layout) -> str:
 
 
 def _odd(layout: Layout, fault: Column, field: Mapping[int, Column]) -> Column:
-    """Whether a record has a wrong number of columns; in ragged files it may be short, which leaves its last empty."""
+    """Return whether a record has a wrong number of columns; ragged files may omit the last ones."""
     return fault.isNotNull() & field[layout.width - 1].isNotNull() if layout.ragged else fault.isNotNull()
 
 
@@ -211,7 +219,7 @@ def _shown(layout: Layout, places: Places, field: Mapping[int, Column], keyed: b
 
 
 def _writing(layout: Layout) -> dict[str, str]:
-    """Options that write a record as it was, blanks around its fields included."""
+    """Return options that write a record unchanged, including blanks around its fields."""
     quote = layout.quote or "\x00"
     blanks = {"ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false"}
     return {"sep": layout.delimiter, "quote": quote, "escape": quote, **blanks}
@@ -233,11 +241,11 @@ def _multi_line(spark: SparkSession, files: Sequence[InputFile], layout: Layout,
 
 
 def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places, keyed: bool) -> _Parsed:
-    """A record's own text isn't to be had here, so it is written anew from its fields."""
+    """Parse records of several lines; Spark doesn't keep their text, so it is rewritten from the fields."""
     field = {n: F.col(f"c{n}") for n in range(layout.width)}
     odd = _odd(layout, F.col("fault"), field)
     rewritten = F.to_csv(F.struct(*field.values()), _writing(layout))
-    raw = F.coalesce(F.col("fault"), rewritten)  # `fault` holds the text of a record of another width
+    raw = F.coalesce(F.col("fault"), rewritten)  # `fault` holds the text of a record with another width
     header = F.lit(False)
     if layout.header is not None:
         names = [F.coalesce(F.trim(field[n]), F.lit("")) == F.lit(name) for n, name in enumerate(layout.names)]
@@ -245,13 +253,13 @@ def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places, keyed
     broken = raw.contains(_REPLACED) | raw.contains("\x00")
     fault = F.when(header, HEADER).when(broken, _ENCODING).when(odd, _WIDTH)
     shown = F.when(~odd, _shown(layout, places, field, keyed))
-    # All headers of a file are equal records, however their names are quoted: the first of them is no record.
+    # All headers of a file count as equal records, even if quoted differently; the first is not a record.
     equal = F.when(header, HEADER).otherwise(raw)
     return _Parsed(rows, equal, fault, shown, {role: field[int(n)] for role, n in places.items()})
 
 
 def _json(lines: DataFrame, places: Places, keyed: bool) -> _Parsed:
-    # In brackets, a second value on the line is a second element instead of being dropped in silence.
+    # In brackets, a second value on the line is a second element; otherwise Spark drops it silently.
     in_brackets = F.concat(F.lit("["), F.col("value"), F.lit("]"))
     rows = lines.withColumn("parsed", F.from_json(in_brackets, "array<map<string,string>>"))
     rows = rows.withColumn("parsed", F.when(F.size("parsed") == 1, F.col("parsed")[0]))
@@ -270,7 +278,10 @@ def _parquet(spark: SparkSession, files: Sequence[InputFile], layout: Layout, pl
     for role, kind in kinds.items():
         allowed = {"played_at": (*_NUMBER, *_TIME), "user": _TEXT, "track": _TEXT}.get(role, (*_NUMBER, T.ArrayType))
         if not isinstance(kind, allowed):
-            raise DataCheckError(f"{files[0].name}: column {name[role]} is {kind.simpleString()}: no use as {role}")
+            wanted = _EXPECTED.get(role, "a string, a number or an array")
+            raise DataCheckError(
+                f"{files[0].name}: column '{name[role]}' is {kind.simpleString()}; {role} needs {wanted}"
+            )
     typed = {role: F.col(f"`{column}`") for role, column in name.items()}
     rows = rows.select(F.col(_URI).alias("uri"), *(F.col(f"`{column}`") for column in dict.fromkeys(name.values())))
     text = {role: _as_text(typed[role], kind) for role, kind in kinds.items()}

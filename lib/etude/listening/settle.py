@@ -1,18 +1,16 @@
-"""Settling a batch with the plays in the lake, so that batches may come in any order, again, or with repeats.
+"""Reconcile a batch with the plays in the lake, so that batches may arrive in any order, be rerun, or hold repeats.
 
-Every record of a play is a claim: (event, batch, file, record). What the lake must hold is a function of the set of
-claims alone:
+Every record of a play is a claim: (event, batch, file, record). The lake's content depends only on the set of claims:
 
-- events: the play belongs to the claim that is first by (batch date, file, record); the other claims are `duplicate`.
-- snapshots: in each batch the largest count counts; a claim that counts in no batch that saw its file is `duplicate`.
-  Of those that do, the count of the latest batch stands, under the batch date of the event's earliest claim; the
-  others are older counts, and leave no trace.
+- events: the play belongs to the first claim by (batch date, file, record); the other claims are `duplicate`.
+- snapshots: each batch selects the largest count. A claim that no batch with its file selects is `duplicate`. Of the
+  selected claims, the lake keeps the count of the latest batch, under the batch date of the event's earliest claim.
+  The others are older counts and are dropped.
 
-Plays and rejects of the files that are read are made anew, so nothing of them stays that no longer holds.
+Plays and rejects of the files just read are recomputed, so no outdated rows remain.
 
-A play keeps its file and record, so that a play which an earlier batch turns into a repeat can be moved to
-`rejects` under the locator it would have had. All changes come as whole batches of `plays` and `rejects`, each
-replaced in one commit.
+A play keeps its file and record. So a play that an earlier batch turns into a repeat moves to `rejects` under its
+regular locator. Changes are whole batches of `plays` and `rejects`, each replaced in one commit.
 """
 
 from __future__ import annotations
@@ -36,20 +34,20 @@ _REJECT = ("source", "locator", "raw", "reason", "detail", "batch_date")
 
 @dataclass(frozen=True)
 class Settled:
-    """What `plays` and `rejects` must hold of the log in the batches that change."""
+    """Hold the log's new content of `plays` and `rejects` in the batches that change."""
 
     batches: tuple[date, ...]
     plays: DataFrame
     """All plays of the log in those batches; the columns of the table."""
     rejects: DataFrame
-    """All its rejects in those batches; the columns of the table but `job`."""
+    """All its rejects in those batches; the columns of the table except `job`."""
     outcomes: DataFrame
-    """reason of each record of the files just read; null where it is a kept play."""
+    """reason of each record of the files just read; null for a kept play."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """What settling must know of a log: its name, whether it is a snapshot, and how far repeats are looked for."""
+    """Describe a log: its name, whether it is a snapshot, and how it identifies repeats."""
 
     source: str
     snapshot: bool
@@ -60,16 +58,16 @@ class Log:
 def settle(
     numbered: DataFrame, plays: DataFrame, rejects: DataFrame, taken: Taken, batch: date, log: Log, staging: Staging
 ) -> Settled:
-    """Settle a batch.
+    """Reconcile a batch with the lake.
 
     Args:
-        numbered: what `number_records` gives, staged: all records of the files just read.
+        numbered: result of `number_records`, staged: all records of the files just read.
         plays: the table's rows of this source.
         rejects: the table's rows of ingest and this source.
         taken: the files just read.
         batch: the batch date.
-        log: the log's nature.
-        staging: for what is read several times.
+        log: the log's properties.
+        staging: keeps frames that are read several times.
     """
     contents = [(file.content[:16],) for file in taken.read]
     read = F.broadcast(small_frame(plays.sparkSession, contents, "content string"))
@@ -98,7 +96,7 @@ def settle(
         moved = ranked.where(~fresh & (~winner | changed)).select("event_id", "batch_date")
         written = ranked.where(winner & (fresh | changed)).withColumn("batch_date", F.col("earliest"))
         repeats = _as_repeats(ranked.where(repeat))
-        # A run that was killed after it wrote the rejects has left those of known plays.
+        # A run killed after it wrote the rejects may have left rejects of known plays.
         still_refused = still_refused.join(repeats.select("locator"), "locator", "left_anti")
         refused = refused.unionByName(repeats)
         batches |= _dates(moved) | _dates(written)
@@ -117,17 +115,17 @@ def settle(
 
 
 def _without(plays: DataFrame, read: DataFrame, batches: set[date] | None) -> DataFrame:
-    """Plays but those of the files just read. `batches`: where those must lie, if that is known."""
+    """Remove plays of the files just read; `batches` holds their possible batch dates, or None if unknown."""
     if batches is None:
         return plays.join(read, "content", "left_anti")
-    # Bound by batch, so that other partitions aren't looked at.
+    # The condition on batches prunes the other partitions.
     here = read.withColumnRenamed("content", "again")
     same = (F.col("content") == F.col("again")) & F.col("batch_date").isin(sorted(batches))
     return plays.join(here, same, "left_anti")
 
 
 def _seen_elsewhere(taken: Taken, batch: date) -> list[tuple[str, bool]]:
-    """The files just read that other batches have seen too, as rows content, elsewhere."""
+    """Return (content, True) for files just read that other batches have seen too."""
     seen = [file for file in taken.read if file.known_first is not None]
     return [(f.content[:16], True) for f in seen if not f.known_first == batch == f.last_batch]
 
@@ -135,11 +133,11 @@ def _seen_elsewhere(taken: Taken, batch: date) -> list[tuple[str, bool]]:
 def _with_history(
     numbered: DataFrame, replaced: DataFrame, rejects: DataFrame, elsewhere: list[tuple[str, bool]]
 ) -> DataFrame:
-    """A snapshot's records with what other batches have said of them.
+    """Update a snapshot's records with the results of other batches.
 
-    The earliest batch of an event is also that of its play, where a file just read had brought it. And a record counts
-    that counts in another batch, though not in this one: such has been read there and not refused, since what is
-    neither a play nor a reject is an older count.
+    The earliest batch of an event includes that of its play, if a file just read supplied the play. A record selected
+    in another batch but not in this one is kept. Such a record was read there and not rejected, because a record that
+    is neither a play nor a reject is an older count.
     """
     before = replaced.select("event_id", F.col("batch_date").alias("before"))
     rows = numbered.join(before, "event_id", "left").withColumn("earliest", F.least("earliest", "before"))
@@ -184,7 +182,7 @@ def _as_rejects(refused: DataFrame, source: str) -> DataFrame:
 
 
 def _as_repeats(plays: DataFrame) -> DataFrame:
-    """Plays that turned out to be repeats, in the batch of their file; a play is the first among equal records."""
+    """Turn repeated plays into rejects, in the batch of their file; a play is the first among equal records."""
     return plays.select(
         "source",
         locator(F.col("file"), F.col("record"), F.lit(0)).alias("locator"),
@@ -198,14 +196,21 @@ def _as_repeats(plays: DataFrame) -> DataFrame:
 def _rank(
     new: DataFrame, known: DataFrame, batch: date, log: Log, several_claims: bool, staging: Staging
 ) -> DataFrame | None:
-    """The new plays together with the lake's plays of the same events, best claim first.
+    """Combine the new plays with the lake's plays of the same events, and rank the claims of each event.
 
-    None where the lake has none, unless the new ones may have several claims themselves (snapshots of which a later
-    batch saw some, and not the others).
+    Args:
+        new: the plays of this run, columns of `_as_plays`.
+        known: the lake's plays without those of the files just read.
+        batch: the batch date.
+        log: the log's properties.
+        several_claims: whether an event may have several claims among the new plays (snapshots of which a later batch
+            saw only some).
+        staging: keeps the result.
 
     Returns:
-        The columns of plays and fresh (of this run), place (1 = stands), earliest (batch date of the event), repeat
-        (whether, not standing, it is a repeat and not just an older count).
+        The columns of plays and fresh (of this run), place (1: the claim that is kept), earliest (batch date of the
+        event), repeat (whether the claim is a repeat; otherwise a claim that is not kept is an older count). None if
+        the lake has no plays of these events and `several_claims` is false.
     """
     near = known if log.snapshot else _near(new, known, batch, log)
     if near.isEmpty() and not several_claims:
@@ -220,7 +225,7 @@ def _rank(
     place = F.row_number().over(in_order)
     repeat = place > 1
     if log.snapshot:
-        # Both are known to be of this batch alone: one came with a file that was there when it ran before.
+        # Both belong to this batch alone: one comes from a file that its previous run read.
         best, here = F.first("counted_on").over(in_order), F.lit(batch)
         of_batch = (F.col("counted_on") == here) & (~F.col("fresh") | (F.col("batch_date") == here))
         repeat = repeat & of_batch & (best == here)
@@ -229,8 +234,8 @@ def _rank(
 
 
 def _near(new: DataFrame, known: DataFrame, batch: date, log: Log) -> DataFrame:
-    """Plays among which repeats of the new ones can be, so that no more files of the lake are opened than need be."""
-    # As numbers: Python's local times have hours that occur twice.
+    """Select the plays that can be repeats of the new ones, so that Spark opens few files of the lake."""
+    # Use numbers: Python's local times are ambiguous when the clocks go back.
     times = new.agg(F.min(F.unix_micros("played_at")), F.max(F.unix_micros("played_at"))).first()
     if times is None or times[0] is None:
         return known.limit(0)
@@ -248,4 +253,4 @@ def _order(snapshot: bool) -> list[Column]:
 
 
 def _dates(rows: DataFrame) -> frozenset[date]:
-    return frozenset(row[0] for row in rows.select("batch_date").distinct().collect())  # as many as there are batches
+    return frozenset(row[0] for row in rows.select("batch_date").distinct().collect())  # one row per batch

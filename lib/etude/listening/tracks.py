@@ -1,4 +1,4 @@
-"""The union of log and catalogues: for each track the best that is known of it, and where that comes from."""
+"""Merge log and catalogues: for each track the most trusted value of every field, with its origin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etude.listening.catalogue import Catalogue
 from etude.listening.identity import name_id, normal_name
 
 LOG, DERIVED = "log", "artist_name"
-"""Origins that aren't a catalogue: the log itself, and the artist's name where it gave the artist's id."""
+"""Origins other than a catalogue: the log itself, and the artist's name if the artist id is derived from it."""
 
 _TYPES = {
     "title": "string",
@@ -24,23 +24,23 @@ _TYPES = {
     "audio_uri": "string",
 }
 _BEFORE, _FROM_LOG = 1_000_000, 2_000_000
-"""Ranks of what earlier runs took from catalogues, and of what the log says; sources rank 0, 1, 2, ..."""
+"""Ranks of values that earlier runs took from catalogues, and of values from the log; sources rank 0, 1, 2, ..."""
 
 
 def merge_tracks(
     known: DataFrame, catalogues: Sequence[Catalogue], played: DataFrame, only_played: bool, staging: Staging
 ) -> DataFrame:
-    """What is known of every track, field by field.
+    """Merge the metadata of every track, field by field.
 
-    A field comes from the first catalogue that has it, else from an earlier run's catalogue, else from the log. Of
-    names in the log the first in text order is taken, so that batches may come in any order.
+    A field comes from the first catalogue that has it, otherwise from an earlier run's catalogue, otherwise from the
+    log. Of several names in the log, the first in text order is used, so that the order of batches doesn't matter.
 
     Args:
         known: the table `tracks`.
-        catalogues: in order of trust.
+        catalogues: catalogues, the most trusted first.
         played: track_id, title, artist, artist_id of clean plays of the log; repeats allowed.
-        only_played: leave out tracks of catalogues that are neither known nor played.
-        staging: keeps the merged rows and the artists' names, which are looked through twice.
+        only_played: whether to omit catalogue tracks that are neither known nor played.
+        staging: keeps the merged rows and the artists' names, which are read twice.
 
     Returns:
         track_id, title, artist_id, artist_name, release_year, tags, tag_weights, audio_uri, origins.
@@ -63,7 +63,7 @@ def merge_tracks(
 
 
 def changed_tracks(merged: DataFrame, known: DataFrame) -> DataFrame:
-    """Rows of `merged` that are new or differ from the table's; with the table's track_idx, null where new."""
+    """Return rows of `merged` that are new or differ from the table, with the table's track_idx (null for new rows)."""
     columns = [name for name in merged.columns if name != "track_id"]
 
     def content(side: str) -> Column:
@@ -76,7 +76,7 @@ def changed_tracks(merged: DataFrame, known: DataFrame) -> DataFrame:
 
 
 def _claim(field: str, rank: Column, value: Column, origin: Column) -> Column:
-    """A field's value with its rank and origin; null where there is no value, and so ignored by min."""
+    """Build a struct of a field's rank, value and origin; null if there is no value, so that min ignores it."""
     claim = F.struct(rank.alias("rank"), value.cast(_TYPES[field]).alias("value"), origin.alias("origin"))
     return F.when(value.isNotNull(), claim).alias(field)
 
@@ -101,7 +101,7 @@ def _log_claims(played: DataFrame) -> DataFrame:
 
 
 def _known_claims(known: DataFrame) -> DataFrame:
-    """The table's own values rank by where they came from; derived artist ids are derived anew."""
+    """Rank the table's values by their origin; artist ids derived from names are left out and derived again."""
     pair = F.struct(F.col("tags").alias("tags"), F.col("tag_weights").alias("weights"))
     values = {field: F.when(F.size("tags") > 0, pair) if field == "tags" else F.col(field) for field in _TYPES}
     claims = []
@@ -113,13 +113,13 @@ def _known_claims(known: DataFrame) -> DataFrame:
 
 
 def _with_artist_ids(best: DataFrame, staging: Staging) -> DataFrame:
-    """Artist ids for tracks that have an artist's name only.
+    """Add artist ids to tracks that have only an artist's name.
 
-    Names are compared in their normal form. Where all tracks of a name that have an id have the same one, it is
-    taken; else a hash of the normal name stands for the artist.
+    Names are compared in their normal form. If all tracks of a name that have an id share one id, that id is used.
+    Otherwise the artist id is a hash of the normal name.
     """
     best = best.withColumn("name", F.col("artist_name.value"))
-    # Python sees each name once, and not on every track of the artist.
+    # Normalise each distinct name once, instead of once per track.
     names = best.select("name").dropna().distinct()
     names = staging.keep(names.withColumn("key", normal_name(F.col("name"))))
     keyed = best.join(names, "name", "left")
