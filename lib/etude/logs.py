@@ -19,7 +19,7 @@ _QUIET_S = 30.0
 
 
 class _Formatter(logging.Formatter):
-    """Format lines, and mask the credentials in URIs, whichever code wrote them."""
+    """Format lines, and mask the credentials of all URIs in them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown(super().format(record))

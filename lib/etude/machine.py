@@ -6,7 +6,7 @@ import os
 
 
 def cores() -> int:
-    """Return the processor cores that this process may use: fewer than the machine's if CPU affinity limits it.
+    """Return the number of cores that this process may use: fewer than the machine's if CPU affinity limits it.
 
     On macOS, which doesn't report CPU affinity, return the machine's cores.
     """
