@@ -1,4 +1,4 @@
-"""The installable package. Direct dependencies, with reasons: requirements/; exact versions: constraints.txt."""
+"""Build the installable package. Direct dependencies, with reasons: requirements/; exact versions: constraints.txt."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def requirements(name: str) -> list[str]:
-    """The requirements of one file, without comments."""
+    """Return the requirements of one file, without comments."""
     lines = (HERE / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in (line.partition("#")[0].strip() for line in lines) if line]
 

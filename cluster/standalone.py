@@ -1,9 +1,9 @@
-"""A real Spark standalone cluster on this machine: a master and workers as processes with own work directories.
+"""Run a Spark standalone cluster on this machine: a master and workers as processes with their own work directories.
 
     python cluster/standalone.py --workers 2 --cores 1 --memory 3g
 
-prints the master's URL and runs until it is interrupted. Executors use a Python environment of their own, which has
-Etude's dependencies but not Etude: whatever they run of it has travelled with the job.
+The command prints the start of a spark-submit command for the cluster, and runs until it is interrupted. Executors use
+a separate Python environment with Etude's dependencies but without Etude: they get Etude's code with each job.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _START_LIMIT_S = 90.0
 
 @dataclass
 class Cluster:
-    """A running cluster."""
+    """Describe a running cluster."""
 
     master: str
     spark_home: Path
@@ -40,7 +40,7 @@ class Cluster:
     workers: list[subprocess.Popen] = field(default_factory=list)
 
     def submit_arguments(self, executor_memory: str = "1500m") -> list[str]:
-        """What spark-submit needs to run a job here."""
+        """Return the arguments with which spark-submit runs a job on this cluster."""
         return [
             *("--master", self.master),
             *("--conf", f"spark.executor.memory={executor_memory}"),
@@ -51,7 +51,7 @@ class Cluster:
         ]
 
     def executors(self) -> list[psutil.Process]:
-        """The executors' Java processes, oldest first."""
+        """Return the executors' Java processes, oldest first."""
         found = []
         for worker in self.workers:
             for child in psutil.Process(worker.pid).children():
@@ -61,7 +61,7 @@ class Cluster:
         return sorted(found, key=lambda process: process.create_time())
 
     def commands_of_executors(self) -> list[list[str]]:
-        """Command lines of the processes that the executors have started: Python workers, ranks of a training."""
+        """Return the command lines of the processes that executors started: Python workers, ranks of a training."""
         found = []
         for executor in self.executors():
             with suppress(psutil.NoSuchProcess):  # ended meanwhile
@@ -71,10 +71,10 @@ class Cluster:
 
 @contextmanager
 def standalone(folder: Path, workers: int = 2, cores: int = 1, memory: str = "3g") -> Iterator[Cluster]:
-    """Start a cluster whose files lie in `folder`; everything is stopped at the end.
+    """Start a cluster with its files in `folder`, and stop all its processes at the end.
 
     Raises:
-        TimeoutError: the workers have not registered within 90 s; the last lines of the logs in `folder` say why.
+        TimeoutError: the workers have not registered within 90 s; the message quotes the logs in `folder`.
     """
     import pyspark
 
@@ -109,11 +109,11 @@ def standalone(folder: Path, workers: int = 2, cores: int = 1, memory: str = "3g
 
 
 def executor_environment(folder: Path) -> Path:
-    """A Python environment that sees this one's packages but not its editable installs; returns its interpreter."""
+    """Create a Python environment with this one's packages but not its editable installs; return its interpreter."""
     venv.create(folder, symlinks=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = [path for path in sys.path if path.endswith("site-packages")]
-    # Folders named in a .pth file join sys.path, but the .pth files inside them (editable installs) are not followed.
+    # Python adds the folders named in a .pth file to sys.path, but ignores .pth files (editable installs) inside them.
     (folder / "lib" / version / "site-packages" / "dependencies.pth").write_text("\n".join(packages) + "\n")
     return folder / "bin" / "python"
 
@@ -129,7 +129,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _await_workers(master_ui: int, count: int, folder: Path) -> None:
-    """Ask the master's status page until it answers with that many living workers."""
+    """Poll the master's status page until it reports `count` live workers."""
     limit = time.monotonic() + _START_LIMIT_S
     while _living_workers(master_ui) < count:
         if time.monotonic() > limit:
@@ -143,7 +143,7 @@ def _last_lines(log: Path, count: int = 5) -> str:
 
 
 def _living_workers(master_ui: int) -> int:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # ignores http_proxy
     try:
         with direct.open(f"http://{HOST}:{master_ui}/json/", timeout=5) as answer:
             return int(json.load(answer)["aliveworkers"])
@@ -152,9 +152,9 @@ def _living_workers(master_ui: int) -> int:
 
 
 def stop(process: subprocess.Popen) -> None:
-    """End a process and all below it: gently, and after 10 s for good."""
+    """Terminate a process and its descendants; kill those that still run after 10 s."""
     if process.poll() is not None:
-        return  # its number may be another's by now
+        return  # another process may have its id by now
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for member in family:
         with suppress(psutil.NoSuchProcess):
@@ -169,10 +169,10 @@ def main() -> None:
     """Run a cluster until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
-    parser.add_argument("--cores", type=int, default=1, help="cores a worker (default: %(default)s)")
-    parser.add_argument("--memory", default="3g", help="memory a worker offers (default: %(default)s)")
+    parser.add_argument("--cores", type=int, default=1, help="cores per worker (default: %(default)s)")
+    parser.add_argument("--memory", default="3g", help="memory per worker (default: %(default)s)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as at an interruption, the cluster is to end with this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # stops the cluster, as an interrupt does
     with (
         tempfile.TemporaryDirectory(prefix="etude-cluster-") as folder,
         standalone(Path(folder), given.workers, given.cores, given.memory) as cluster,

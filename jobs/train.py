@@ -23,7 +23,7 @@ from etude.fusion.distribution import chosen_name
 from etude.fusion.distribution.slots import lasting_executors
 from etude.fusion.examples import build_examples, deal, targets
 from etude.fusion.features import chosen_mel, features, known_tracks
-from etude.fusion.loop import Plan, best_epoch
+from etude.fusion.loop import Training, best_epoch
 from etude.fusion.moments import column_moments
 from etude.fusion.predict import predict
 from etude.fusion.shape import MelShape, example_shape
@@ -52,17 +52,17 @@ def run(job: JobRun) -> None:
     content = known_content(job)
     folder = folders.checkpoints(job.lake.root, "train", job.run_id)
     earlier = resumable(folder, job.settings.train) if job.resume else None
-    plan = continued(job, earlier, folder) if earlier else prepared(job, content, folder)
+    training = continued(job, earlier, folder) if earlier else prepared(job, content, folder)
 
-    history = train_network(job.spark, plan, job.log)
+    history = train_network(job.spark, training, job.log)
     job.metrics(curves(history, job.settings.train))
-    job.note("distribution", chosen_name(plan.settings.distribution))
+    job.note("distribution", chosen_name(training.settings.distribution))
     job.note("epochs", len(history))
     job.note("best_epoch", best_epoch(history))
     job.note("checkpoint", checkpoints.best_uri(folder))
 
-    write_predictions(job, content, plan)
-    measure(job, plan)
+    write_predictions(job, content, training)
+    measure(job, training)
 
 
 def known_content(job: JobRun) -> Content:
@@ -83,8 +83,8 @@ def known_content(job: JobRun) -> Content:
     return Content(known_tracks(tracks, mel, train), mel, mel_shape)
 
 
-def prepared(job: JobRun, content: Content, folder: str) -> Plan:
-    """Write `examples` and plan a training from its start."""
+def prepared(job: JobRun, content: Content, folder: str) -> Training:
+    """Write `examples` and return a training from its start."""
     train, wmf = job.settings.train, job.upstream("wmf")
     goals, rank = targets(job.read("track_factors", run_id=wmf), job.read("splits", run_id=wmf), job.record.protocol)
     examples = content.tracks.join(goals, on="track_idx")
@@ -105,7 +105,7 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
     if shape.mel_size:
         heard = rows.where(F.col("has_mel") == 1)
         moments["mel"] = column_moments(heard, "mel", shape.n_mels, shape.n_frames)
-    return Plan(
+    return Training(
         settings=train,
         shape=shape,
         vocabulary=vocabulary,
@@ -118,14 +118,14 @@ def prepared(job: JobRun, content: Content, folder: str) -> Plan:
             job.settings.mel.settings_sha256,
         ),
         moments=moments,
-        training=live_shards(written, "train"),
-        validation=live_shards(written, "validation"),
+        training_shards=live_shards(written, "train"),
+        validation_shards=live_shards(written, "validation"),
         folder=folder,
     )
 
 
-def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Plan:
-    """The plan of a training that stopped, over the very version of `examples` it was reading.
+def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Training:
+    """Return the training that goes on from `earlier`, over the version of `examples` that it read.
 
     Raises:
         SettingsError: it was trained on other inputs than this run would read.
@@ -145,14 +145,14 @@ def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Plan:
     job.log.info("resume=%s epoch=%d", folder, earlier.epoch)
     written = job.read("examples", version=origin.examples_version, run_id=job.run_id)
     count_examples(job, dict(written.groupBy("split").count().collect()))
-    return Plan(
+    return Training(
         settings=job.settings.train,
         shape=earlier.shape,
         vocabulary=earlier.vocabulary,
         origin=origin,
         moments={},
-        training=live_shards(written, "train"),
-        validation=live_shards(written, "validation"),
+        training_shards=live_shards(written, "train"),
+        validation_shards=live_shards(written, "validation"),
         folder=folder,
     )
 
@@ -169,24 +169,24 @@ def count_examples(job: JobRun, sizes: Mapping[str, int]) -> None:
         job.count(f"examples_{split}", sizes.get(split, 0))
 
 
-def write_predictions(job: JobRun, content: Content, plan: Plan) -> None:
+def write_predictions(job: JobRun, content: Content, training: Training) -> None:
     """Factors of every track with features, by the best epoch's network."""
-    network = storage.read_bytes(checkpoints.best_uri(plan.folder))
-    known = features(content.tracks, content.mel, plan.vocabulary, plan.shape)
-    found = predict(known, job.read("tracks").count(), network, plan.shape)
+    network = storage.read_bytes(checkpoints.best_uri(training.folder))
+    known = features(content.tracks, content.mel, training.vocabulary, training.shape)
+    found = predict(known, job.read("tracks").count(), network, training.shape)
     job.replace(
         "predicted_factors",
-        found.select("track_idx", "factors", F.lit(plan.origin.wmf_run_id).alias("wmf_run_id")),
+        found.select("track_idx", "factors", F.lit(training.origin.wmf_run_id).alias("wmf_run_id")),
     )
 
 
-def measure(job: JobRun, plan: Plan) -> None:
+def measure(job: JobRun, training: Training) -> None:
     """Errors of the predicted factors, by split."""
     predicted = job.written("predicted_factors", run_id=job.run_id)
     job.count("predicted_factors", predicted.count())
-    examples = job.lake.read("examples", plan.origin.examples_version, run_id=job.run_id)
+    examples = job.lake.read("examples", training.origin.examples_version, run_id=job.run_id)
     errors = factor_errors(predicted, examples.select("track_idx", "split", "target"))
-    settings = plan.settings
+    settings = training.settings
     job.metrics(
         Metric(settings.model, row["split"], row["metric"], row["value"], seed=settings.seed)
         for row in errors.collect()  # five figures a split

@@ -32,6 +32,6 @@ def test_draws_are_uniform_and_depend_on_seed_and_purpose():
 
 
 def test_draws_never_change():
-    """Another value here would change every split and start of every lake."""
+    """Fix two values: other ones would change every split and initial factor of every lake."""
     assert id_keys(["SOAKIMP12A8C130995"])[0] == 554766209935841870
     assert uniforms(1, "split by track", id_keys(["SOAKIMP12A8C130995"]))[0] == 0.8563540637527156

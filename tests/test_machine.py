@@ -1,4 +1,4 @@
-"""What the machine offers."""
+"""Test the number of cores."""
 
 import os
 

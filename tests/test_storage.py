@@ -1,4 +1,4 @@
-"""Files by URI."""
+"""Test files by URI."""
 
 import os
 import time
@@ -51,7 +51,7 @@ def test_uris_of_other_stores_are_left_alone():
 
 
 class Bucket(fs.LocalFileSystem):
-    """Stands for S3: keys as they are on the store."""
+    """Stand in for S3, with keys as they are in the bucket."""
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "percent%20sign", "käse#1?"])

@@ -1,4 +1,4 @@
-"""Small frames from values that the driver holds."""
+"""Build small frames from values in the driver's memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 
 def small_frame(spark: SparkSession, rows: Iterable[Sequence[Any]], schema: str | T.StructType) -> DataFrame:
-    """A frame of a few rows, handed to the JVM as Arrow.
+    """Build a frame of a few rows, passed to the JVM as Arrow.
 
-    From a list of tuples PySpark would make an RDD of pickled rows, and start Python workers where the frame is used.
+    From a list of tuples PySpark would make an RDD of pickled rows, and start Python workers when the frame is used.
 
     Args:
         spark: the session.
@@ -29,13 +29,13 @@ def small_frame(spark: SparkSession, rows: Iterable[Sequence[Any]], schema: str 
 
 
 def arrow_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A few rows (column -> value) as an Arrow table; times without a zone are local."""
+    """Build an Arrow table of a few rows (column -> value); times without a zone are local."""
     values = [{name: _for_arrow(value) for name, value in row.items()} for row in rows]
     return pa.Table.from_pylist(values, schema=schema)
 
 
 def _for_arrow(value: Any) -> Any:
-    """The value as Arrow takes it: times with a zone, maps as pairs."""
+    """Convert a value for Arrow: times get a zone, maps become pairs."""
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.astimezone()
     return list(value.items()) if isinstance(value, Mapping) else value

@@ -1,7 +1,7 @@
-"""Numbers drawn from ids: the same in Spark and in numpy, whatever the order, partitioning or machine.
+"""Draw numbers from ids, the same in Spark and in numpy, independent of order, partitioning and machine.
 
-A draw is a pure function of (seed, purpose, keys). Text ids become 60-bit keys (sha256); keys are mixed by xxHash64 of
-longs, which Spark has built in and numpy does in a dozen array operations.
+A draw is a pure function of (seed, purpose, keys). Text ids become 60-bit keys (sha256). Keys are mixed by xxHash64 of
+longs, which is built into Spark and takes a dozen array operations in numpy.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _SPARK_SEED = np.uint64(42)
 
 
 def id_key(column: Column) -> Column:
-    """60 bits of the sha256 of a text column, as bigint; null stays null."""
+    """Return 60 bits of the sha256 of a text column, as bigint; null stays null."""
     return F.conv(F.substring(F.sha2(column, 256), 1, 15), 16, 10).cast("bigint")
 
 
 def id_keys(ids: Iterable[str]) -> np.ndarray:
-    """What `id_key` gives, for ids in memory: (n,) int64."""
+    """Compute `id_key` for ids in memory: (n,) int64."""
     return np.array([int(hashlib.sha256(text.encode()).hexdigest()[:15], 16) for text in ids], dtype=np.int64)
 
 
 def uniform(seed: int, purpose: str, *keys: Column) -> Column:
-    """A double in [0, 1) drawn from seed, purpose and bigint keys."""
+    """Draw a double in [0, 1) from seed, purpose and bigint keys."""
     first = (F.lit(seed).cast("bigint"), F.lit(int(id_keys([purpose])[0])).cast("bigint"))
     mixed = F.xxhash64(*first, *(key.cast("bigint") for key in keys))
     return F.shiftrightunsigned(mixed, 11).cast("double") / F.lit(float(2**53))
 
 
 def uniforms(seed: int, purpose: str, *keys: np.ndarray) -> np.ndarray:
-    """What `uniform` gives, for integer keys in memory (broadcast against one another): float64."""
+    """Compute `uniform` for integer keys in memory (broadcast against one another): float64."""
     mixed = np.array(_SPARK_SEED)
     for key in (np.int64(seed), id_keys([purpose])[0], *keys):
         mixed = _mix(np.asarray(key), mixed)
@@ -49,8 +49,8 @@ def uniforms(seed: int, purpose: str, *keys: np.ndarray) -> np.ndarray:
 
 
 def _mix(key: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """xxHash64 of one long."""
-    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+    """Compute the xxHash64 of one long."""
+    with np.errstate(over="ignore"):  # arithmetic is modulo 2**64
         mixed = seed + _P5 + np.uint64(8)
         mixed = mixed ^ (_rotate(key.astype(np.int64).view(np.uint64) * _P2, 31) * _P1)
         mixed = _rotate(mixed, 27) * _P1 + _P4

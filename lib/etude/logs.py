@@ -1,4 +1,4 @@
-"""What a job says while it works: key=value lines on standard error, and progress."""
+"""Log a running job: key=value lines on standard error, and progress."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _QUIET_S = 30.0
 
 
 class _Formatter(logging.Formatter):
-    """Lines without the credentials that a URI may hold, whoever wrote it into a message."""
+    """Format lines, and mask the credentials of all URIs in them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown(super().format(record))
 
 
 def job_logger() -> logging.Logger:
-    """The logger `etude`, writing to standard error; safe to call twice."""
+    """Return the logger `etude`, which writes to standard error; safe to call twice."""
     log = logging.getLogger("etude")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
@@ -40,7 +40,10 @@ def job_logger() -> logging.Logger:
 
 
 def progress(items: Iterable[_Item], desc: str, total: int | None, log: logging.Logger) -> Iterator[_Item]:
-    """Pass items on; a tqdm bar where standard error is a terminal, else a line for the first and every half minute."""
+    """Pass items on and show progress.
+
+    If standard error is a terminal, show a tqdm bar. Otherwise log a line after the first item, then every half minute.
+    """
     if sys.stderr.isatty():
         yield from tqdm(items, desc=desc, total=total, leave=False)
         return
@@ -54,7 +57,7 @@ def progress(items: Iterable[_Item], desc: str, total: int | None, log: logging.
 
 @contextmanager
 def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
-    """While the body runs, call `say` every so many seconds, from a thread of its own."""
+    """Call `say` every `seconds` from a separate thread while the body runs."""
     ended = threading.Event()
 
     def speak() -> None:
@@ -75,9 +78,9 @@ _TICKING: list[object] = []
 
 @contextmanager
 def ticking(log: logging.Logger, job: str, doing: Callable[[], str], every_s: float = 60.0) -> Iterator[None]:
-    """While the body runs, a line now and then that says how long it has, and what `doing` says.
+    """Log the elapsed seconds and the text of `doing` every `every_s` seconds while the body runs.
 
-    Nothing where standard error is a terminal (Spark's bar is there). Of bodies nested, the innermost speaks.
+    Log nothing if standard error is a terminal, which shows Spark's bar. Of nested bodies, only the innermost logs.
     """
     if sys.stderr.isatty():
         yield

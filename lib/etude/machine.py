@@ -1,4 +1,4 @@
-"""The machine that a process runs on."""
+"""Describe the machine that a process runs on."""
 
 from __future__ import annotations
 
@@ -6,5 +6,8 @@ import os
 
 
 def cores() -> int:
-    """Processor cores that this process may use: fewer than the machine has where it is confined (not on macOS)."""
+    """Return the number of cores that this process may use: fewer than the machine's if CPU affinity limits it.
+
+    On macOS, which doesn't report CPU affinity, return the machine's cores.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

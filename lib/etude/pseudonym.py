@@ -1,4 +1,4 @@
-"""The pseudonym that stands for a user id in the lake."""
+"""Compute the pseudonym that stands for a user id in the lake."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEY_VARIABLE = "ETUDE_USER_KEY"
 
 
 def pseudonym(raw_id: str, key: bytes) -> str:
-    """HMAC-SHA256 of the id's UTF-8 bytes under `key`, in hex (64 characters).
+    """Compute the HMAC-SHA256 of the id's UTF-8 bytes under `key`, in hex (64 characters).
 
     >>> pseudonym("u1", b"secret")[:16]
     '8a629605d37d74d6'
@@ -21,26 +21,26 @@ def pseudonym(raw_id: str, key: bytes) -> str:
 
 
 def user_key() -> bytes | None:
-    """The key from the environment, or None where user ids stay as they are.
+    """Return the key from the environment, or None if user ids aren't pseudonymised.
 
     Raises:
-        SettingsError: the variable is set and empty, which can't be meant.
+        SettingsError: the variable is set but empty.
     """
     key = os.environ.get(KEY_VARIABLE)
     if key is None:
         return None
     if not key:
-        raise SettingsError(f"{KEY_VARIABLE} is set but empty: unset it, or give it a key")
+        raise SettingsError(f"{KEY_VARIABLE} is set but empty; unset it, or set it to a key")
     return key.encode("utf-8")
 
 
 def key_id(key: bytes | None) -> str | None:
-    """What tells keys apart without telling the key: 16 hex digits."""
+    """Return 16 hex digits that identify the key without revealing it; None without a key."""
     return None if key is None else pseudonym("etude key id", key)[:16]
 
 
 def lake_user_id(raw_id: str) -> str:
-    """The id as the lake holds it: the pseudonym where ETUDE_USER_KEY is set, else the id itself.
+    """Return the id as the lake holds it: the pseudonym if ETUDE_USER_KEY is set, otherwise the id itself.
 
     Raises:
         SettingsError: see `user_key`.

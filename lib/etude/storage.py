@@ -1,8 +1,8 @@
-"""Files by URI, on the driver and on executors alike: the one place that knows how a URI becomes bytes.
+"""Read and write files by URI, on the driver and on executors. No other module resolves URIs.
 
-Spark and Delta open their own files; this module serves everything else (checkpoints, status files, manifests, the
-files of a table version that a training rank reads). A path without a scheme is a local path. In a URI's path `%` and
-two digits stand for a reserved character, in every scheme alike; `#` and `?` have no meaning and are taken literally.
+Spark and Delta open their own files. This module opens all others: checkpoints, status files, manifests, and the files
+of a table version that a training rank reads. A path without a scheme is a local path. In a URI's path, `%` and two
+digits stand for a reserved character in every scheme; `#` and `?` have no special meaning.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
-# Up to the first slash; past it only after a colon, since a secret may hold slashes.
+# Matches up to the first slash, and beyond it only after a colon, because a secret may hold slashes.
 _USERINFO = re.compile(r"(?<=://)(?:[^\s/@'\"]+|[^\s/@:'\"]+:[^\s@'\"]+)@")
 
 
 def shown(text: str) -> str:
-    """A URI, or a text with URIs in it, as people may see it: what stands before a host's @ is masked."""
+    """Return a URI, or a text with URIs in it, with the user info before a host's @ masked."""
     return _USERINFO.sub("***@", text)
 
 
 def to_uri(path_or_uri: str) -> str:
-    """An absolute URI without a trailing slash; a local path becomes `file:///...` with reserved characters escaped."""
+    """Return an absolute URI without a trailing slash; a local path becomes `file:///...` with escapes."""
     if "://" in path_or_uri:
         return path_or_uri.rstrip("/")
     if path_or_uri.startswith("file:"):
@@ -38,13 +38,13 @@ def to_uri(path_or_uri: str) -> str:
 
 
 def for_spark(path_or_uri: str) -> str:
-    """The URI as Spark and Hadoop want it: they take a text's path as it stands, so nothing in it may be escaped."""
+    """Return the URI without escapes, as Spark and Hadoop need it: they don't decode the path."""
     scheme, _, rest = to_uri(path_or_uri).partition("://")
     return f"{scheme}://{unquote(rest)}"
 
 
 def literal(path: str) -> str:
-    r"""A path that Spark's readers take as it stands: characters of globs escaped.
+    r"""Escape the characters of globs in a path, so that Spark's readers take it literally.
 
     >>> literal("/logs/a[1].tsv")
     '/logs/a\\[1\\].tsv'
@@ -53,7 +53,7 @@ def literal(path: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    """The pyarrow file system that serves a URI, and the path inside it.
+    """Return the pyarrow file system of a URI, and the path inside it.
 
     s3a: and s3: take credentials from the environment or the instance, as Spark's own providers do.
     """
@@ -67,7 +67,7 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
 @functools.cache
 def _system(scheme: str, host: str) -> fs.FileSystem:
-    """One for all files there: each S3FileSystem would look for credentials and open connections of its own."""
+    """Return one file system for all files of a host, because each S3FileSystem resolves credentials and connects."""
     if scheme == "file":
         return fs.LocalFileSystem()
     if scheme in ("s3", "s3a"):
@@ -76,21 +76,21 @@ def _system(scheme: str, host: str) -> fs.FileSystem:
 
 
 def join(uri: str, *parts: str) -> str:
-    """`uri` with path segments appended; each segment is taken literally."""
+    """Append path segments to `uri`; each segment is taken literally."""
     return posixpath.join(to_uri(uri), *(quote(part) for part in parts))
 
 
 def exists(uri: str) -> bool:
-    """Whether a file or folder is there."""
+    """Return whether a file or folder exists."""
     system, path = filesystem(uri)
     return system.get_file_info(path).type != fs.FileType.NotFound
 
 
 def age_s(uri: str) -> float:
-    """Seconds since the file was last written, by this machine's clock; 0 where its store keeps no times.
+    """Return the seconds since the file was last written, by this machine's clock; 0 if its store keeps no times.
 
     Raises:
-        FileNotFoundError: nothing lies there.
+        FileNotFoundError: there is no file or folder.
     """
     system, path = filesystem(uri)
     info = system.get_file_info(path)
@@ -100,10 +100,10 @@ def age_s(uri: str) -> float:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole file.
+    """Read a whole file.
 
     Raises:
-        FileNotFoundError: nothing lies there.
+        FileNotFoundError: there is no file.
     """
     system, path = filesystem(uri)
     with system.open_input_stream(path) as stream:
@@ -130,16 +130,16 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def create_local(uri: str, data: bytes) -> bool:
-    """Write a whole file of the local file system unless there is one already; whether it was written.
+    """Write a whole file of the local file system unless it exists; return whether it was written.
 
-    Of several writers at once one succeeds, and a reader never sees a part.
+    Of several concurrent writers one succeeds. A reader never sees a part.
     """
     path = Path(filesystem(uri)[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         unfinished.write_bytes(data)
-        os.link(unfinished, path)  # unlike a rename, never replaces
+        os.link(unfinished, path)  # unlike a rename, a link never replaces a file
     except FileExistsError:
         return False
     finally:
@@ -148,7 +148,7 @@ def create_local(uri: str, data: bytes) -> bool:
 
 
 def delete(uri: str) -> None:
-    """Remove a file or a folder with all it holds; nothing happens where there is none."""
+    """Remove a file, or a folder with its contents; do nothing if there is none."""
     system, path = filesystem(uri)
     kind = system.get_file_info(path).type
     if kind == fs.FileType.Directory:
@@ -158,7 +158,7 @@ def delete(uri: str) -> None:
 
 
 def list_files(uri: str) -> list[str]:
-    """URIs of the files right below a folder, sorted; empty where there is no folder."""
+    """Return the URIs of the files directly below a folder, sorted; empty if there is no folder."""
     system, path = filesystem(uri)
     infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return sorted(join(uri, info.base_name) for info in infos if info.type == fs.FileType.File)

@@ -1,4 +1,4 @@
-"""What the cluster tests share: a small conservatoire, the jobs as programs, and the comparison of two lakes."""
+"""Share a small conservatoire and the jobs as programs among the cluster tests."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ sys.path.insert(0, str(ROOT / "cluster"))
 from standalone import stop  # noqa: E402
 
 BIN = Path(sys.executable).parent
-# Small, but with every part: sound, catalogue, faulty rows, cold tracks, two ranks.
+# Keeps the jobs small, but with every part: sound, catalogue, faulty rows, cold tracks, two ranks.
 SIZES = ["wmf.rank=16", "wmf.iterations=30", "wmf.engine=blocked", "train.epochs=2", "topn.n=20"]
 SESSION = ["--conf", "spark.sql.shuffle.partitions=4", "--conf", "spark.driver.memory=1g"]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The conservatoire's files, and the settings that read them."""
+    """Hold the conservatoire's files, and the settings that read them."""
 
     landing: Path
 
     def settings(self, lake: Path) -> list[str]:
-        """Arguments of a job that reads this corpus into `lake`."""
+        """Return the arguments of a job that reads this corpus into `lake`."""
         demo = ROOT / "conf" / "demo.yaml"
         here = [
             line.replace("build/demo/landing", str(self.landing)) for line in _overrides(demo, "build/demo/landing")
@@ -43,7 +43,7 @@ class Corpus:
 
 
 def _overrides(demo: Path, folder: str) -> list[str]:
-    """`key=value` for each setting of the overlay that names the folder."""
+    """Return `key=value` for each setting of the overlay that names the folder."""
     from omegaconf import OmegaConf
 
     found: list[str] = []
@@ -61,7 +61,7 @@ def _overrides(demo: Path, folder: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """200 learners, 120 tracks, 8,000 plays, with sound."""
+    """Make a corpus of 200 learners, 120 tracks and 8,000 plays, with sound."""
     landing = tmp_path_factory.mktemp("corpus") / "landing"
     sizes = ["--users", "200", "--tracks", "120", "--events", "8000", "--seed", "3"]
     subprocess.run([str(BIN / "etude"), "demo-corpus", *sizes, str(landing)], check=True, stdin=subprocess.DEVNULL)
@@ -70,9 +70,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a job by spark-submit; what it prints goes to a file that a test may watch.
+    """Start a job by spark-submit; its output goes to a file that a test may watch.
 
-    spark-submit joins a Python job's standard error with its standard output; the JVM's own goes to a second file.
+    spark-submit merges a Python job's standard error into its standard output; the JVM's goes to a second file.
     """
     running: list[subprocess.Popen] = []
 
@@ -91,7 +91,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
 
 @pytest.fixture(scope="session")
 def run(start: Callable[..., subprocess.Popen]) -> Callable[..., dict]:
-    """Run a job to its end, looking on with `watch` if given; gives its JSON line."""
+    """Run a job to its end, calling `watch` meanwhile if given; return its JSON line."""
 
     def job(where: list[str], name: str, arguments: list[str], folder: Path, watch: Callable[[], None] | None = None):
         log = folder / f"{name}.log"
@@ -104,9 +104,9 @@ def run(start: Callable[..., subprocess.Popen]) -> Callable[..., dict]:
 
 @pytest.fixture(scope="session")
 def fit_with_a_kill(start: Callable[..., subprocess.Popen]) -> Callable[..., None]:
-    """Run wmf on a cluster and kill one executor, as `kill -9` does, right after the first of its iterations.
+    """Run wmf on a cluster, and kill one executor as by `kill -9` after the first iteration.
 
-    Before that, its executors' Python is seen to be the one without Etude.
+    Check before that its executors use the Python environment without Etude.
     """
 
     def fit(cluster: Cluster, arguments: list[str], folder: Path) -> None:
@@ -124,7 +124,7 @@ def fit_with_a_kill(start: Callable[..., subprocess.Popen]) -> Callable[..., Non
 
 
 def _ended(process: subprocess.Popen, watch: Callable[[], None] | None = None) -> int:
-    """The exit status of a job, which ends in 10 minutes or is stopped as a whole, its Python driver included."""
+    """Return the exit status of a job; after 10 minutes, stop it with its Python driver."""
     limit = time.monotonic() + 600
     while process.poll() is None:
         if time.monotonic() > limit:
@@ -144,5 +144,5 @@ def _wait_for(words: str, process: subprocess.Popen, log: Path) -> None:
     limit = time.monotonic() + 300
     while words not in log.read_text(errors="replace"):
         assert process.poll() is None, f"ended before {words!r}:\n{log.read_text()[-3000:]}"
-        assert time.monotonic() < limit, f"{words!r} was not seen within 5 minutes"
+        assert time.monotonic() < limit, f"{words!r} did not appear within 5 minutes"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Whether two lakes hold the same: keys and counts exactly, floats to 1e-5 of the row's norm."""
+"""Compare two lakes: keys and counts exactly, floats to 1e-5 of the row's norm."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import polars as pl
 
 from etude.lake.tables import TABLES
 
-# Times of running and free-text rows differ between any two runs.
+# Run times and file URIs differ between any two runs.
 _NOT_COMPARED = {"since", "started_at", "ended_at", "audio_uri", "file_mtime"}
 FITTED = ["splits", "user_factors", "track_factors"]
-"""What wmf writes."""
+"""Tables that wmf writes."""
 
 
 def assert_equal(found: Path, wanted: Path, tables: list[str]) -> None:
-    """Raises AssertionError naming the table and column that differ."""
+    """Raise AssertionError with the table and column that differ."""
     for table in tables:
         _assert_table(table, pl.read_delta(str(found / table)), pl.read_delta(str(wanted / table)))
 
@@ -39,7 +39,7 @@ def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
 
 
 def _rows(column: pl.Series) -> np.ndarray:
-    """One row of numbers for each of the column's; arrays are filled up with zeros, nulls count as empty ones."""
+    """Return one row of numbers per row of the column; pad arrays with zeros, treat null as an empty array."""
     if column.dtype == pl.List:
         rows = [np.array(row or [], dtype=np.float64) for row in column.to_list()]
         width = max(map(len, rows))

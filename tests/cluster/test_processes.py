@@ -1,4 +1,4 @@
-"""Starting and stopping the cluster's processes, without a cluster."""
+"""Test how the cluster's processes are started and stopped, without a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import standalone
 
 
 class Master(http.server.BaseHTTPRequestHandler):
-    """Answers as a master's status page does."""
+    """Answer as a master's status page does."""
 
     def do_GET(self):
         self.send_response(200)
@@ -47,7 +47,7 @@ def test_what_is_stopped_is_stopped_with_all_below_it():
     family = psutil.Process(process.pid).children()
     standalone.stop(process)
     assert family and not any(member.is_running() for member in family)
-    standalone.stop(process)  # again, and nothing is there
+    standalone.stop(process)  # a second call has nothing to stop
 
 
 def test_a_cluster_is_stopped_when_its_program_is_told_to_end():

@@ -1,4 +1,4 @@
-"""What every change must keep: wmf on a standalone cluster ends with local mode's tables though an executor dies."""
+"""Test that wmf on a standalone cluster gives local mode's tables although an executor is killed."""
 
 from __future__ import annotations
 

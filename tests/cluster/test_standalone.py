@@ -1,4 +1,4 @@
-"""The five jobs on a standalone cluster of two workers: tables as in local mode, also when an executor dies."""
+"""Test that five jobs on a cluster of two workers give local mode's tables, also when an executor is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cluster
 STRICT = ["evaluation.protocol=strict", "--run-id", "r", "--batch-date", "2026-01-31"]
 JOBS = ("ingest", "mel", "wmf", "train", "topn")
 RANK = "horovod.spark.task.gloo_exec_fn"
-"""What Horovod starts for each rank."""
+"""Function that Horovod starts for each rank."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def local(corpus, run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def remote(cluster, corpus, run, tmp_path_factory):
-    """The lake, the jobs' JSON lines, and the command lines of the ranks that were seen in executors at one time."""
+    """Return the lake, the jobs' JSON lines, and the command lines of most ranks seen in executors at one time."""
     folder = tmp_path_factory.mktemp("remote")
     lines, ranks = {}, []
 
@@ -57,7 +57,7 @@ def test_the_networks_predictions_equal_those_of_local_mode(local, remote):
 def test_horovod_trains_by_two_ranks_in_the_executors(needs_horovod, cluster, remote):
     _, lines, ranks = remote
     assert lines["train"]["distribution"] == "horovod"
-    assert len(ranks) >= 2  # a rank that is just starting something stands there twice
+    assert len(ranks) >= 2  # a rank that is starting a process is listed twice
     assert all(str(cluster.executor_python) in command for command in ranks)
 
 

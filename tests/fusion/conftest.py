@@ -1,4 +1,4 @@
-"""A lake with planted tables, shared by the tests that only read it."""
+"""Provide a lake with planted tables, shared by the tests that only read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small tables with a planted signal: a track's factors follow from its artist, its year, its tags and its mel."""
+"""Make small tables with a planted signal: a track's factors follow from its artist, its tag and its mel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyspark.sql import types as T
 from etude.config.train import TrainSettings
 from etude.frames import small_frame
 from etude.fusion.checkpoint import Origin
-from etude.fusion.loop import Plan
+from etude.fusion.loop import Training
 from etude.fusion.moments import Moments
 from etude.fusion.shape import ExampleShape
 from etude.fusion.shards import Shard
@@ -29,7 +29,7 @@ TAGS = ("slow", "fast", "loud", "soft")
 
 @dataclass(frozen=True)
 class Planted:
-    """The corpus in numpy."""
+    """Hold the corpus in numpy."""
 
     artist: np.ndarray
     year: np.ndarray
@@ -40,7 +40,7 @@ class Planted:
 
 
 def plant(tracks: int = 240, artists: int = 20, seed: int = 0) -> Planted:
-    """Tracks whose factors are the sum of an artist's, a tag's and a sound's vector, and noise."""
+    """Make tracks whose factors are the sum of an artist's, a tag's and a sound's vector, and noise."""
     random = np.random.default_rng(seed)
     artist = random.integers(artists, size=tracks)
     year = 1980 + random.integers(20, size=tracks)
@@ -59,7 +59,7 @@ def plant(tracks: int = 240, artists: int = 20, seed: int = 0) -> Planted:
 
 
 def write(lake: Lake, planted: Planted, mel_settings: str, wmf_run: str = "w", protocol: str = "strict") -> None:
-    """Tables tracks, mel, track_factors, splits. Each 10th track lacks mel, each 7th artist, 5th tags, 3rd year."""
+    """Write tracks, mel, track_factors, splits. Each 10th track lacks mel, each 7th artist, 5th tags, 3rd year."""
     n = len(planted.artist)
     rows = []
     for i in range(n):
@@ -73,7 +73,7 @@ def write(lake: Lake, planted: Planted, mel_settings: str, wmf_run: str = "w", p
          f"file:///{i}.wav", 1, datetime(2026, 1, 1, tzinfo=timezone.utc), "c")
         for i in range(n) if i % 10 for crop in (0, 1)
     ]  # fmt: skip
-    lake.replace("mel", small_frame(lake.spark, mel, TABLES["mel"].schema))  # its constraints are Spark's
+    lake.replace("mel", small_frame(lake.spark, mel, TABLES["mel"].schema))  # Spark checks the table's constraints
     held_out = "held_out" if protocol == "strict" else "fit"
     origins = ["fit" if split == "train" else held_out for split in planted.split]
     put(lake, "track_factors", [(wmf_run, i, planted.factors[i].tolist(), origins[i]) for i in range(n)])
@@ -86,14 +86,14 @@ def put(lake: Lake, table: str, rows: list[tuple]) -> None:
 
 
 def frame_of(spark: SparkSession, table: str, rows: list):
-    """Rows (tuples, or dictionaries that may lack columns) of a table of the lake, nulls allowed."""
+    """Return rows (tuples, or dictionaries that may lack columns) of a table of the lake, nulls allowed."""
     schema = T.StructType([T.StructField(f.name, f.dataType, True) for f in TABLES[table].schema.fields])
     whole = [tuple(map(row.get, schema.names)) if isinstance(row, dict) else row for row in rows]
     return small_frame(spark, whole, schema)
 
 
 def track_row(idx: int, artist=None, year=None, tags=None, weights=None) -> dict:
-    """A row of `tracks`."""
+    """Return a row of `tracks`."""
     names = {"track_id": f"t{idx}", "title": f"Title {idx}", "artist_id": artist, "artist_name": artist}
     return {**names, "release_year": year, "tags": tags, "tag_weights": weights, "track_idx": idx, "origins": {}}
 
@@ -102,7 +102,7 @@ SHAPE = ExampleShape(N_MELS, N_FRAMES, 1, artists=22, years=22, tags=5, tags_per
 
 
 def columns_of(planted: Planted) -> dict[str, np.ndarray]:
-    """What features and targets of the corpus are, every artist and tag being known."""
+    """Return features and targets of the corpus, with every artist, year and tag known."""
     n = len(planted.artist)
     return {
         "track_idx": np.arange(n, dtype="i4"),
@@ -117,7 +117,7 @@ def columns_of(planted: Planted) -> dict[str, np.ndarray]:
 
 
 def write_shards(folder: Path, columns: dict[str, np.ndarray], count: int) -> tuple[Shard, ...]:
-    """Parquet files as the table `examples` has them, without Spark."""
+    """Write Parquet files as the table `examples` has them, without Spark."""
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
     for number, rows in enumerate(np.array_split(np.arange(len(columns["track_idx"])), count)):
@@ -139,8 +139,8 @@ TINY = {
 }  # fmt: skip
 
 
-def plan_of(folder: Path, planted: Planted | None = None, shards: int = 8, **settings) -> Plan:
-    """A small training over shards written below `folder`; checkpoints go to `folder`/checkpoints."""
+def training_of(folder: Path, planted: Planted | None = None, shards: int = 8, **settings) -> Training:
+    """Return a small training over shards written below `folder`; checkpoints go to `folder`/checkpoints."""
     planted = planted or plant(120)
     columns = columns_of(planted)
     chosen = TrainSettings(**{**TINY, **settings})
@@ -149,7 +149,7 @@ def plan_of(folder: Path, planted: Planted | None = None, shards: int = 8, **set
         rows = planted.split == split
         parts[split] = write_shards(folder / split, {k: v[rows] for k, v in columns.items()}, count)
     targets = planted.factors[planted.split == "train"]
-    return Plan(
+    return Training(
         settings=chosen,
         shape=SHAPE,
         vocabulary=Vocabulary(tuple(f"a{i}" for i in range(20)), tuple(range(1980, 2000)), TAGS),
@@ -158,7 +158,7 @@ def plan_of(folder: Path, planted: Planted | None = None, shards: int = 8, **set
             "target": Moments(targets.mean(axis=0), targets.std(axis=0)),
             "mel": Moments(np.full(N_MELS, -38, "f4"), np.full(N_MELS, 7, "f4")),
         },
-        training=parts["train"],
-        validation=parts["validation"],
+        training_shards=parts["train"],
+        validation_shards=parts["validation"],
         folder=(folder / "checkpoints").as_uri(),
     )

@@ -1,4 +1,4 @@
-"""The contract of the distributions: the same weights after the same steps, whatever runs the ranks."""
+"""Test the contract of the distributions: each gives the same weights after the same steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from etude.fusion import checkpoint as checkpoints
 from etude.fusion.distribution import chosen_name, distribution, slots
 from etude.fusion.distribution.slots import all_slots, require_slots
 from etude.fusion.training import train_network
-from fusion.planted import plan_of, plant
+from fusion.planted import plant, training_of
 
 pytestmark = pytest.mark.slow
 
@@ -27,15 +27,15 @@ PLAIN = {"model": "embeddings", "dropout": 0.0, "unknown_share": 0.0}
 
 @pytest.fixture
 def needed(request, name):
-    """What the distribution of that name needs."""
+    """Request the fixtures that the distribution of that name needs."""
     if name == "horovod":
         request.getfixturevalue("needs_horovod")
 
 
 def trained(spark, folder, **settings) -> tuple[dict[str, torch.Tensor], list]:
-    plan = plan_of(folder, epochs=2, **settings)
-    history = train_network(spark, plan, LOG)
-    return checkpoints.read(checkpoints.last_uri(plan.folder)).weights, history
+    training = training_of(folder, epochs=2, **settings)
+    history = train_network(spark, training, LOG)
+    return checkpoints.read(checkpoints.last_uri(training.folder)).weights, history
 
 
 def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -44,7 +44,7 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 
 @pytest.fixture(scope="module")
 def single(spark, tmp_path_factory):
-    """Weights and figures of a training without peers."""
+    """Return weights and figures of a training without peers."""
     return trained(spark, tmp_path_factory.mktemp("single"), distribution="single")
 
 
@@ -58,25 +58,28 @@ def test_one_rank_gives_the_weights_of_a_single_one(spark, single, tmp_path, nam
 
 
 def by_hand(folder) -> dict[str, torch.Tensor]:
-    """Two ranks' steps in one process: the mean of their gradients, as the definition has it."""
+    """Compute two ranks' steps in one process by definition: with the mean of their gradients."""
     from etude.fusion.networks import build_network
     from etude.fusion.networks.inputs import to_tensors
     from etude.fusion.readers import epoch_batches, reader
     from etude.fusion.shards import training_turn
 
-    plan = plan_of(folder, **PLAIN)
-    torch.manual_seed(plan.settings.seed)
-    network = build_network(plan.settings, plan.shape)
-    network.set_moments(plan.moments)
-    adam = torch.optim.Adam(network.parameters(), lr=plan.settings.learning_rate)
+    training = training_of(folder, **PLAIN)
+    torch.manual_seed(training.settings.seed)
+    network = build_network(training.settings, training.shape)
+    network.set_moments(training.moments)
+    adam = torch.optim.Adam(network.parameters(), lr=training.settings.learning_rate)
     columns = (*network.inputs, "target")
     for epoch in (1, 2):
-        turns = [training_turn(plan.training, 1, epoch, rank, 2, plan.settings.batch_size) for rank in range(2)]
+        turns = [
+            training_turn(training.training_shards, 1, epoch, rank, 2, training.settings.batch_size)
+            for rank in range(2)
+        ]
         parts = [epoch_batches(reader("arrow"), columns, turn, 1, epoch) for turn in turns]
         for pair in zip(*parts, strict=True):
             adam.zero_grad()
             for rows in pair:
-                batch = to_tensors(rows, plan.shape)
+                batch = to_tensors(rows, training.shape)
                 target = network.standardise(batch.pop("target"))
                 (torch.nn.functional.mse_loss(network(batch), target) / 2).backward()
             adam.step()
@@ -85,23 +88,25 @@ def by_hand(folder) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def two_ranks(spark, tmp_path_factory):
-    """A distribution's two ranks do two trainings in one launch: what each rank tells, and the weights of both."""
+    """Run two trainings in one launch of two ranks; return the result of each rank, and the weights of both."""
 
     @functools.cache
     def of(name: str) -> tuple[list[tuple], list[dict[str, torch.Tensor]]]:
-        def told(plans, ranks):
+        def told(trainings, ranks):
             import etude
             from etude.fusion.loop import work
 
-            histories = [work(plan, ranks) for plan in plans]
+            histories = [work(training, ranks) for training in trainings]
             return histories, (ranks.rank, ranks.size, ranks.local_size), etude.__file__
 
         folder = tmp_path_factory.mktemp(name)
         common = {"epochs": 2, "distribution": name, "workers": 2}
         plain, whole = PLAIN, {"reader": READERS[name]}
-        plans = [plan_of(folder / kind, **common, **more) for kind, more in (("plain", plain), ("whole", whole))]
-        ranks = distribution(name)(spark, told, plans, 2)
-        return ranks, [checkpoints.read(checkpoints.last_uri(plan.folder)).weights for plan in plans]
+        trainings = [
+            training_of(folder / kind, **common, **more) for kind, more in (("plain", plain), ("whole", whole))
+        ]
+        ranks = distribution(name)(spark, told, trainings, 2)
+        return ranks, [checkpoints.read(checkpoints.last_uri(training.folder)).weights for training in trainings]
 
     return of
 
@@ -109,7 +114,7 @@ def two_ranks(spark, tmp_path_factory):
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.usefixtures("needed")
 def test_two_ranks_step_with_the_mean_of_their_gradients(two_ranks, tmp_path, name):
-    """And they work with the package that travels with the job."""
+    """Check also that they import the package that travels with the job."""
     (((history, _), *first), (_, *second)), (weights, _) = two_ranks(name)
     assert distance(by_hand(tmp_path), weights) < 1e-5
     assert len(history) == 2
@@ -120,7 +125,7 @@ def test_two_ranks_step_with_the_mean_of_their_gradients(two_ranks, tmp_path, na
 
 @pytest.mark.usefixtures("needs_horovod")
 def test_two_ranks_of_horovod_and_of_torch_give_the_same_weights(two_ranks):
-    """Each with a reader of its own."""
+    """Check it with another reader for each."""
     ((((_, one), *_), _), (_, horovod)), ((((_, other), *_), _), (_, gloo)) = two_ranks("horovod"), two_ranks("torch")
     assert distance(horovod, gloo) < 1e-5
     assert [f["validation_loss"] for f in one] == pytest.approx([f["validation_loss"] for f in other], abs=1e-5)
@@ -133,10 +138,10 @@ def test_a_rank_that_stops_says_why(spark, tmp_path, name):
     planted = plant(120)
     bad = int(np.flatnonzero(planted.split == "train")[3])
     planted.factors[bad, 0] = np.inf
-    plan = plan_of(tmp_path, planted, distribution=name, workers=2)
-    plan.moments["target"].mean[:], plan.moments["target"].std[:] = 0, 1
-    with pytest.raises(DataCheckError, match=rf"loss is not finite in epoch 1; a batch with track_idx \[{bad}\]"):
-        train_network(spark, plan, LOG)
+    training = training_of(tmp_path, planted, distribution=name, workers=2)
+    training.moments["target"].mean[:], training.moments["target"].std[:] = 0, 1
+    with pytest.raises(DataCheckError, match=rf"loss is not finite in epoch 1; the batch holds track_idx \[{bad}\]"):
+        train_network(spark, training, LOG)
     require_slots(spark, 2, timeout_s=0)
 
 
@@ -144,7 +149,7 @@ def test_fewer_slots_than_ranks_are_refused_before_anything_starts(spark, tmp_pa
     assert all_slots(spark) == 2
     require_slots(spark, 2, timeout_s=0)
     with pytest.raises(SettingsError, match="3 ranks need 3 free task slots, Spark has 2"):
-        train_network(spark, plan_of(tmp_path, distribution="torch", workers=3), LOG)
+        train_network(spark, training_of(tmp_path, distribution="torch", workers=3), LOG)
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""Examples: what a target is under each protocol, equal shards, and the files they become."""
+"""Test examples: the targets of each protocol, equal shards, and their files."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_shards_are_equal_random_and_the_same_however_spark_cuts_the_rows(spark)
     again = deal(tracks.repartition(7, F.rand(5)), TrainSettings(), shape, ranks=3).rows.collect()
     assert set(again) == set(rows)
     assert set(deal(tracks, TrainSettings(seed=2), shape, ranks=3).rows.collect()) != set(rows)
-    with pytest.raises(InputMissingError, match="no training track has anything"):
+    with pytest.raises(InputMissingError, match="no training track has any input"):
         deal(tracks.where("split = 'test'"), TrainSettings(model="cnn"), shape, ranks=3)
 
 

@@ -1,4 +1,4 @@
-"""Vocabularies and features: rows in, rows out."""
+"""Test vocabularies and features."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_features_of_each_track(tracks, mel):
     assert [rows[i]["year_index"] for i in range(6)] == [0, 2, 2, 1, 1, 0]
     assert [rows[i]["has_mel"] for i in range(6)] == [1, 0, 0, 0, 1, 0]
     assert rows[0]["mel"] == [1.0] * 6 and rows[1]["mel"] == [0.0] * 6 and rows[4]["mel"] == [3.0] * 6
-    # Known tags by weight, then by place in the list; weights of what is left sum to 1.
+    # Known tags are ordered by weight, then by place in the list; the remaining weights sum to 1.
     tags = [(rows[i]["tag_indices"], rows[i]["tag_weights"]) for i in range(6)]
     none = ([0, 0], [0.0, 0.0])
     assert [indices for indices, _ in tags] == [[1, 2], [1, 0], [2, 1], [0, 0], [0, 0], [0, 0]]

@@ -1,4 +1,4 @@
-"""The training of one rank."""
+"""Test the training of one rank."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import EpochFigures
 from etude.fusion.distribution.single import SingleRank
 from etude.fusion.loop import best_epoch, finished, reason_uri, work
-from fusion.planted import plan_of, plant
+from fusion.planted import plant, training_of
 
 pytestmark = pytest.mark.slow
 
 
-def last_weights(plan) -> dict[str, torch.Tensor]:
-    return checkpoints.read(checkpoints.last_uri(plan.folder)).weights
+def last_weights(training) -> dict[str, torch.Tensor]:
+    return checkpoints.read(checkpoints.last_uri(training.folder)).weights
 
 
 def assert_same_weights(one, other, atol=1e-6):
@@ -31,34 +31,34 @@ def assert_same_weights(one, other, atol=1e-6):
 
 @pytest.mark.parametrize("model", ("fusion", "cnn", "cnn_lstm", "embeddings"))
 def test_every_model_learns_what_was_planted(tmp_path, model):
-    plan = plan_of(tmp_path, plant(400), model=model, epochs=12, batch_size=16)
-    history = work(plan, SingleRank())
+    training = training_of(tmp_path, plant(400), model=model, epochs=12, batch_size=16)
+    history = work(training, SingleRank())
     assert len(history) == 12
     assert min(figures["validation_loss"] for figures in history) < 0.93
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
 def test_the_checkpoint_holds_the_best_epoch_and_the_last(tmp_path):
-    plan = plan_of(tmp_path, epochs=30, patience=3, learning_rate=0.05, dropout=0.0, unknown_share=0.0)
-    history = work(plan, SingleRank())
+    training = training_of(tmp_path, epochs=30, patience=3, learning_rate=0.05, dropout=0.0, unknown_share=0.0)
+    history = work(training, SingleRank())
     losses = [figures["validation_loss"] for figures in history]
-    best, last = (checkpoints.read(uri(plan.folder)) for uri in (checkpoints.best_uri, checkpoints.last_uri))
+    best, last = (checkpoints.read(uri(training.folder)) for uri in (checkpoints.best_uri, checkpoints.last_uri))
     assert len(history) < 30
     assert last.epoch == len(history)
     assert best.epoch == int(np.argmin(losses)) + 1 == len(history) - 3
     assert best.optimizer == {}
-    assert (last.origin, last.shape, last.vocabulary) == (plan.origin, plan.shape, plan.vocabulary)
-    assert last.settings == plan.settings
+    assert (last.origin, last.shape, last.vocabulary) == (training.origin, training.shape, training.vocabulary)
+    assert last.settings == training.settings
 
 
 @pytest.mark.parametrize("stop", (1, 2))
 def test_a_resumed_training_ends_as_an_unbroken_one(tmp_path, stop):
-    whole = plan_of(tmp_path / "whole", epochs=4)
+    whole = training_of(tmp_path / "whole", epochs=4)
     unbroken = work(whole, SingleRank())
-    broken = plan_of(tmp_path / "broken", epochs=4)
+    broken = training_of(tmp_path / "broken", epochs=4)
     first = dataclasses.replace(broken, settings=broken.settings.model_copy(update={"epochs": stop}))
     assert len(work(first, SingleRank())) == stop
-    torch.manual_seed(99)  # another process would begin with other random numbers
+    torch.manual_seed(99)  # another process starts with other random numbers
     resumed = work(dataclasses.replace(broken, moments={}), SingleRank())
     assert_same_weights(last_weights(whole), last_weights(broken))
     curve = [[figures[name] for name in ("epoch", "train_loss", "validation_loss")] for figures in resumed]
@@ -66,18 +66,18 @@ def test_a_resumed_training_ends_as_an_unbroken_one(tmp_path, stop):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path):
-    first, again = plan_of(tmp_path / "1", epochs=1), plan_of(tmp_path / "2", epochs=1)
-    other = plan_of(tmp_path / "3", epochs=1, seed=2)
-    for plan in (first, again, other):
-        work(plan, SingleRank())
+    first, again = training_of(tmp_path / "1", epochs=1), training_of(tmp_path / "2", epochs=1)
+    other = training_of(tmp_path / "3", epochs=1, seed=2)
+    for training in (first, again, other):
+        work(training, SingleRank())
     assert_same_weights(last_weights(first), last_weights(again), atol=0)
     assert not torch.allclose(last_weights(first)["output.weight"], last_weights(other)["output.weight"], atol=1e-3)
 
 
 def test_readers_lead_to_the_same_weights(tmp_path):
-    arrow, petastorm = plan_of(tmp_path / "1", epochs=1), plan_of(tmp_path / "2", epochs=1, reader="petastorm")
-    for plan in (arrow, petastorm):
-        work(plan, SingleRank())
+    arrow, petastorm = training_of(tmp_path / "1", epochs=1), training_of(tmp_path / "2", epochs=1, reader="petastorm")
+    for training in (arrow, petastorm):
+        work(training, SingleRank())
     assert_same_weights(last_weights(arrow), last_weights(petastorm), atol=0)
 
 
@@ -85,24 +85,26 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path):
     planted = plant(120)
     bad = int(np.flatnonzero(planted.split == "train")[40])
     planted.factors[bad, 2] = np.nan
-    plan = plan_of(tmp_path, planted)
-    plan.moments["target"] = dataclasses.replace(plan.moments["target"], mean=np.zeros(6, "f4"), std=np.ones(6, "f4"))
-    with pytest.raises(DataCheckError, match=rf"not finite in epoch 1; a batch with track_idx \[{bad}\]") as told:
-        work(plan, SingleRank())
-    assert storage.read_bytes(reason_uri(plan.folder, 0)).decode() == str(told.value)
-    assert not storage.exists(checkpoints.last_uri(plan.folder))
+    training = training_of(tmp_path, planted)
+    training.moments["target"] = dataclasses.replace(
+        training.moments["target"], mean=np.zeros(6, "f4"), std=np.ones(6, "f4")
+    )
+    with pytest.raises(DataCheckError, match=rf"not finite in epoch 1; the batch holds track_idx \[{bad}\]") as told:
+        work(training, SingleRank())
+    assert storage.read_bytes(reason_uri(training.folder, 0)).decode() == str(told.value)
+    assert not storage.exists(checkpoints.last_uri(training.folder))
 
 
 def test_a_diverging_training_stops(tmp_path):
     with pytest.raises(DataCheckError, match=r"not finite|loss is"):
-        work(plan_of(tmp_path, learning_rate=1e30, epochs=20), SingleRank())
+        work(training_of(tmp_path, learning_rate=1e30, epochs=20), SingleRank())
 
 
 def test_the_drivers_torch_is_left_as_it_was(tmp_path):
     torch.manual_seed(7)
     expected, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(7)
-    work(plan_of(tmp_path, epochs=1), SingleRank())
+    work(training_of(tmp_path, epochs=1), SingleRank())
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
 

@@ -1,4 +1,4 @@
-"""The contract of every network, and what sets them apart."""
+"""Test the contract of all networks, and the differences between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prediction by Spark, and the errors of what it predicts."""
+"""Test prediction on Spark, and the errors of the predictions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from etude.fusion.distribution.single import SingleRank
 from etude.fusion.loop import work
 from etude.fusion.networks.inputs import all_crops, to_tensors
 from etude.fusion.predict import predict
-from fusion.planted import RANK, SHAPE, columns_of, plan_of
+from fusion.planted import RANK, SHAPE, columns_of, training_of
 
 
 def test_spark_predicts_what_the_best_network_predicts(spark, planted, tmp_path):
-    plan = plan_of(tmp_path, planted, epochs=2)
-    work(plan, SingleRank())
-    best = storage.read_bytes(checkpoints.best_uri(plan.folder))
+    training = training_of(tmp_path, planted, epochs=2)
+    work(training, SingleRank())
+    best = storage.read_bytes(checkpoints.best_uri(training.folder))
     columns = columns_of(planted)
     network = checkpoints.from_bytes(best).network()
     rows = {name: columns[name] for name in network.inputs}

@@ -1,4 +1,4 @@
-"""The contract of the batch readers: same rows, same batches, same order, whichever library opens the files."""
+"""Test the contract of the batch readers: every library gives the same rows, batches and order."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_order_doesnt_depend_on_that_of_a_files_rows(name, stored, tmp_path):
     for shard in shards:
         table = rows_of(shard)
         shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
-        # Two row groups a file, too: a shard is what the table says it is.
+        # Each file also has two row groups: the table's row count alone delimits a shard.
         pq.write_table(shuffled, tmp_path / f"{shard.number}.parquet", row_group_size=9)
         moved.append(Shard(shard.number, (tmp_path / f"{shard.number}.parquet").as_uri(), shard.rows))
     before, after = epoch(name, shards)[0], epoch(name, tuple(moved))[0]

@@ -1,4 +1,4 @@
-"""Shards: how many, who reads which, and how many steps."""
+"""Test shards: their number, the deal to the ranks, and the number of steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_shards_are_four_a_rank_where_rows_suffice(rows, ranks, expected):
 
 
 def test_large_rows_make_more_shards():
-    # 10,000 rows of 24 KB are 240 MB: at 32 MB a shard that is 8 (7.2), at 16 MB 15, and 16 for two ranks.
+    # 10,000 rows of 24 KB are 240 MB: 8 shards (7.2) at 32 MB per shard; at 16 MB 15, rounded to 16 for two ranks.
     assert shard_count(10_000, 24_000, 2, 32 * 2**20) == 8
     assert shard_count(10_000, 24_000, 2, 16 * 2**20) == 16
 

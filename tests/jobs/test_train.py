@@ -198,7 +198,7 @@ def test_metadata_alone_is_enough_but_not_for_an_audio_model(lake, planted):
     assert set(predictions(lake, "deaf")) == {i for i in range(150) if i % 7 or i % 5 or i % 3}
     code, line = run(lake, "cnn", other, "train.model=cnn")
     assert code == 3
-    assert line["error"] == "no training track has anything that train.model=cnn reads"
+    assert line["error"] == "no training track has any input that train.model=cnn reads"
 
 
 def test_without_a_wmf_run_the_input_is_missing(spark, tmp_path):

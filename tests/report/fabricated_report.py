@@ -1,4 +1,4 @@
-"""Facts of a lake that never was, shaped like a real one."""
+"""Make up the facts of a lake, shaped like those of a real one."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def facts() -> Facts:
 
 
 def bare() -> Facts:
-    """A lake where ingest ran and nothing else."""
+    """Return the facts of a lake in which only ingest ran."""
     whole = facts()
     only = {"ingest": whole.production["ingest"]}
     return Facts(

@@ -1,4 +1,4 @@
-"""From the lake to facts: the right runs, and few enough rows."""
+"""Test how facts are gathered from the lake: from the right runs, and from few enough rows."""
 
 from datetime import datetime, timezone
 
@@ -59,7 +59,7 @@ def test_sample_users_go_from_the_least_to_the_most_active(facts):
 
 def test_mel_pictures_prefer_cold_tracks_of_the_sample(facts):
     assert [mel.track_id for mel in facts.mels] == ["T10", "T03"]
-    assert facts.mel_rows == 3  # tracks of these settings: neither a second crop nor another recipe's
+    assert facts.mel_rows == 3  # tracks of these settings, without second crops or mel rows of other settings
     assert facts.mels[0].db.shape == (16, 12)
     assert facts.mels[0].hop_length == 512
 

@@ -1,4 +1,4 @@
-"""The page: complete, self-contained, and honest about what is missing."""
+"""Test the page: it is complete and self-contained, and names missing parts."""
 
 import re
 from dataclasses import replace
@@ -12,7 +12,7 @@ from etude.report.page import render
 
 
 class Page(HTMLParser):
-    """Ids, text and everything that would be fetched from elsewhere."""
+    """Collect ids, text and all references to other files."""
 
     VOID = frozenset({"meta", "link", "img", "br", "hr", "input", "use", "path", "image", "rect", "ellipse", "line"})
 
@@ -101,8 +101,8 @@ def test_under_the_papers_protocol_nothing_is_called_unseen_or_served():
     facts = replace(
         whole, evaluation=fabricated.chain("paper", "demo-paper"), evaluation_figures=Figures(rows, "paper")
     )
-    text = Page(render(facts)).text.partition("What the protocols mean")[0]
-    for false in ("has never seen", "nobody has played", "served.", "On cold tracks", "the mixed list"):
+    text = Page(render(facts)).text.partition("Protocols")[0]
+    for false in ("not in the factorisation", "Cold tracks", "published list", "On cold tracks", "the mixed list"):
         assert false not in text
     assert "On test tracks fusion reaches recall@20" in text
     assert "new to the network but not to the factorisation" in text
@@ -139,7 +139,7 @@ def test_a_lake_with_an_evaluation_but_no_lists_has_a_page():
     facts = replace(fabricated.facts(), production={}, production_figures=Figures((), "none"), lists=None, samples=())
     text = Page(render(facts)).text
     assert "no production lists" in text
-    assert "Production" not in text.partition("What came in")[0]
+    assert "Production" not in text.partition("Input")[0]
 
 
 def test_the_same_facts_give_the_same_page(html):

@@ -1,4 +1,4 @@
-"""What the report claims in words follows from its figures."""
+"""Test that the report's sentences follow from its figures."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_the_best_epoch_is_the_one_of_least_validation_loss():
 
 def test_the_fall_of_the_loss():
     said = sentences.loss_fall([(1, 200.0), (2, 120.0), (3, 100.0)])
-    assert "fell by 50% from iteration 1 to 3; the last iteration took 17% off" in said
+    assert "fell by 50% from iteration 1 to 3. The last iteration reduced it by 17%." in said
 
 
 def test_refusals_are_counted_over_reasons_and_shared_over_all_records():
@@ -57,7 +57,7 @@ def test_refusals_are_counted_over_reasons_and_shared_over_all_records():
     )
     facts = replace(facts, listening=replace(facts.listening, rows=60, rejects=some, sources=("a", "b")))
     assert sentences.refused(facts) == (
-        "40 records of 100 (40%) refused, for 1 reason; most often duplicate (40). 3 catalogue rows refused too."
+        "Rejected: 40 of 100 records (40%), for 1 reason; most often duplicate (40). Also rejected: 3 catalogue rows."
     )
 
 

@@ -1,4 +1,4 @@
-"""How far predicted factors lie from the true ones, on the original factor scale: MSE, RMSE, MAE, MSLE."""
+"""Measure the errors of predicted factors on the original factor scale: MSE, RMSE, MAE, MSLE."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from pyspark.sql import functions as F
 
 
 def factor_errors(predicted: DataFrame, targets: DataFrame) -> DataFrame:
-    r"""split, metric, value: the paper's errors over all cells (tracks x rank) of each split.
+    r"""Compute the paper's errors over all cells (tracks x rank) of each split.
 
-    MSE = mean (y - y')^2, RMSE its root, MAE = mean |y - y'|. MSLE = mean (log(y' + 1) - log(y + 1))^2 is undefined
-    where y <= -1 or y' <= -1: it is the mean over the other cells, and `msle_left_out` is the share of cells left out.
+    MSE = mean (y - y')^2, RMSE is its root, MAE = mean |y - y'|. MSLE = mean (log(y' + 1) - log(y + 1))^2 is undefined
+    if y <= -1 or y' <= -1. It is the mean over the other cells; `msle_left_out` is the share of the cells left out.
 
     Args:
         predicted: track_idx, factors.
         targets: track_idx, split, target.
+
+    Returns:
+        split, metric, value.
     """
     pairs = targets.join(predicted, on="track_idx").select(
         "split",

@@ -1,4 +1,4 @@
-"""A training's state in one file: weights, optimizer, and all that says what they were trained on."""
+"""Keep a training's state in one file: weights, optimizer, and the data and settings that they were trained on."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _FORMAT = 2
 
 @dataclass(frozen=True)
 class Origin:
-    """What a network was trained on."""
+    """Identify the data that a network was trained on."""
 
     run_id: str
     wmf_run_id: str
     track_factors_version: int | None
-    """Delta version that the wmf run left: its run_id alone doesn't tell one fit from another under the same id."""
+    """Delta version that the wmf run wrote; its run_id alone doesn't distinguish two fits under the same id."""
     protocol: str
     examples_version: int
     """Delta version of `examples`."""
     mel_settings_sha256: str
-    """Which mel rows it heard."""
+    """Settings of the mel rows that it read."""
 
 
 @dataclass(frozen=True)
 class EpochFigures:
-    """What one epoch gave, over all ranks."""
+    """Hold the figures of one epoch over all ranks."""
 
     epoch: int
     train_loss: float
     validation_loss: float | None
-    """Null where there are no validation rows."""
+    """Null if there are no validation rows."""
     rows_per_s: float
     input_wait_share: float
     """Share of the training time spent waiting for batches."""
@@ -52,7 +52,7 @@ class EpochFigures:
 
 @dataclass
 class Checkpoint:
-    """State after `len(history)` epochs. The statistics of the training rows are among the weights."""
+    """Hold the state after `len(history)` epochs. The weights include the statistics of the training rows."""
 
     settings: TrainSettings
     shape: ExampleShape
@@ -60,23 +60,23 @@ class Checkpoint:
     origin: Origin
     weights: dict[str, Any]
     optimizer: dict[str, Any] = field(default_factory=dict)
-    """Empty in the best epoch's checkpoint, which isn't trained on."""
+    """Empty in the best epoch's checkpoint, from which no training goes on."""
     history: list[EpochFigures] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
-        """Last epoch trained; 0 before the first."""
+        """Return the last epoch trained; 0 before the first."""
         return self.history[-1].epoch if self.history else 0
 
     def network(self) -> FactorNetwork:
-        """The trained network, ready to predict."""
+        """Return the trained network, ready to predict."""
         network = build_network(self.settings, self.shape)
         network.load_state_dict(self.weights)
         return network.eval()
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """Tensors and plain values only, so that reading it runs no code."""
+    """Serialise a checkpoint as tensors and plain values only, so that reading it runs no code."""
     content = {
         "format": _FORMAT,
         "settings": checkpoint.settings.model_dump_json(),
@@ -93,10 +93,10 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def from_bytes(data: bytes, uri: str = "checkpoint") -> Checkpoint:
-    """The reverse of `to_bytes`; `uri` is named in errors.
+    """Reverse `to_bytes`; errors name `uri`.
 
     Raises:
-        DataCheckError: the bytes aren't such a checkpoint (anything but tensors and plain values is refused unread).
+        DataCheckError: the bytes aren't such a checkpoint (anything but tensors and plain values is rejected unread).
     """
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -116,17 +116,17 @@ def from_bytes(data: bytes, uri: str = "checkpoint") -> Checkpoint:
 
 
 def last_uri(folder: str) -> str:
-    """Where the last epoch's checkpoint lies; training goes on from it."""
+    """Return the URI of the last epoch's checkpoint; training goes on from it."""
     return storage.join(folder, "last.pt")
 
 
 def best_uri(folder: str) -> str:
-    """Where the best epoch's checkpoint lies; prediction uses it."""
+    """Return the URI of the best epoch's checkpoint; prediction uses it."""
     return storage.join(folder, "best.pt")
 
 
 def write(uri: str, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a reader sees the old one or the new one."""
+    """Write a checkpoint atomically; a reader sees the old one or the new one."""
     storage.write_bytes(uri, to_bytes(checkpoint))
 
 
@@ -134,7 +134,7 @@ def read(uri: str) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        FileNotFoundError: there is none.
-        DataCheckError: it isn't one of this version.
+        FileNotFoundError: there is no checkpoint at `uri`.
+        DataCheckError: the file isn't a checkpoint of this version.
     """
     return from_bytes(storage.read_bytes(uri), uri)

@@ -1,4 +1,4 @@
-"""One row a track that has a target, cut into equal shards: what the batch readers read."""
+"""Make the examples that the batch readers read: a row per track that has a target, cut into equal shards."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ from etude.fusion.shape import ExampleShape
 from etude.fusion.shards import shard_count
 from etude.fusion.vocabulary import Vocabulary
 
-# Rows are numbered within this many buckets a split, so that no window runs over one partition.
+# Rows are numbered within this many buckets per split, so that no window needs a whole split in one partition.
 _BUCKETS = 256
 
 
 @dataclass(frozen=True)
 class Deal:
-    """Which example lies in which shard."""
+    """Assign each example to a shard."""
 
     rows: DataFrame
-    """What was dealt, with the column `shard`."""
+    """The rows dealt, with the column `shard`."""
     sizes: dict[str, int]
-    """Rows a split."""
+    """Rows per split."""
 
 
 def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> tuple[DataFrame, int]:
-    """track_idx, split, target of every track whose split and factors are known (kept in Spark's cache); their rank.
+    """Return the target factors of every track whose split and factors are known, and their rank.
 
-    Training tracks have the factors that were fitted. With protocol `strict` the others have those folded in from
-    their withheld plays; with `none` and `paper` they were fitted with the rest.
+    The targets of training tracks are their fitted factors. With protocol `strict`, the factors of the other tracks
+    were folded in from their withheld plays. With `none` and `paper`, they were fitted with the rest.
+
+    Returns:
+        track_idx, split, target (kept in Spark's cache); the length of the factors.
 
     Raises:
         InputMissingError: no training track has factors.
-        DataCheckError: a track has factors that its split doesn't allow, such as held-out ones that were fitted, or
-            factors differ in length.
+        DataCheckError: a track has factors that its split doesn't allow, such as a fitted held-out track; or factors
+            differ in length.
     """
     held_out = "held_out" if protocol == "strict" else "fit"
     tracks = splits.where(F.col("kind") == "track").select("track_idx", "split")
@@ -64,7 +67,7 @@ def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> tuple
 def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks: int) -> Deal:
     """Cut each split of `tracks` (track_idx, split, ...) into shards of equal size (they differ by one row at most).
 
-    The order is that of a hash of (`train.seed`, track_idx): the same tracks give the same shards on any cluster.
+    A hash of (`train.seed`, track_idx) orders the tracks: the same tracks give the same shards on any cluster.
 
     Raises:
         InputMissingError: there are no training tracks.
@@ -78,7 +81,7 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
         starts.append((split, bucket, sizes.get(split, 0)))
         sizes[split] = sizes.get(split, 0) + n
     if not sizes.get("train"):
-        raise InputMissingError(f"no training track has anything that train.model={settings.model} reads")
+        raise InputMissingError(f"no training track has any input that train.model={settings.model} reads")
     limit = settings.shard_mb * 2**20
     shards = {split: shard_count(rows, shape.row_bytes, ranks, limit) for split, rows in sizes.items()}
     rows = numbered.join(
@@ -92,7 +95,7 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
 
 
 def build_examples(dealt: Deal, mel: DataFrame, vocabulary: Vocabulary, shape: ExampleShape, run_id: str) -> DataFrame:
-    """Rows of the table `examples`, laid out so that each shard is written by one task as one file.
+    """Return rows of the table `examples`, partitioned so that one task writes each shard as one file.
 
     `dealt` has rows of `tracks` with split and target. Mel rows, by far the largest, are shuffled twice: to their
     track, and to their shard.

@@ -1,4 +1,4 @@
-"""What a network reads of each track: its mel, and the indices of its artist, year and tags."""
+"""Collect a network's inputs for each track: its mel, and the indices of its artist, year and tags."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEATURE_COLUMNS = ("mel", "has_mel", "artist_index", "year_index", "tag_indices"
 
 
 def chosen_mel(mel: DataFrame, settings: TrainSettings) -> tuple[DataFrame, MelShape]:
-    """The crops that a model reads (rows of `mel` made under one set of settings), and their shape.
+    """Return the crops that a model reads (rows of `mel` made with one set of settings), and their shape.
 
     Raises:
         DataCheckError: rows differ in shape.
@@ -26,14 +26,14 @@ def chosen_mel(mel: DataFrame, settings: TrainSettings) -> tuple[DataFrame, MelS
         chosen = chosen.limit(0)
     shapes = chosen.select("n_mels", "n_frames").distinct().limit(2).collect()
     if len(shapes) > 1:
-        raise DataCheckError("mel: rows of different shapes; make them anew with one set of mel settings")
+        raise DataCheckError("mel: rows of different shapes; recompute them with one set of mel settings")
     return chosen, MelShape(*shapes[0]) if shapes else MelShape()
 
 
 def known_tracks(tracks: DataFrame, mel: DataFrame, settings: TrainSettings) -> DataFrame:
-    """`tracks` of which the model can read anything: a mel row, or a field of `train.fields`.
+    """Return the rows of `tracks` that have any input of the model: a mel row, or a field of `train.fields`.
 
-    An artist that no training track has counts: its tracks get what the network learned for unknown artists.
+    An artist that no training track has counts too: the network uses its embedding of unknown artists.
     """
     heard = mel.select("track_id").distinct().withColumn("heard", F.lit(True))
     known: list[Column] = [F.coalesce(F.col("heard"), F.lit(False))]
@@ -51,9 +51,9 @@ def known_tracks(tracks: DataFrame, mel: DataFrame, settings: TrainSettings) -> 
 def features(
     tracks: DataFrame, mel: DataFrame, vocabulary: Vocabulary, shape: ExampleShape, keep: tuple[str, ...] = ()
 ) -> DataFrame:
-    """track_idx, the columns `keep` of `tracks` and FEATURE_COLUMNS, one row a track of `tracks`.
+    """Return track_idx, the columns `keep` of `tracks` and FEATURE_COLUMNS, one row per track of `tracks`.
 
-    An artist or year outside the vocabulary becomes UNKNOWN, a missing one NONE; other tags fall away.
+    An artist or year outside the vocabulary becomes UNKNOWN, a missing one NONE. Tags outside it are dropped.
     """
     spark = tracks.sparkSession
     artists = as_frame(spark, vocabulary.artists, "artist_id", "artist_index", "string", FIRST_ARTIST)
@@ -85,7 +85,7 @@ def _index(value: str, index: str) -> Column:
 
 
 def _mel_rows(mel: DataFrame, shape: ExampleShape) -> DataFrame:
-    """track_id, audible: the crops one after the other; a track with fewer crops repeats those it has."""
+    """Return track_id, audible: the crops concatenated; a track with fewer crops repeats its own."""
     if shape.crops == 1:
         return mel.select("track_id", F.col("mel").alias("audible"))
     crops = F.transform(F.array_sort(F.collect_list(F.struct("crop", "mel"))), lambda one: one["mel"])
@@ -95,7 +95,7 @@ def _mel_rows(mel: DataFrame, shape: ExampleShape) -> DataFrame:
 
 
 def _tag_rows(tracks: DataFrame, vocabulary: Vocabulary, length: int) -> DataFrame:
-    """track_idx, tag_indices, tag_weights: the heaviest known tags, weights summing to 1, padded to `length`."""
+    """Return track_idx, tag_indices, tag_weights: the heaviest known tags, weights summing to 1, padded to `length`."""
     known = as_frame(tracks.sparkSession, vocabulary.tags, "tag", "tag_index", "string", FIRST_TAG)
     pairs = (
         tracks.where(F.size("tags") > 0)

@@ -1,4 +1,4 @@
-"""The training of one rank: epochs, losses, checkpoints. Knows nothing of Spark, and of its peers only `Ranks`."""
+"""Train one rank: epochs, losses, checkpoints. The module needs no Spark, and sees its peers only through `Ranks`."""
 
 from __future__ import annotations
 
@@ -34,57 +34,57 @@ _BLAMED = 10
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that a rank needs; it is pickled to wherever the rank runs, and names files by URI only."""
+class Training:
+    """Hold the inputs of one training. It is pickled and sent to each rank, and names files by URI only."""
 
     settings: TrainSettings
     shape: ExampleShape
     vocabulary: Vocabulary
     origin: Origin
     moments: dict[str, Moments]
-    training: tuple[Shard, ...]
-    validation: tuple[Shard, ...]
+    training_shards: tuple[Shard, ...]
+    validation_shards: tuple[Shard, ...]
     folder: str
-    """URI of the folder of checkpoints; where it holds one, training goes on from it."""
+    """URI of the folder of checkpoints; if it holds one, training goes on from it."""
 
 
-def work(plan: Plan, ranks: Ranks) -> list[dict[str, Any]]:
+def work(training: Training, ranks: Ranks) -> list[dict[str, Any]]:
     """Train, and return the figures of all epochs as plain values.
 
-    A rank that stops leaves its peers with broken connections, whose errors say nothing: so the reason is left in a
-    file for the driver (see `reason_uri`).
+    If a rank stops, its peers fail with connection errors that don't name the cause. The rank therefore writes the
+    reason to a file for the driver (see `reason_uri`).
     """
     try:
-        with _own_torch(_threads(plan.settings.threads, ranks.local_size)):
-            return [asdict(figures) for figures in _Training(plan, ranks).run()]
+        with _own_torch(_threads(training.settings.threads, ranks.local_size)):
+            return [asdict(figures) for figures in _Loop(training, ranks).run()]
     except EtudeError as error:
-        storage.write_bytes(reason_uri(plan.folder, ranks.rank), str(error).encode())
+        storage.write_bytes(reason_uri(training.folder, ranks.rank), str(error).encode())
         raise
 
 
 def reason_uri(folder: str, rank: int) -> str:
-    """Where a rank that stopped says why."""
+    """Return the URI of the file with the reason why a rank stopped."""
     return storage.join(folder, f"stopped-{rank}.txt")
 
 
-class _Training:
-    def __init__(self, plan: Plan, ranks: Ranks):
-        self.plan, self.ranks, self.settings = plan, ranks, plan.settings
+class _Loop:
+    def __init__(self, training: Training, ranks: Ranks):
+        self.training, self.ranks, self.settings = training, ranks, training.settings
         self.log = job_logger()
         torch.manual_seed(self.settings.seed)
-        self.network = build_network(self.settings, plan.shape)
-        self.network.set_moments(plan.moments)
+        self.network = build_network(self.settings, training.shape)
+        self.network.set_moments(training.moments)
         self.open = reader(self.settings.reader)
         self.columns = (*self.network.inputs, "target")
         self.history: list[EpochFigures] = []
         self._start()
 
     def _start(self) -> None:
-        """Wrap network and optimizer, and take over the last checkpoint; every rank reads it for itself."""
+        """Wrap network and optimizer, and load the last checkpoint; every rank reads the file itself."""
         adam = torch.optim.Adam(
             self.network.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
-        last = checkpoints.last_uri(self.plan.folder)
+        last = checkpoints.last_uri(self.training.folder)
         earlier = checkpoints.read(last) if storage.exists(last) else None
         if earlier is not None:
             self.network.load_state_dict(earlier.weights)
@@ -94,10 +94,10 @@ class _Training:
             self.optimizer.load_state_dict(earlier.optimizer)
 
     def run(self) -> list[EpochFigures]:
-        """All epochs that are left."""
+        """Train the remaining epochs."""
         while not finished(self.history, self.settings):
             epoch = len(self.history) + 1
-            # Set anew each epoch, so that a resumed training draws what an unbroken one would have drawn.
+            # Reset each epoch, so that a resumed training draws the same numbers as an uninterrupted one.
             torch.manual_seed(_mixed(self.settings.seed, epoch, self.ranks.rank))
             figures = self._epoch(epoch)
             self.history.append(figures)
@@ -112,7 +112,12 @@ class _Training:
 
     def _epoch(self, epoch: int) -> EpochFigures:
         turn = training_turn(
-            self.plan.training, self.settings.seed, epoch, self.ranks.rank, self.ranks.size, self.settings.batch_size
+            self.training.training_shards,
+            self.settings.seed,
+            epoch,
+            self.ranks.rank,
+            self.ranks.size,
+            self.settings.batch_size,
         )
         self.network.train()
         given = _Timed(epoch_batches(self.open, self.columns, turn, self.settings.seed, epoch))
@@ -134,7 +139,7 @@ class _Training:
         )
 
     def _step(self, epoch: int, rows: Rows) -> float:
-        batch = one_crop(to_tensors(rows, self.plan.shape))
+        batch = one_crop(to_tensors(rows, self.training.shape))
         target = self.network.standardise(batch.pop("target"))
         if self.network.metadata is not None:
             batch = hide_known(batch, self.settings.unknown_share)
@@ -142,30 +147,30 @@ class _Training:
         loss = mse_loss(self.trained(batch), target)
         loss.backward()
         self.optimizer.step()
-        # The gradient of the output's bias is by now the mean over all ranks: a loss that isn't finite anywhere shows
-        # in it everywhere, at this very step, so that no rank is left waiting for one that stopped.
+        # The gradient of the output's bias is now the mean over all ranks. If one rank's loss isn't finite, all ranks
+        # see it at this step, and none waits for a rank that stopped.
         gradient = self.network.output.bias.grad
         if gradient is None or not gradient.isfinite().all():
             tracks = self._blamed([] if loss.isfinite() else _suspects(rows))
-            raise DataCheckError(f"train: loss is not finite in epoch {epoch}; a batch with track_idx {tracks}")
+            raise DataCheckError(f"train: loss is not finite in epoch {epoch}; the batch holds track_idx {tracks}")
         return loss.item()
 
     def _blamed(self, tracks: list[int]) -> list[int]:
-        """What all ranks blame, so that whichever rank's error is seen first says it."""
+        """Collect the tracks that all ranks blame, so that the error of any rank names them."""
         told = torch.zeros(self.ranks.size, _BLAMED, dtype=torch.float64)
         told[self.ranks.rank, : len(tracks)] = torch.tensor(tracks, dtype=torch.float64) + 1
         return [int(track) - 1 for track in self.ranks.total(told).flatten().tolist() if track]
 
     @torch.no_grad()
     def _validation_loss(self) -> float | None:
-        """Mean squared error of standardised factors over all validation rows of all ranks."""
-        if not self.plan.validation:
+        """Compute the mean squared error of standardised factors over all validation rows of all ranks."""
+        if not self.training.validation_shards:
             return None
         self.network.eval()
         sums = torch.zeros(2, dtype=torch.float64)
-        mine = share_of(self.plan.validation, self.ranks.rank, self.ranks.size)
+        mine = share_of(self.training.validation_shards, self.ranks.rank, self.ranks.size)
         for rows in batches(self.open, self.columns, mine, _EVALUATION_ROWS):
-            batch = to_tensors(rows, self.plan.shape)
+            batch = to_tensors(rows, self.training.shape)
             target = self.network.standardise(batch.pop("target"))
             errors = (all_crops(self.network, batch) - target).double().square()
             sums += torch.tensor([errors.sum().item(), errors.numel()], dtype=torch.float64)
@@ -173,33 +178,42 @@ class _Training:
         return total / cells
 
     def _save(self) -> None:
-        """First the best, then the last: a run killed between the two repeats the epoch and writes both the same."""
-        plan = self.plan
+        """Write the best checkpoint first, then the last.
+
+        A run killed between the two repeats the epoch and writes the same two files.
+        """
+        training = self.training
         state = Checkpoint(
-            self.settings, plan.shape, plan.vocabulary, plan.origin, self.network.state_dict(), {}, self.history
+            self.settings,
+            training.shape,
+            training.vocabulary,
+            training.origin,
+            self.network.state_dict(),
+            {},
+            self.history,
         )
         if best_epoch(self.history) == self.history[-1].epoch:
-            checkpoints.write(checkpoints.best_uri(plan.folder), state)
+            checkpoints.write(checkpoints.best_uri(training.folder), state)
         state.optimizer = self.optimizer.state_dict()
-        checkpoints.write(checkpoints.last_uri(plan.folder), state)
+        checkpoints.write(checkpoints.last_uri(training.folder), state)
 
 
 def best_epoch(history: list[EpochFigures]) -> int:
-    """The epoch with the least validation loss; the last one where there are no validation rows; 0 before the first."""
+    """Return the epoch with the lowest validation loss; the last epoch without validation rows; 0 before the first."""
     if not history or history[-1].validation_loss is None:
         return len(history)
     return min(history, key=lambda figures: (figures.validation_loss, figures.epoch)).epoch
 
 
 def finished(history: list[EpochFigures], settings: TrainSettings) -> bool:
-    """Whether all epochs are done, or `patience` epochs brought no better validation loss."""
+    """Return whether all epochs are done, or `patience` epochs brought no lower validation loss."""
     done = len(history)
     waited = done - best_epoch(history)
     return done >= settings.epochs or (settings.patience is not None and waited >= settings.patience)
 
 
 class _Timed:
-    """An iterator that knows how long its consumer waited for it."""
+    """Iterate over items, and measure how long the consumer waited for them (s)."""
 
     def __init__(self, items: Iterator[Rows]):
         self.items, self.waited = items, 0.0
@@ -216,7 +230,7 @@ class _Timed:
 
 @contextmanager
 def _own_torch(threads: int) -> Iterator[None]:
-    """Threads and random numbers of a training's own; afterwards torch's are as before (a rank may be the driver)."""
+    """Give a training its own threads and random numbers, then restore torch's (a rank may run in the driver)."""
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.set_num_threads(threads)
@@ -241,7 +255,7 @@ def _finite(which: str, epoch: int, loss: float) -> float:
 
 
 def _suspects(rows: Rows) -> list[int]:
-    """Tracks of a batch whose loss isn't finite: those with such values, else the batch's first."""
+    """Return the tracks of a batch that may make its loss infinite or NaN: those with such values, else the first."""
     finite = [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in rows.values()]
     bad = rows["track_idx"][~np.logical_and.reduce(finite)]
     return (bad if len(bad) else rows["track_idx"])[:_BLAMED].tolist()

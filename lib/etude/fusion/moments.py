@@ -1,4 +1,4 @@
-"""Mean and deviation of array columns over the training rows, for standardised inputs and targets."""
+"""Compute mean and deviation of array columns over the training rows, for standardised inputs and targets."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError
 
-# A batch of Arrow's may hold 10,000 mel rows: in float64, and squared, they would take a gigabyte.
+# An Arrow batch may hold 10,000 mel rows: in float64, and squared, they would take a gigabyte.
 _ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation of each place of an array, float32; deviations of constant places are 1."""
+    """Hold the mean and standard deviation of each place of an array, float32; constant places have deviation 1."""
 
     mean: np.ndarray
     std: np.ndarray
 
 
 def column_moments(rows: DataFrame, column: str, places: int, repeats: int = 1) -> Moments:
-    """Moments of `column`, reading each array as (any number of) x places x repeats.
+    """Compute the moments of `column`, reading each array as (any number of) x places x repeats.
 
     For factors `places` is their length; for mel it is n_mels, and the frames are repeats.
 
@@ -39,13 +39,13 @@ def column_moments(rows: DataFrame, column: str, places: int, repeats: int = 1) 
     )
     found = parts.groupBy("place").agg(F.sum("n"), F.sum("total"), F.sum("squares")).orderBy("place").collect()
     if len(found) != places:
-        raise DataCheckError(f"examples.{column}: no training rows to take statistics of")
+        raise DataCheckError(f"examples.{column}: no training rows to compute statistics from")
     _, n, total, squares = (np.array(values, dtype=np.float64) for values in zip(*found, strict=True))
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 0.0))
     if not (np.isfinite(mean).all() and np.isfinite(std).all()):
         raise DataCheckError(f"examples.{column}: NaN or infinite values in training rows")
-    # A constant place has no deviation but rounding's.
+    # The deviation of a constant place is rounding error only.
     std[std < 1e-6 * np.maximum(np.abs(mean), 1e-12)] = 1.0
     return Moments(mean.astype(np.float32), std.astype(np.float32))
 

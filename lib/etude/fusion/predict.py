@@ -1,4 +1,4 @@
-"""Factors for every track with features, by Spark: the network is broadcast, the tracks come in Arrow batches."""
+"""Predict factors of every track with features on Spark: the network is broadcast, tracks come in Arrow batches."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pyspark.sql import DataFrame
 
 from etude.fusion.shape import ExampleShape
 
-# What one Arrow batch may take; Spark cuts batches by rows alone, so partitions are made small enough.
+# Spark limits Arrow batches by rows, not bytes; partitions of at most this size keep batches small.
 _PARTITION_BYTES = 32 * 2**20
 _ROWS_AT_ONCE = 256
 
 
 def predict(features: DataFrame, tracks: int, network: bytes, shape: ExampleShape) -> DataFrame:
-    """track_idx, factors (array<float>, original scale) for each row of `features`.
+    """Predict the factors of each row of `features`.
 
     Args:
         features: rows as `etude.fusion.features.features` makes them.
-        tracks: at most so many rows.
+        tracks: upper limit of the number of rows.
         network: a checkpoint's bytes.
         shape: size of a row's arrays.
+
+    Returns:
+        track_idx, factors (array<float>, original scale).
     """
     spark = features.sparkSession
     shared = spark.sparkContext.broadcast(network)
@@ -40,7 +43,7 @@ def _predict_batches(batches: Iterable[pd.DataFrame], checkpoint: bytes) -> Iter
     from etude.fusion.checkpoint import from_bytes
     from etude.fusion.networks.inputs import all_crops, to_tensors
 
-    # A task has one slot, so one thread.
+    # A task occupies one slot and therefore uses one thread.
     torch.set_num_threads(1)
     loaded = from_bytes(checkpoint)
     network = loaded.network()

@@ -1,4 +1,4 @@
-"""How large an example is: what networks, readers and tables must agree on."""
+"""Describe the size of an example, on which networks, readers and tables must agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from etude.fusion.vocabulary import FIRST_ARTIST, FIRST_TAG, FIRST_YEAR, Vocabul
 
 @dataclass(frozen=True)
 class MelShape:
-    """Size of the mel rows that a run reads; 0 x 0 where it reads none."""
+    """Hold the size of the mel rows that a run reads; 0 x 0 if it reads none."""
 
     n_mels: int = 0
     n_frames: int = 0
@@ -18,14 +18,14 @@ class MelShape:
 
 @dataclass(frozen=True)
 class ExampleShape:
-    """Sizes of an example's arrays and of the vocabularies behind its indices (with the rows before the values)."""
+    """Hold the sizes of an example's arrays and of the embeddings behind its indices (reserved rows included)."""
 
     n_mels: int
-    """Mel filters; 0 where there is no audio."""
+    """Mel filters; 0 without audio."""
     n_frames: int
-    """Frames; 0 where there is no audio."""
+    """Frames; 0 without audio."""
     crops: int
-    """Windows of audio a track."""
+    """Windows of audio per track."""
     artists: int
     """Rows of the artist embedding."""
     years: int
@@ -39,17 +39,17 @@ class ExampleShape:
 
     @property
     def mel_size(self) -> int:
-        """Length of the mel array of an example."""
+        """Return the length of the mel array of an example."""
         return self.crops * self.n_mels * self.n_frames
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of an example's arrays."""
+        """Return the bytes of an example's arrays."""
         return 4 * (self.mel_size + 2 * self.tags_per_track + self.rank + 4)
 
 
 def example_shape(settings: TrainSettings, vocabulary: Vocabulary, mel: MelShape, rank: int) -> ExampleShape:
-    """The shape that follows from settings, vocabulary, mel rows and the length of the factors."""
+    """Return the shape that follows from settings, vocabulary, mel rows and the length of the factors."""
     return ExampleShape(
         n_mels=mel.n_mels,
         n_frames=mel.n_frames,

@@ -1,4 +1,4 @@
-"""Shards: the equal parts of a split, one file and one Parquet row group each, and who reads which in what order."""
+"""Cut a split into equal shards (one file with one Parquet row group each), and deal them to the ranks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etude.errors import DataCheckError
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of examples of one Delta version, and how many rows Spark counts in it."""
+    """Describe one file of examples of one Delta version, and the number of rows that Spark counts in it."""
 
     number: int
     uri: str
@@ -22,7 +22,7 @@ class Shard:
 
 
 def live_shards(examples: DataFrame, split: str) -> tuple[Shard, ...]:
-    """The files that hold a split's examples (a frame of one run at one Delta version), by shard number.
+    """Return the files that hold a split's examples (a frame of one run at one Delta version), by shard number.
 
     Raises:
         DataCheckError: a shard lies in more than one file.
@@ -41,9 +41,9 @@ def live_shards(examples: DataFrame, split: str) -> tuple[Shard, ...]:
 
 
 def shard_count(rows: int, row_bytes: int, ranks: int, shard_bytes: int) -> int:
-    """How many shards `rows` rows make: a multiple of `ranks`, at least 4 a rank where there are rows enough.
+    """Return the number of shards for `rows` rows: a multiple of `ranks`, at least 4 per rank if the rows suffice.
 
-    More where a shard would be larger than `shard_bytes` (every shard is to be one row group), never more than rows.
+    There are more if a shard would exceed `shard_bytes` (a shard must fit one row group), but never more than rows.
     """
     least = max(4 * ranks, -(-rows * row_bytes // shard_bytes))
     wanted = -(-least // ranks) * ranks
@@ -54,19 +54,20 @@ def shard_count(rows: int, row_bytes: int, ranks: int, shard_bytes: int) -> int:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one rank reads in one epoch: its shards in order, and how many batches of how many rows it makes of them."""
+    """Describe one rank's share of one epoch: its shards in order, the number of batches and their size in rows."""
 
     shards: tuple[Shard, ...]
     batch_size: int
     steps: int
     dropped: int
-    """Rows of all ranks together that no batch holds this epoch."""
+    """Rows of all ranks that no batch holds in this epoch."""
 
 
 def training_turn(shards: Sequence[Shard], seed: int, epoch: int, rank: int, ranks: int, batch_size: int) -> Turn:
-    """A rank's share of an epoch: shards permuted by (seed, epoch) and dealt in turn, the same steps for all ranks.
+    """Return a rank's share of an epoch: shards permuted by (seed, epoch) and dealt in turn.
 
-    Every rank computes all ranks' shares from the same list, so that they agree without asking one another.
+    All ranks take the same number of steps. Each computes all shares from the same list, so they agree without
+    communication.
 
     Raises:
         DataCheckError: there are fewer shards than ranks.
@@ -82,5 +83,5 @@ def training_turn(shards: Sequence[Shard], seed: int, epoch: int, rank: int, ran
 
 
 def share_of(shards: Sequence[Shard], rank: int, ranks: int) -> tuple[Shard, ...]:
-    """A rank's part of shards that are read once, in order; may be empty."""
+    """Return a rank's part of shards that are read once, in order; it may be empty."""
     return tuple(shards[rank::ranks])

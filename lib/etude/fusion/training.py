@@ -1,4 +1,4 @@
-"""The driver's side of a training: start the ranks, and turn what they gave into figures."""
+"""Run a training from the driver: start the ranks, and turn their results into figures."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import Checkpoint, EpochFigures
 from etude.fusion.distribution import chosen_name, distribution
 from etude.fusion.distribution.slots import require_slots
-from etude.fusion.loop import Plan, best_epoch, reason_uri, work
+from etude.fusion.loop import Training, best_epoch, reason_uri, work
 from etude.lake.metrics import Metric
 
-# What may differ between a training and its resumption without changing what comes out.
+# These may differ between a training and its resumption without changing the result.
 _FREE_TO_CHANGE = frozenset({"epochs", "patience", "workers", "distribution", "reader", "slots_timeout_s", "threads"})
 
 
 def rank_count(settings: TrainSettings) -> int:
-    """How many ranks train."""
+    """Return the number of ranks that train."""
     return 1 if settings.distribution == "single" else settings.workers
 
 
 def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
-    """See that the ranks can start, waiting for a cluster's executors.
+    """Check that the ranks can start, waiting for a cluster's executors.
 
     Raises:
         SettingsError: there are fewer free task slots than ranks.
@@ -36,21 +36,23 @@ def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
         require_slots(spark, rank_count(settings), settings.slots_timeout_s)
 
 
-def train_network(spark: SparkSession, plan: Plan, log: logging.Logger) -> list[EpochFigures]:
-    """Run the ranks of `plan`; the checkpoints of its folder hold the result. Returns the figures of all epochs.
+def train_network(spark: SparkSession, training: Training, log: logging.Logger) -> list[EpochFigures]:
+    """Run the ranks of `training`, and return the figures of all epochs. The checkpoints of its folder hold the result.
 
     Raises:
         SettingsError: there are fewer free task slots than ranks.
         DataCheckError: the loss wasn't finite, or the files of the examples don't hold the table's rows.
     """
-    name, ranks = chosen_name(plan.settings.distribution), rank_count(plan.settings)
-    log.info("distribution=%s ranks=%d reader=%s model=%s", name, ranks, plan.settings.reader, plan.settings.model)
-    check_slots(spark, plan.settings)
-    reasons = [reason_uri(plan.folder, rank) for rank in range(ranks)]
+    name, ranks = chosen_name(training.settings.distribution), rank_count(training.settings)
+    log.info(
+        "distribution=%s ranks=%d reader=%s model=%s", name, ranks, training.settings.reader, training.settings.model
+    )
+    check_slots(spark, training.settings)
+    reasons = [reason_uri(training.folder, rank) for rank in range(ranks)]
     for reason in reasons:
         storage.delete(reason)
     try:
-        results = distribution(name)(spark, work, plan, ranks)
+        results = distribution(name)(spark, work, training, ranks)
     except EtudeError:
         raise
     except Exception as error:
@@ -62,10 +64,10 @@ def train_network(spark: SparkSession, plan: Plan, log: logging.Logger) -> list[
 
 
 def resumable(folder: str, settings: TrainSettings) -> Checkpoint | None:
-    """The last checkpoint of `folder`, or None where there is none.
+    """Return the last checkpoint of `folder`, or None if there is none.
 
     Raises:
-        SettingsError: it was made with other settings or by another number of ranks, so that going on would give a
+        SettingsError: it was made with other settings or another number of ranks, so that the result would be a
             mixture of the two.
     """
     last = checkpoints.last_uri(folder)
@@ -79,7 +81,7 @@ def resumable(folder: str, settings: TrainSettings) -> Checkpoint | None:
     ]
     if rank_count(found.settings) != rank_count(settings):
         changed.append(
-            f"{rank_count(found.settings)} ranks trained, now {rank_count(settings)} would "
+            f"{rank_count(found.settings)} ranks trained, now {rank_count(settings)} would train "
             "(train.workers, train.distribution)"
         )
     if changed:
@@ -88,7 +90,7 @@ def resumable(folder: str, settings: TrainSettings) -> Checkpoint | None:
 
 
 def curves(history: Sequence[EpochFigures], settings: TrainSettings) -> Iterator[Metric]:
-    """Losses, speed and waiting of each epoch (step = epoch), and which epoch was best."""
+    """Return losses, speed and input wait of each epoch (step = epoch), and the best epoch."""
     for figures in history:
         values = {
             ("train", "loss"): figures.train_loss,

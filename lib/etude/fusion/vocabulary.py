@@ -1,4 +1,4 @@
-"""Which artists, years and tags have an embedding of their own: those of training tracks, the most common first."""
+"""Number the artists, years and tags that have their own embedding: those of training tracks, most common first."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from etude.config.train import TrainSettings
 from etude.frames import small_frame
 
 UNKNOWN, NONE = 0, 1
-"""Rows of the artist and year embeddings: a value that no training track has; no value at all. Tags' row 0 is both."""
+"""Rows of the artist and year embeddings for a value that no training track has, and for no value.
+
+Row 0 of the tag embedding stands for both.
+"""
 FIRST_ARTIST = FIRST_YEAR = 2
 FIRST_TAG = 1
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Values in the order of their indices, which begin at FIRST_ARTIST, FIRST_YEAR and FIRST_TAG."""
+    """Hold values in the order of their indices, which begin at FIRST_ARTIST, FIRST_YEAR and FIRST_TAG."""
 
     artists: tuple[str, ...] = ()
     years: tuple[int, ...] = ()
     tags: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, list[Any]]:
-        """Lists of plain values, as the checkpoint keeps them."""
+        """Return lists of plain values, as the checkpoint keeps them."""
         return {name: list(values) for name, values in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, list[Any]]) -> Vocabulary:
-        """The reverse of `as_dict`."""
+        """Reverse `as_dict`."""
         return cls(**{name: tuple(items) for name, items in values.items()})
 
 
 def build_vocabulary(training_tracks: DataFrame, settings: TrainSettings) -> Vocabulary:
     """Number the artists, years and tags of the training tracks (rows of `tracks`), capped by `train.max_*`.
 
-    Fields that `train.fields` leaves out stay empty. What is collected here is at most as long as the caps.
+    Fields that `train.fields` leaves out stay empty. The caps limit the number of values collected here.
     """
     read = training_tracks.select("artist_id", "release_year", "tags").persist()
     columns = {
@@ -61,6 +64,6 @@ def _most_common(values: DataFrame, most: int) -> tuple[Any, ...]:
 
 
 def as_frame(spark: SparkSession, values: tuple[Any, ...], value: str, index: str, kind: str, first: int) -> DataFrame:
-    """A field's values (column `value`, SQL type `kind`) and their indices from `first` (column `index`)."""
+    """Return a field's values (column `value`, SQL type `kind`) and their indices from `first` (column `index`)."""
     rows = [(one, place) for place, one in enumerate(values, start=first)]
     return small_frame(spark, rows, f"{value} {kind}, {index} int")

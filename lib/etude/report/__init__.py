@@ -1,1 +1,1 @@
-"""The HTML report for people: what came in, what was learnt, how good it is, and what it recommends."""
+"""Write the HTML report: input data, factors, training, quality and recommendations."""

@@ -1,4 +1,4 @@
-"""The pictures of the report: matplotlib draws SVG text that the page holds inline."""
+"""Draw the report's charts: matplotlib writes SVG text that the page holds inline."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STYLE: Any = {
 
 
 def curves(lines: Sequence[tuple[str, Points]], x_label: str, y_label: str, mark_least: bool = False) -> str:
-    """Curves over steps, each named at its end; the least point of the last one is marked if asked for."""
+    """Draw curves over steps, each labelled at its end; `mark_least` marks the lowest point of the last curve."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7.4, 3.0))
         axes = figure.add_subplot()
@@ -66,7 +66,7 @@ def curves(lines: Sequence[tuple[str, Points]], x_label: str, y_label: str, mark
 
 
 def over_k(lines: Sequence[tuple[Look, Points]], metric: str, title: str) -> str:
-    """One metric over the length of the list, one line a model."""
+    """Draw one metric over the length of the list, one line per model."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.0, 2.7))
         axes = figure.add_subplot()
@@ -82,7 +82,7 @@ def over_k(lines: Sequence[tuple[Look, Points]], metric: str, title: str) -> str
 
 
 def mel_picture(mel: Mel) -> str:
-    """A mel spectrogram: time to the right, mel filters upwards, dB as brightness."""
+    """Draw a mel spectrogram: time to the right, mel filters upwards, dB as brightness."""
     with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
         figure = Figure(figsize=(4.6, 2.2))
         axes = figure.add_subplot()
@@ -121,7 +121,7 @@ def _draw(axes: Axes, lines: Sequence[tuple[Look, Points]], named: bool = True) 
 
 
 def _name_ends(axes: Axes, ends: list[tuple[float, float, Look]]) -> None:
-    """The name of each line beside its end, pushed apart where ends lie close together."""
+    """Label each line beside its end; labels of close ends are moved apart."""
     if not ends:
         return
     low, high = axes.get_ylim()
@@ -130,7 +130,7 @@ def _name_ends(axes: Axes, ends: list[tuple[float, float, Look]]) -> None:
     places: list[float] = []
     for value, _, _ in ends:
         places.append(max(value, places[-1] + gap) if places else value)
-    # What was pushed up is shared out, so that the names stay centred on their lines.
+    # Labels pushed above the axes' upper limit are moved back down, all by the same distance.
     excess = max(0.0, places[-1] - high)
     for (_, x, look), place in zip(ends, places, strict=True):
         axes.annotate(
@@ -146,12 +146,12 @@ def _name_ends(axes: Axes, ends: list[tuple[float, float, Look]]) -> None:
 
 
 def _svg(figure: Figure, description: str) -> str:
-    """The figure as an `<svg>` element that scales with its place and has a description."""
+    """Return the figure as an `<svg>` element that scales with its container and has a description."""
     figure.patch.set_alpha(0)
     for axes in figure.axes:
         axes.patch.set_alpha(0)
     out = io.StringIO()
-    # The salt makes ids in one page unlike, and the same in every run.
+    # The salt makes ids differ within one page and stay the same in every run.
     with matplotlib.rc_context({"svg.hashsalt": description}):
         figure.savefig(out, format="svg", bbox_inches="tight", pad_inches=0.04, metadata={"Date": None})
     svg = out.getvalue()[out.getvalue().index("<svg") :]

@@ -1,4 +1,4 @@
-"""What the report is made of: small plain facts, gathered from the lake, with nothing of Spark left in them."""
+"""Define the report's facts: small plain values gathered from the lake, without Spark objects."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from etude.lake.runs import Run
 
 Chain = dict[str, Run]
-"""The runs that led to one result: job -> run."""
+"""The runs behind one result: job -> run."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of `metrics`, without what is the same for all of a chain."""
+    """Hold one row of `metrics`, without the columns that are constant in a chain."""
 
     job: str
     model: str
@@ -29,15 +29,15 @@ class Figure:
 
 
 class Figures:
-    """The figures of one chain of runs, to look up; over several seeds the mean counts."""
+    """Look up the figures of one chain of runs; figures of several seeds are averaged."""
 
     def __init__(self, rows: Iterable[Figure], protocol: str):
-        """`protocol` is the one under which they were measured."""
+        """Hold figures measured under `protocol`."""
         self.rows = tuple(rows)
         self.protocol = protocol
 
     def value(self, model: str, slice_: str, metric: str, k: int = 0) -> float | None:
-        """The figure, or None where it wasn't measured."""
+        """Return the figure, or None if it wasn't measured."""
         found = [
             row.value
             for row in self.rows
@@ -46,7 +46,7 @@ class Figures:
         return float(np.mean(found)) if found else None
 
     def curve(self, job: str, slice_: str, metric: str) -> list[tuple[int, float]]:
-        """(step, value) in order of step."""
+        """Return (step, value) in order of step."""
         points: dict[int, list[float]] = {}
         for row in self.rows:
             if (row.job, row.slice, row.metric) == (job, slice_, metric) and (row.step > 0 or metric == "loss"):
@@ -54,23 +54,23 @@ class Figures:
         return [(step, float(np.mean(values))) for step, values in sorted(points.items())]
 
     def over_k(self, model: str, slice_: str, metric: str) -> list[tuple[int, float]]:
-        """(k, value) in order of k."""
+        """Return (k, value) in order of k."""
         cuts = {row.k for row in self.rows if (row.model, row.slice, row.metric) == (model, slice_, metric) and row.k}
         return [(k, value) for k in sorted(cuts) if (value := self.value(model, slice_, metric, k)) is not None]
 
     def models(self, job: str, slice_: str, metrics: Sequence[str]) -> list[str]:
-        """Models with at least one of the metrics on the slice, in order of appearance."""
+        """Return the models with at least one of the metrics on the slice, in order of appearance."""
         wanted = (r for r in self.rows if r.job == job and r.slice == slice_ and r.metric in metrics)
         return list(dict.fromkeys(row.model for row in wanted))
 
     def cuts(self) -> list[int]:
-        """Every k at which a ranking was measured."""
+        """Return every k at which a ranking was measured."""
         return sorted({row.k for row in self.rows if row.k})
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """How many inputs were refused for one reason."""
+    """Count the inputs rejected for one reason."""
 
     job: str
     source: str
@@ -81,7 +81,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Listening:
-    """What the lake holds of plays, users and tracks."""
+    """Count plays, users, tracks and interactions in the lake."""
 
     rows: int
     plays: int
@@ -99,7 +99,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """How much is known of the tracks."""
+    """Count the tracks that have each kind of content."""
 
     tracks: int
     titled: int
@@ -111,7 +111,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Mel:
-    """One mel spectrogram: `db` is n_mels x n_frames."""
+    """Hold one mel spectrogram: `db` is n_mels x n_frames."""
 
     track_id: str
     title: str | None
@@ -124,19 +124,19 @@ class Mel:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a list: a recommended track, or one the user played."""
+    """Describe one line of a list: a recommended track, or a track that the user played."""
 
     title: str | None
     artist_name: str | None
     track_id: str
     source: str
     number: float
-    """score of a recommendation; number of plays of a played track"""
+    """Score of a recommendation; number of plays of a played track."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One user's list beside what the user plays most."""
+    """Hold one user's list and the user's most played tracks."""
 
     user_idx: int
     tracks_played: int
@@ -146,7 +146,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Lists:
-    """All lists of one topn run, counted."""
+    """Count all lists of one topn run."""
 
     users: int
     rows: int
@@ -156,7 +156,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything on the page."""
+    """Collect all facts on the page."""
 
     title: str
     note: str | None

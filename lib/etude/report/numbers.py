@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Format numbers for people."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import datetime
 
 
 def count(value: int | float) -> str:
-    """1,234,567."""
+    """Format a count as in 1,234,567."""
     return f"{value:,.0f}"
 
 
 def figure(value: float | None) -> str:
-    """Three decimals for figures below 10, fewer above; a dash for what wasn't measured."""
+    """Format a figure with three decimals below 10, fewer above; None (not measured) as a dash."""
     if value is None:
         return "–"
     if value != 0 and abs(value) < 0.0005:
@@ -21,7 +21,7 @@ def figure(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 1 as a percentage: one decimal below 10 %."""
+    """Format a share of 1 as a percentage, with one decimal below 10%."""
     if share is None:
         return "–"
     value = 100 * share
@@ -29,7 +29,7 @@ def percent(share: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """4.2 s, 1 min 12 s, 2 h 5 min."""
+    """Format a duration as in 4.2 s, 1 min 12 s or 2 h 5 min."""
     if value is None:
         return "–"
     if value < 60:
@@ -41,10 +41,10 @@ def seconds(value: float | None) -> str:
 
 
 def day(value: datetime | None) -> str:
-    """31 Jan 2026."""
+    """Format a date as in 31 Jan 2026."""
     return f"{value.day} {value:%b %Y}" if value else "–"
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
-    """'1 user', '2 users'."""
+    """Format a count with its noun as in '1 user' or '2 users'."""
     return f"{count(n)} {one if n == 1 else many or one + 's'}"

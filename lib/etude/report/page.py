@@ -1,4 +1,4 @@
-"""From facts to one self-contained HTML page."""
+"""Render facts as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from etude.report.palette import look, ordered
 from etude.report.staff import staff
 
 _SLICES = {
-    "cold": ("Cold tracks only", "Candidates are the tracks that the factorisation has never seen."),
+    "cold": ("Cold tracks only", "Candidates are the tracks that were not in the factorisation."),
     "warm": ("Warm tracks only", "Candidates are the tracks with training plays."),
-    "all": ("Mixed list", "Candidates are all tracks, warm and cold, as in a list that a user is served."),
+    "all": ("Mixed list", "Candidates are all tracks, warm and cold, as in a published list."),
     "head": ("Head", "Candidates are the most played tracks, which hold 80% of the training plays."),
     "tail": ("Tail", "Candidates are the tracks outside the head."),
 }
-# Under paper the factorisation has seen every track, and there are no candidates but the test tracks.
+# Under paper every track is in the factorisation, and only the test tracks are candidates.
 _PAPER_SLICES = {
     "cold": ("Test tracks", "Candidates are the test tracks, new to the network but not to the factorisation."),
-    "all": ("All candidates", "Candidates are the test tracks here too: this protocol ranks no others."),
+    "all": ("All candidates", "Candidates are the test tracks here too: this protocol ranks no other tracks."),
 }
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of a bar list: `width` is a percentage of the longest."""
+    """Describe one line of a bar list; `width` is a percentage of the longest bar."""
 
     label: str
     detail: str
@@ -42,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Stage:
-    """Timings of one chain of runs."""
+    """Hold the timings of one chain of runs."""
 
     name: str
     protocol: str
@@ -52,14 +52,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Picture:
-    """An inline SVG and what stands under it."""
+    """Hold an inline SVG and its caption."""
 
     svg: Markup
     caption: str
 
 
 def render(facts: Facts) -> str:
-    """The page as HTML text; it needs no network, no script and no other file."""
+    """Render the page as HTML text; it needs no network, no script and no other file."""
     environment = Environment(
         loader=PackageLoader("etude.report"),
         autoescape=True,
@@ -74,7 +74,7 @@ def render(facts: Facts) -> str:
 
 
 def context(facts: Facts) -> dict[str, Any]:
-    """What the template shows, section by section."""
+    """Return the template's variables, section by section."""
     figures = facts.evaluation_figures
     k = tables.nearest_k(figures, facts.k)
     return {
@@ -84,7 +84,7 @@ def context(facts: Facts) -> dict[str, Any]:
         "empty_staff": Markup(staff(())),
         "protocol_text": sentences.PROTOCOLS,
         "claims": _claims(facts, figures, k),
-        "cold_name": "Test tracks" if figures.protocol == "paper" else "Tracks nobody has played",
+        "cold_name": "Test tracks" if figures.protocol == "paper" else "Cold tracks",
         "seeds": sentences.seeds(figures),
         "refused": sentences.refused(facts),
         "density": sentences.density(facts),
@@ -108,14 +108,14 @@ def _chains(facts: Facts) -> tuple[tuple[str, Chain], ...]:
 
 
 def _claims(facts: Facts, figures: Figures, k: int) -> list[tuple[str, str]]:
-    """The first words of the page, each with its protocol if it has one: only what was measured is said."""
+    """Return the claims at the top of the page, each with its protocol if it has one; all of them were measured."""
     warm = sentences.cold_against_warm(figures, k)
     measured = [*sentences.cold_start(figures, k), *([warm] if warm else [])]
     return [*((said, figures.protocol) for said in measured), (sentences.refused(facts), "")]
 
 
 def _way(figures: Figures, metric: str, k: int) -> dict[str, Any] | None:
-    """The models between random and the bound on cold tracks, as bars."""
+    """Return the models between random and the bound on cold tracks, as bars."""
     shares = sentences.way(figures, "cold", metric, k)
     if not shares:
         return None
@@ -200,7 +200,7 @@ def _mel(mel: Mel) -> Picture:
 
 
 def _stages(facts: Facts) -> list[Stage]:
-    """Timings of each chain; a run that both chains have (ingest, mel) stands with the first."""
+    """Return the timings of each chain; a run that both chains share (ingest, mel) is listed with the first."""
     chains = [(name, chain) for name, chain in _chains(facts) if chain]
     longest = max((run.seconds or 0 for _, chain in chains for run in chain.values()), default=0) or 1
     seen: set[tuple[str, str]] = set()
@@ -225,12 +225,12 @@ def _stages(facts: Facts) -> list[Stage]:
 
 
 def _rows(run: Run) -> str:
-    """A run's row counts in one line."""
+    """Return a run's row counts in one line."""
     return ", ".join(f"{name.replace('_', ' ')} {numbers.count(n)}" for name, n in run.row_counts.items())
 
 
 def _differing(facts: Facts) -> list[tuple[str, str, list[str]]]:
-    """(key, default, value in each chain) of the settings that aren't the default in some chain."""
+    """Return (key, default, value per chain) of the settings that differ from the default in some chain."""
     chains = [chain for _, chain in _chains(facts) if chain]
     last = [{key: (value, default) for key, value, default in _of_last(chain)} for chain in chains]
     keys = list(dict.fromkeys(key for found in last for key in found))
@@ -243,7 +243,7 @@ def _differing(facts: Facts) -> list[tuple[str, str, list[str]]]:
 
 
 def _of_last(chain: Chain) -> list[tuple[str, Any, Any]]:
-    """What differs from the defaults, each section as the stage that reads it had it."""
+    """Return the settings that differ from the defaults, each section as set for the stage that reads it."""
     owner = {"listening": "ingest", "catalogue": "ingest", "audio": "mel"}
     last = list(chain.values())[-1]
     found = []

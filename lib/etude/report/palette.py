@@ -1,7 +1,7 @@
-"""Names and colours of the models, and the colours of figures as CSS variables.
+"""Define names and colours of the models, and the colours of figures as CSS variables.
 
-matplotlib wants colours while it draws, the page wants `var(--ink)` so that one picture fits light and dark:
-figures are drawn in stand-in colours that nothing else uses, and `themed` puts the variables in their place.
+matplotlib needs fixed colours; the page needs CSS variables such as `var(--ink)`, so that a picture fits light and dark
+mode. Figures are drawn in placeholder colours that nothing else uses, and `themed` replaces them by the variables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VARIABLES = {
 
 
 def themed(svg: str) -> str:
-    """The picture with CSS variables in the place of the stand-in colours."""
+    """Return the picture with CSS variables instead of the placeholder colours."""
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg
@@ -34,7 +34,7 @@ def themed(svg: str) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """How one model appears: `kind` is model, baseline or bound."""
+    """Describe how one model appears; `kind` is model, baseline or bound."""
 
     label: str
     kind: str
@@ -57,11 +57,11 @@ _ORDER = {"model": 0, "baseline": 1, "bound": 2}
 
 
 def look(model: str) -> Look:
-    """The look of a model; one that isn't known as a baseline or bound is a model of ours."""
+    """Return the look of a model; a model that isn't a known baseline or bound gets the kind model."""
     return _KNOWN.get(model, Look(model.replace("_", " "), "model", ACCENT))
 
 
 def ordered(models: list[str]) -> list[str]:
-    """Our models first, then baselines, the bound last."""
+    """Order models by kind: trained models first, then baselines, the bound last."""
     known = list(_KNOWN)
     return sorted(models, key=lambda m: (_ORDER[look(m).kind], known.index(m) if m in known else -1, m))

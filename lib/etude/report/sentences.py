@@ -1,4 +1,4 @@
-"""What the report says in words: every claim is computed from the figures it speaks of."""
+"""Write the report's sentences; every claim is computed from its figures."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from etude.report.numbers import count, figure, percent, plural
 from etude.report.palette import look
 
 PROTOCOLS = {
-    "strict": "Plays of the held-out tracks were withheld from everything, the factorisation included: of a cold track "
-    "only its content is known. Test data is read once, for these figures.",
-    "paper": "As in the paper: the factorisation saw every play, test tracks included, and candidates are the test "
-    "tracks. Popularity sees the test plays too. Kinder than reality.",
-    "none": "Every play was used, nothing was held out, so nothing here is a measure of quality.",
+    "strict": "Plays of the held-out tracks were withheld from all training, including the factorisation. A cold track "
+    "is known by its content only. Test data is read once, for these figures.",
+    "paper": "As in the paper: the factorisation used every play, test tracks included, and candidates are the test "
+    "tracks. Popularity uses the test plays too. The figures are optimistic.",
+    "none": "Every play was used and nothing was held out, so no figure here measures quality.",
 }
 
 
 def cold_start(figures: Figures, k: int) -> list[str]:
-    """How the model does on tracks nobody has played (under paper: test tracks), against baselines and the bound."""
+    """Compare each model on cold tracks (under paper: test tracks) with the baselines and the bound."""
     said: list[str] = []
     tracks = "test" if figures.protocol == "paper" else "cold"
     for metric, at, name in (("recall", k, f"recall@{k}"), ("auc", 0, "AUC")):
@@ -47,14 +47,14 @@ def _against_others(tracks: str, name: str, model: str, values: dict[str, float]
 
 
 def share_of_way(value: float, chance: float | None, bound: float | None) -> float | None:
-    """Where a value lies between chance (0) and the bound (1); None where there is no such way."""
+    """Return the position of a value between chance (0) and the bound (1); None if the bound isn't above chance."""
     if chance is None or bound is None or bound <= chance:
         return None
     return (value - chance) / (bound - chance)
 
 
 def way(figures: Figures, slice_: str, metric: str, k: int) -> list[tuple[str, float, float]]:
-    """(model, figure, share of the way from random to the true factors) of each model, best first."""
+    """Return (model, figure, share of the way from random to the true factors) of each model, best first."""
     values = {m: figures.value(m, slice_, metric, k) for m in figures.models("topn", slice_, (metric,))}
     shares = [
         (m, v, share)
@@ -67,9 +67,9 @@ def way(figures: Figures, slice_: str, metric: str, k: int) -> list[tuple[str, f
 
 
 def cold_against_warm(figures: Figures, k: int) -> str | None:
-    """The model's recall on cold and on warm tracks, and what of the cold ones surfaces in the mixed list.
+    """Compare the model's recall on cold and warm tracks, and report the cold tracks' share of the mixed list.
 
-    Nothing under paper, where no list is mixed.
+    Return None under paper, which has no mixed list.
     """
     if figures.protocol == "paper":
         return None
@@ -85,14 +85,14 @@ def cold_against_warm(figures: Figures, k: int) -> str | None:
         share = figures.value(model, "all", "cold_share", k)
         recall = figures.value(model, "all", "cold_recall", k)
         if share is not None:
-            text += f". In the mixed list {percent(share)} of the first {k} places go to cold tracks"
+            text += f". In the mixed list, cold tracks take {percent(share)} of the first {k} positions"
             text += f" (cold recall there {figure(recall)})" if recall is not None else ""
         return text + "."
     return None
 
 
 def seeds(figures: Figures) -> str:
-    """What the ranking's figures say of chance."""
+    """State the number of seeds behind the ranking's figures."""
     found = {row.seed for row in figures.rows if row.job == "topn" and look(row.model).kind == "model"}
     if len(found) < 2:
         return "One fit, one seed: no intervals."
@@ -100,63 +100,63 @@ def seeds(figures: Figures) -> str:
 
 
 def loss_fall(curve: Sequence[tuple[int, float]]) -> str | None:
-    """How far the factorisation's loss fell, and how much of that came last."""
+    """State the fall of the factorisation's loss, in total and in the last iteration."""
     if len(curve) < 2:
         return None
     first, before, last = curve[0], curve[-2], curve[-1]
     fall, final = 1 - last[1] / first[1], 1 - last[1] / before[1]
     return (
         f"The loss over all cells, unplayed ones included, fell by {percent(fall)} from iteration {first[0]} to "
-        f"{last[0]}; the last iteration took {percent(final)} off."
+        f"{last[0]}. The last iteration reduced it by {percent(final)}."
     )
 
 
 def best_epoch(validation: Sequence[tuple[int, float]]) -> str | None:
-    """After which epoch the validation loss was least."""
+    """Name the epoch with the lowest validation loss."""
     if not validation:
         return None
     step, value = min(validation, key=lambda point: point[1])
     return (
-        f"Validation loss was least after epoch {step} of {validation[-1][0]} ({figure(value)}); "
-        "the weights of that epoch are used."
+        f"The validation loss was lowest after epoch {step} of {validation[-1][0]} ({figure(value)}). "
+        "The weights of that epoch are used."
     )
 
 
 def msle_left_out(figures: Figures) -> str | None:
-    """What share of the values MSLE leaves out, because log(y + 1) isn't defined there."""
+    """State the share of the values that MSLE leaves out, because log(y + 1) isn't defined for them."""
     for slice_ in ("test", "validation"):
         for model in figures.models("train", slice_, ("msle_left_out",)):
             share = figures.value(model, slice_, "msle_left_out")
             if share is not None:
                 return (
-                    f"MSLE takes log(y + 1), which has no value at y ≤ −1: {percent(share)} of the {slice_} values of "
-                    f"{look(model).label} are left out of it for that."
+                    f"MSLE uses log(y + 1), which is undefined at y ≤ −1. It therefore leaves out {percent(share)} of "
+                    f"the {slice_} values of {look(model).label}."
                 )
     return None
 
 
 def refused(facts: Facts) -> str:
-    """How much of the input was refused."""
+    """State how much of the input was rejected."""
     ingest = [r for r in facts.listening.rejects if r.job == "ingest"]
     of_catalogues = sum(r.rows for r in ingest if r.source not in facts.listening.sources)
     rejects = [r for r in ingest if r.source in facts.listening.sources]
     total = sum(r.rows for r in rejects)
-    others = f" {plural(of_catalogues, 'catalogue row')} refused too." if of_catalogues else ""
+    others = f" Also rejected: {plural(of_catalogues, 'catalogue row')}." if of_catalogues else ""
     if not total:
-        return f"Nothing of the log was refused.{others}"
+        return f"No record of the log was rejected.{others}"
     reasons: dict[str, int] = {}
     for row in rejects:
         reasons[row.reason] = reasons.get(row.reason, 0) + row.rows
     most = max(reasons, key=lambda reason: reasons[reason])
     whole = total + facts.listening.rows
     return (
-        f"{plural(total, 'record')} of {count(whole)} ({percent(total / whole)}) refused, for "
+        f"Rejected: {count(total)} of {plural(whole, 'record')} ({percent(total / whole)}), for "
         f"{plural(len(reasons), 'reason')}; most often {most} ({count(reasons[most])}).{others}"
     )
 
 
 def density(facts: Facts) -> str | None:
-    """How full the matrix of users and tracks is."""
+    """State the density of the matrix of users and tracks."""
     found = facts.listening
     cells = found.interacting_users * found.interacting_tracks
     if not cells:
@@ -168,17 +168,17 @@ def density(facts: Facts) -> str | None:
 
 
 def lists(found: Lists) -> str:
-    """What the production lists are made of."""
+    """State the composition of the production lists."""
     names = {"warm": "warm", "cold": "cold", "popularity": "filled by popularity (users without factors)"}
     parts = [
         f"{percent(found.by_source[s] / found.rows)} {name}" for s, name in names.items() if found.by_source.get(s)
     ]
     return (
-        f"{plural(found.users, 'user')} have lists, {count(found.rows)} places in all: {', '.join(parts)}. "
+        f"{plural(found.users, 'user')} have lists with {count(found.rows)} positions in total: {', '.join(parts)}. "
         f"{plural(found.distinct_tracks, 'track')} appear in at least one."
     )
 
 
 def total_seconds(chain: Chain) -> float:
-    """Wall time of all runs of a chain."""
+    """Return the wall time of all runs of a chain (s)."""
     return sum(run.seconds or 0.0 for run in chain.values())

@@ -1,4 +1,4 @@
-"""The head of the page: a staff whose notes are the factorisation's loss, one an iteration, falling as it falls."""
+"""Draw the head of the page: a staff whose notes show the factorisation's loss, one note per iteration."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 _WIDTH, _HALF, _TOP, _FIRST, _STEP = 1160, 5.0, 24.0, 36.0, 46.0
 _MOST = 23
 _RANGE = 10
-"""Places from just above the staff to just below it, half a line's distance each."""
+"""Steps from just above the staff to just below it; a step is half the distance between two lines."""
 
 
 def staff(loss: Sequence[tuple[int, float]]) -> str:
-    """An SVG of five lines, with a note for each step of the curve."""
+    """Return an SVG of five lines, with a note for each step of the curve."""
     lines = "".join(f'<path d="M0 {_TOP + 2 * _HALF * i:g}H{_WIDTH}"/>' for i in range(5))
     notes = "".join(_note(number, place) for number, place in enumerate(places([value for _, value in loss])))
     label = "The loss of each iteration as notes on a staff" if notes else "An empty staff"
@@ -22,7 +22,7 @@ def staff(loss: Sequence[tuple[int, float]]) -> str:
 
 
 def places(values: Sequence[float]) -> list[int]:
-    """Each value's place on the staff, 0 the highest: the range between first and last, in steps of half a line."""
+    """Return each value's place on the staff: 0 for the highest value, `_RANGE` for the lowest."""
     shown = list(values)[:_MOST]
     low, high = min(shown, default=0.0), max(shown, default=0.0)
     if high <= low:

@@ -1,4 +1,4 @@
-"""The report's tables of metrics: which columns stand where, and which figure is the best of its column."""
+"""Build the report's tables of metrics: the columns of each slice, and the best figure of each column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from etude.report.palette import Look, look, ordered
 
 @dataclass(frozen=True)
 class Column:
-    """One metric in a table: `at_k` for those that depend on the list's length, `best` is which end is good."""
+    """Describe one metric of a table: `at_k` if it depends on the list's length, `best` names the good end."""
 
     metric: str
     label: str
@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure as text, and whether it is the best of its column (the bound left out)."""
+    """Hold one figure as text, and whether it is the best of its column (without the bound)."""
 
     text: str
     best: bool = False
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One model's figures."""
+    """Hold one model's figures."""
 
     look: Look
     cells: tuple[Cell, ...]
@@ -38,14 +38,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Models by metrics on one slice."""
+    """Hold models by metrics on one slice."""
 
     slice: str
     k: int
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     scope: str = ""
-    """over whom the means are taken, among how many candidates"""
+    """Number of users in the means, and number of candidates."""
 
 
 _RANKING = (
@@ -83,26 +83,26 @@ _ERRORS = (
 
 
 def nearest_k(figures: Figures, wanted: int) -> int:
-    """The measured list length closest to the one wanted; 0 where none was measured."""
+    """Return the measured list length closest to `wanted`; 0 if none was measured."""
     return min(figures.cuts(), key=lambda k: (abs(k - wanted), k), default=0)
 
 
 def ranking(figures: Figures, slice_: str, k: int) -> Table | None:
-    """Every model on one slice at one k, or None where nothing was measured there."""
+    """Return every model on one slice at one k, or None if nothing was measured there."""
     columns = _COLUMNS[slice_]
     models = figures.models("topn", slice_, [column.metric for column in columns])
     return _table(figures, slice_, k, columns, models)
 
 
 def errors(figures: Figures, slice_: str) -> Table | None:
-    """Errors of predicted factors on one slice (validation, test), or None."""
+    """Return the errors of predicted factors on one slice (validation, test), or None if none was measured."""
     metrics = [column.metric for column in _ERRORS]
     models = [m for job in ("train", "topn") for m in figures.models(job, slice_, metrics)]
     return _table(figures, slice_, 0, _ERRORS, list(dict.fromkeys(models)))
 
 
 def measured(figures: Figures, model: str, slice_: str, column: Column, k: int) -> float | None:
-    """The figure at k, or the one without a k where only that was measured."""
+    """Return the figure at k, or the figure without a k if only that was measured."""
     value = figures.value(model, slice_, column.metric, k) if column.at_k else None
     return figures.value(model, slice_, column.metric) if value is None else value
 
@@ -135,7 +135,7 @@ def _cell(column: Column, value: float | None, best: bool) -> Cell:
 
 
 def _scope(figures: Figures, slice_: str, models: list[str]) -> str:
-    """Over whom the means are taken, among how many candidates: as much of it as was measured."""
+    """Return the number of users in the means and of candidates, as far as they were measured."""
 
     def first(metric: str) -> float | None:
         return next((v for m in models if (v := figures.value(m, slice_, metric)) is not None), None)
@@ -143,7 +143,7 @@ def _scope(figures: Figures, slice_: str, models: list[str]) -> str:
     users, left_out, candidates = first("users"), first("users_left_out"), first("candidates")
     parts = [f"mean over {count(users)} users"] if users is not None else []
     if users is not None and left_out:
-        parts.append(f"{count(left_out)} without a held-out track here are left out")
+        parts.append(f"{count(left_out)} users without a held-out track here are left out")
     if candidates is not None:
         parts.append(f"{count(candidates)} candidates")
     return "; ".join(parts)

@@ -1,8 +1,8 @@
-"""Running the ranks of a training behind one interface: Horovod, torch.distributed, or one rank in the driver.
+"""Run the ranks of a training behind one interface: Horovod, torch.distributed, or one rank in the driver.
 
-A distribution runs `work(plan, ranks)` once a rank and returns what each gave, by rank. `ranks` is what the work sees
-of its peers: its place among them, gradients averaged over all, sums over all. Imports of Horovod and torch.distributed
-stay inside the modules that need them.
+A distribution runs `work(training, ranks)` once per rank and returns the results by rank. `ranks` is the work's view of
+its peers: its own number, gradients averaged over all, sums over all. Only the modules that need Horovod or
+torch.distributed import them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 Work = Callable[[Any, "Ranks"], Any]
-"""What a rank does with the plan; what it returns is made of plain Python values."""
+"""Function that a rank runs on the training; its result consists of plain Python values."""
 
 
 class Ranks(Protocol):
-    """A rank's view of its peers."""
+    """Describe a rank's view of its peers."""
 
     rank: int
     size: int
@@ -28,31 +28,32 @@ class Ranks(Protocol):
     """Ranks on this machine, which share its cores."""
 
     def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """What to train with: same weights everywhere, gradients averaged over all ranks before each step.
+        """Return the network and optimizer to train with.
 
-        The network given keeps the weights. The optimizer's state, if any, is loaded into the one returned.
+        All ranks start with the same weights; gradients are averaged over all ranks before each step. The network
+        given keeps the weights. The caller loads the optimizer's state, if any, into the optimizer returned.
         """
 
     def total(self, values: Tensor) -> Tensor:
-        """Sums over all ranks, place by place; every rank has to call it."""
+        """Return elementwise sums over all ranks; every rank must call it."""
 
 
 class Distribution(Protocol):
-    """What runs the ranks."""
+    """Describe the function that runs the ranks."""
 
-    def __call__(self, spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
-        """`work(plan, ranks)` on each of `ranks` ranks; results by rank."""
+    def __call__(self, spark: SparkSession, work: Work, training: Any, ranks: int) -> list[Any]:
+        """Run `work(training, ranks)` on each of `ranks` ranks; return the results by rank."""
 
 
 def chosen_name(setting: str) -> str:
-    """What `train.distribution` means here: auto is horovod where it is installed with torch's part, else torch."""
+    """Resolve `train.distribution`: auto is horovod if it is installed with support for torch, otherwise torch."""
     if setting != "auto":
         return setting
     return "horovod" if _horovod_imports() else "torch"
 
 
 def distribution(name: str) -> Distribution:
-    """The distribution of that name: horovod, torch or single."""
+    """Return the distribution of that name: horovod, torch or single."""
     if name == "horovod":
         from etude.fusion.distribution.horovod_ranks import run
     elif name == "torch":

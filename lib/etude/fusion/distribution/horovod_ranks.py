@@ -1,4 +1,4 @@
-"""Ranks as processes that horovod.spark.run starts beside Spark tasks, joined over gloo."""
+"""Run ranks as processes that horovod.spark.run starts beside Spark tasks, connected by gloo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from etude.session import package_archive
 
 
 class HorovodRanks:
-    """A rank of Horovod; hvd.init() has been called."""
+    """Wrap a rank of Horovod after hvd.init()."""
 
     def __init__(self) -> None:
         self.rank = hvd.rank()
@@ -27,20 +27,20 @@ class HorovodRanks:
         self.local_size = hvd.local_size()
 
     def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """Rank 0's weights everywhere, and an optimizer that averages gradients before each step."""
+        """Send rank 0's weights to all ranks, and return an optimizer that averages gradients before each step."""
         hvd.broadcast_parameters(network.state_dict(), root_rank=0)
         return network, hvd.DistributedOptimizer(optimizer, named_parameters=network.named_parameters())
 
     def total(self, values: Tensor) -> Tensor:
-        """Sum by Horovod."""
+        """Sum over all ranks by Horovod."""
         return hvd.allreduce(values, op=hvd.Sum)
 
 
-def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
-    """See Distribution. What ranks print goes to this program's standard error.
+def run(spark: SparkSession, work: Work, training: Any, ranks: int) -> list[Any]:
+    """Run the ranks, see Distribution. The ranks' output goes to this program's standard error.
 
-    Horovod's processes don't inherit the Python path of the task that starts them, so the package travels with the
-    call, and the function that unpacks it is pickled by value, not by the name of a module that isn't there yet.
+    Horovod's processes don't inherit the Python path of the task that starts them, so the call carries the package.
+    The function that unpacks it is pickled by value, because its module can't be imported yet.
     """
     with tempfile.TemporaryDirectory() as folder:
         archive = package_archive(Path(folder)).read_bytes()
@@ -49,13 +49,13 @@ def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
     try:
         results = horovod.spark.run(
             _unpack_and_work,
-            args=(archive, cloudpickle.dumps((work, plan))),
+            args=(archive, cloudpickle.dumps((work, training))),
             num_proc=ranks,
             use_gloo=True,
             stdout=sys.stderr,
             stderr=sys.stderr,
             verbose=0,
-            # The Python that executors have, which needn't lie where the driver's does.
+            # The executors' Python may have another path than the driver's.
             executable=spark.sparkContext.pythonExec,
         )
     finally:
@@ -64,7 +64,7 @@ def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
 
 
 def _unpack_and_work(archive: bytes, call: bytes) -> Any:
-    """Runs in a process that doesn't know this package yet, so that its imports have to wait."""
+    """Run the work in a process that can't import this package before it is unpacked."""
     import pickle
     import sys
     import tempfile
@@ -80,7 +80,7 @@ def _unpack_and_work(archive: bytes, call: bytes) -> Any:
 
         hvd.init()
         try:
-            work, plan = pickle.loads(call)
-            return work(plan, HorovodRanks())
+            work, training = pickle.loads(call)
+            return work(training, HorovodRanks())
         finally:
             hvd.shutdown()

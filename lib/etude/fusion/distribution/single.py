@@ -1,4 +1,4 @@
-"""One rank, in the driver's own process."""
+"""Run one rank in the driver's own process."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from etude.fusion.distribution import Work
 
 
 class SingleRank:
-    """A rank without peers."""
+    """Stand for a rank without peers."""
 
     rank = 0
     size = 1
     local_size = 1
 
     def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """Nothing to do."""
+        """Return both unchanged."""
         return network, optimizer
 
     def total(self, values: Tensor) -> Tensor:
-        """The values themselves."""
+        """Return the values unchanged."""
         return values
 
 
-def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:  # noqa: ARG001
-    """See Distribution; `ranks` is 1."""
-    return [work(plan, SingleRank())]
+def run(spark: SparkSession, work: Work, training: Any, ranks: int) -> list[Any]:  # noqa: ARG001
+    """Run the one rank, see Distribution; `ranks` is 1."""
+    return [work(training, SingleRank())]

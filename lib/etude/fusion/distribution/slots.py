@@ -1,4 +1,4 @@
-"""Free task slots: ranks that wait for a slot that never comes would wait for ever, so they are counted first."""
+"""Count free task slots before the ranks start; a rank without a slot would block the others without limit."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from pyspark.sql import SparkSession
 
 from etude.errors import SettingsError
 
-# Spark tells which tasks run by messages: those of a stage that just ended may stand in its lists for a moment.
+# Spark updates its lists of tasks by messages: tasks of a stage that just ended may stay listed for a moment.
 _SETTLE_S = 5.0
 
 
 def all_slots(spark: SparkSession) -> int:
-    """Tasks that the executors that are there can run at once."""
+    """Return how many tasks the present executors can run at once."""
     scheduler = spark.sparkContext._jsc.sc()
     return int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
 
 
 def lasting_executors(spark: SparkSession) -> bool:
-    """Whether executors are there from the start on; under dynamic allocation they come with the work."""
+    """Return whether executors are present from the start; dynamic allocation adds them with the work."""
     return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") != "true"
 
 
 def free_slots(spark: SparkSession) -> int:
-    """Tasks that could start right now: the slots of the executors that are there, less the tasks that run."""
+    """Return how many tasks could start now: the slots of the present executors less the running tasks."""
     tracker = spark.sparkContext.statusTracker()
     stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
     return all_slots(spark) - sum(stage.numActiveTasks for stage in stages if stage is not None)
 
 
 def require_slots(spark: SparkSession, ranks: int, timeout_s: float) -> None:
-    """Wait for `ranks` free slots; executors of a cluster may still be on their way (a local master's never are).
+    """Wait for `ranks` free slots. Executors of a cluster may still start; a local master adds none.
 
     Raises:
-        SettingsError: there are too few after `timeout_s` seconds; at once where a local master has too few at all.
+        SettingsError: there are too few after `timeout_s` seconds; immediately if a local master has too few in total.
     """
     local = str(spark.sparkContext.master).split("[")[0] == "local"
     deadline = time.monotonic() + (_SETTLE_S if local else timeout_s)

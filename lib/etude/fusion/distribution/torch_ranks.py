@@ -1,4 +1,4 @@
-"""Ranks as tasks of one Spark barrier stage, joined by torch.distributed over gloo."""
+"""Run ranks as tasks of one Spark barrier stage, connected by torch.distributed over gloo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PATIENCE = timedelta(minutes=30)
 
 
 class GlooRanks:
-    """A rank of torch.distributed's default group."""
+    """Wrap a rank of torch.distributed's default group."""
 
     def __init__(self, local_size: int):
         self.rank = dist.get_rank()
@@ -28,18 +28,18 @@ class GlooRanks:
         self.local_size = local_size
 
     def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """The network wrapped, which takes rank 0's weights and averages gradients as they come."""
+        """Wrap the network; it takes rank 0's weights and averages gradients in the backward pass."""
         return DistributedDataParallel(network), optimizer
 
     def total(self, values: Tensor) -> Tensor:
-        """Sum by gloo."""
+        """Sum over all ranks by gloo."""
         values = values.clone()
         dist.all_reduce(values)
         return values
 
 
-def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
-    """See Distribution."""
+def run(spark: SparkSession, work: Work, training: Any, ranks: int) -> list[Any]:
+    """Run the ranks, see Distribution."""
 
     def rank_task(_: Iterable[int]) -> Iterator[tuple[int, Any]]:
         context = BarrierTaskContext.get()
@@ -50,7 +50,7 @@ def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
             "gloo", init_method=f"tcp://{addresses[0]}", rank=rank, world_size=ranks, timeout=_PATIENCE
         )
         try:
-            yield rank, work(plan, GlooRanks(hosts.count(hosts[rank])))
+            yield rank, work(training, GlooRanks(hosts.count(hosts[rank])))
         finally:
             dist.destroy_process_group()
 
@@ -59,7 +59,7 @@ def run(spark: SparkSession, work: Work, plan: Any, ranks: int) -> list[Any]:
 
 
 def _free_address(host: str) -> str:
-    """host:port with a port that was free a moment ago, on the first rank's machine."""
+    """Return host:port with a port of the first rank's machine that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return f"{host}:{probe.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Networks that predict a track's factors from what is known of it."""
+"""Build networks that predict a track's factors from its sound and metadata."""
 
 from etude.fusion.networks.network import FactorNetwork, build_network
 

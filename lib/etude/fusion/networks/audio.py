@@ -1,4 +1,4 @@
-"""From a mel spectrogram to an audio vector: three convolutions, then an LSTM or pooling over time."""
+"""Turn a mel spectrogram into an audio vector: three convolutions, then an LSTM or pooling over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from etude.config.train import TrainSettings
 
 
 class TimeConvolutions(nn.Sequential):
-    """Three convolutions over time, the mel bins being the channels: (rows, n_mels, t) -> (rows, channels, t / 8)."""
+    """Apply three convolutions over time, with mel bins as channels: (rows, n_mels, t) -> (rows, channels, t / 8)."""
 
     def __init__(self, n_mels: int, channels: tuple[int, int, int]):
         layers: list[nn.Module] = []
@@ -20,7 +20,7 @@ class TimeConvolutions(nn.Sequential):
 
 
 class PlaneConvolutions(nn.Sequential):
-    """Three convolutions over mel bins and time as over a picture, then the mean over mel bins; same shapes."""
+    """Apply three 2-D convolutions over mel bins and time, then the mean over mel bins; same shapes."""
 
     def __init__(self, channels: tuple[int, int, int]):
         layers: list[nn.Module] = [nn.Unflatten(1, (1, -1))]
@@ -30,12 +30,12 @@ class PlaneConvolutions(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """(rows, n_mels, t) -> (rows, channels, t / 8)."""
+        """Map (rows, n_mels, t) to (rows, channels, t / 8)."""
         return super().forward(mel).mean(dim=2)
 
 
 class AudioTower(nn.Module):
-    """Normalised mel (rows, n_mels, t) -> audio vector (rows, `train.audio_size`)."""
+    """Map normalised mel (rows, n_mels, t) to audio vectors (rows, `train.audio_size`)."""
 
     def __init__(self, settings: TrainSettings, n_mels: int, recurrent: bool):
         super().__init__()
@@ -48,7 +48,7 @@ class AudioTower(nn.Module):
         self.dense = nn.Linear(settings.lstm_units if recurrent else 2 * wide, settings.audio_size)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """See the class."""
+        """Compute the audio vectors, see the class."""
         steps = self.convolutions(mel)
         if self.lstm is None:
             summary = torch.cat([steps.mean(dim=2), steps.amax(dim=2)], dim=1)

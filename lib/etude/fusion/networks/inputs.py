@@ -1,4 +1,4 @@
-"""From the rows that a reader gives to what a network takes: tensors, the choice of a crop, hidden values."""
+"""Turn a reader's rows into a network's inputs: tensors, the choice of a crop, hidden values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HIDDEN_TO_UNKNOWN = ("artist_index", "year_index")
 
 
 def to_tensors(rows: dict[str, np.ndarray], shape: ExampleShape) -> dict[str, Tensor]:
-    """Arrays of a reader as tensors: indices int64, the rest float32; mel as (rows, crops, n_mels, n_frames)."""
+    """Return a reader's arrays as tensors: indices int64, the rest as read; mel (rows, crops, n_mels, n_frames)."""
     tensors = {
         name: torch.from_numpy(values).long() if name.endswith(("_index", "_indices")) else torch.from_numpy(values)
         for name, values in rows.items()
@@ -27,7 +27,7 @@ def to_tensors(rows: dict[str, np.ndarray], shape: ExampleShape) -> dict[str, Te
 
 
 def one_crop(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A batch with one crop of each row, drawn by torch's generator."""
+    """Return a batch with one crop of each row, drawn by torch's generator."""
     mel = batch.get("mel")
     if mel is None:
         return batch
@@ -38,9 +38,9 @@ def one_crop(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def hide_known(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """A batch in which each value of each field became unknown with probability `share`, field by field.
+    """Return a batch in which each field of each row is hidden with probability `share`, independently.
 
-    Only what a track has can be hidden: an artist or year that it lacks stays NONE.
+    Only values that a track has can be hidden: a missing artist or year stays NONE.
     """
     hidden = dict(batch)
     for columns in _HIDDEN_TO_ZERO:
@@ -60,7 +60,7 @@ def hide_known(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def all_crops(network: FactorNetwork, batch: dict[str, Tensor]) -> Tensor:
-    """The network's standardised factors, the mean over the crops of each row."""
+    """Return the network's standardised factors, averaged over the crops of each row."""
     mel = batch.get("mel")
     if mel is None:
         return network(batch)

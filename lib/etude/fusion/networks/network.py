@@ -1,4 +1,4 @@
-"""The networks that predict factors: which towers each model has, and what they share."""
+"""Build the networks that predict factors: the towers of each model, and the layers that all share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from etude.fusion.shape import ExampleShape
 
 
 class FactorNetwork(nn.Module):
-    """An audio tower, a metadata tower or both, concatenated, and one dense layer to the factors.
+    """Concatenate an audio tower, a metadata tower or both, and map them to factors by one dense layer.
 
-    Batches are dictionaries of tensors: `mel` (rows, n_mels, n_frames) dB and `has_mel` (rows,) where there is an
-    audio tower; `artist_index`, `year_index` (rows,), `tag_indices`, `tag_weights` (rows, tags) where there is a
-    metadata tower. Inputs are normalised and outputs brought back to factors here, with the statistics of the
-    training rows, which therefore travel with the weights.
+    Batches are dictionaries of tensors. An audio tower reads `mel` (rows, n_mels, n_frames) in dB and `has_mel`
+    (rows,). A metadata tower reads `artist_index`, `year_index` (rows,), `tag_indices` and `tag_weights` (rows, tags).
+    The network normalises its inputs and converts its outputs to factors with the statistics of the training rows. The
+    statistics are therefore stored with the weights.
     """
 
     mel_mean: Tensor
@@ -46,24 +46,24 @@ class FactorNetwork(nn.Module):
         self.register_buffer("target_mean", torch.zeros(shape.rank))
         self.register_buffer("target_std", torch.ones(shape.rank))
         if audio is not None:
-            # What stands in for the sound of a track that has none.
+            # Replaces the audio vector of a track without sound.
             self.no_audio = nn.Parameter(torch.zeros(settings.audio_size))
         wide = (settings.audio_size if audio else 0) + (settings.mlp[1] if metadata else 0)
         self.output = nn.Linear(wide, shape.rank)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Columns of the examples that the network reads."""
+        """Return the columns of the examples that the network reads."""
         return (("mel", "has_mel") if self.audio else ()) + (self.metadata.inputs if self.metadata else ())
 
     def set_moments(self, moments: Mapping[str, Moments]) -> None:
-        """Take over the statistics of the training rows: `target`, and `mel` where there is audio."""
+        """Set the statistics of the training rows: `target`, and `mel` if there is audio."""
         for name, values in moments.items():
             getattr(self, f"{name}_mean").copy_(torch.from_numpy(values.mean))
             getattr(self, f"{name}_std").copy_(torch.from_numpy(values.std))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Standardised factors, (rows, rank)."""
+        """Return standardised factors, (rows, rank)."""
         parts = []
         if self.audio is not None:
             mel = (batch["mel"] - self.mel_mean[:, None]) / self.mel_std[:, None]
@@ -77,23 +77,23 @@ class FactorNetwork(nn.Module):
         return standardised
 
     def standardise(self, factors: Tensor) -> Tensor:
-        """Factors on their original scale -> mean 0 and deviation 1 over the training rows."""
+        """Scale factors to mean 0 and deviation 1 over the training rows."""
         return (factors - self.target_mean) / self.target_std
 
     def factors(self, standardised: Tensor) -> Tensor:
-        """Back to the original scale of the factors."""
+        """Reverse `standardise`."""
         return standardised * self.target_std + self.target_mean
 
 
 def build_network(settings: TrainSettings, shape: ExampleShape) -> FactorNetwork:
-    """The network that `train.model` names, with fresh weights from torch's generator.
+    """Return the network that `train.model` names, with initial weights from torch's generator.
 
     Raises:
-        SettingsError: the model reads audio alone and there is none, or nothing is left for it to read.
+        SettingsError: the model reads only audio and there is none, or the model has no input at all.
     """
     hears = settings.model != "embeddings" and shape.mel_size > 0
     if settings.model in ("cnn", "cnn_lstm") and not hears:
-        raise SettingsError(f"train.model={settings.model} reads audio alone, and there are no mel rows")
+        raise SettingsError(f"train.model={settings.model} reads only audio, and there are no mel rows")
     return FactorNetwork(
         AudioTower(settings, shape.n_mels, recurrent=settings.model != "cnn") if hears else None,
         MetadataTower(settings, shape) if settings.reads_metadata else None,

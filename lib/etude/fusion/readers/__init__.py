@@ -1,7 +1,7 @@
-"""Batch readers behind one interface: which library opens the files is a setting, what comes out is not.
+"""Read batches behind one interface: a setting chooses the library that opens the files; the rows are the same.
 
-A reader opens a list of shards and gives one dictionary of arrays a row group, in the order of the list. Everything
-else (row order, batches, counting) is done once, in `batches`, for all readers.
+A reader opens a list of shards and yields one dictionary of arrays per row group, in the order of the list. The module
+`batches` does the rest (row order, batches, counting) for all readers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["Opener", "batches", "epoch_batches", "reader"]
 
 
 def reader(name: str) -> Opener:
-    """The reader that `train.reader` names."""
+    """Return the reader that `train.reader` names."""
     if name == "petastorm":
         from etude.fusion.readers.petastorm import open_shards
     else:

@@ -1,4 +1,4 @@
-"""Reading shards with pyarrow."""
+"""Read shards with pyarrow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from etude.fusion.shards import Shard
 
 @contextmanager
 def open_shards(shards: Sequence[Shard], columns: Sequence[str]) -> Iterator[Iterator[dict[str, np.ndarray]]]:
-    """See `etude.fusion.readers`."""
+    """Open shards, see `etude.fusion.readers`."""
     yield _row_groups(shards, columns)
 
 

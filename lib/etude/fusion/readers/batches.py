@@ -1,4 +1,4 @@
-"""From the row groups that a reader gives to batches that depend on (seed, epoch, rank, ranks) alone."""
+"""Turn a reader's row groups into batches that depend on (seed, epoch, rank, ranks) only."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Rows = dict[str, np.ndarray]
 """Columns of the same number of rows: (rows,) int32, or (rows, n) float32 or int32."""
 
 Opener = Callable[[Sequence[Shard], Sequence[str]], AbstractContextManager[Iterator[Rows]]]
-"""Opens shards for reading some columns; gives the rows of one row group after the other, in the shards' order."""
+"""Opens shards for reading some columns; yields the rows of one row group after the other, in the shards' order."""
 
 
 def epoch_batches(opener: Opener, columns: Sequence[str], turn: Turn, seed: int, epoch: int) -> Iterator[Rows]:
-    """The batches of one training epoch of one rank: exactly `turn.steps` of `turn.batch_size` rows.
+    """Yield the batches of one training epoch of one rank: exactly `turn.steps` of `turn.batch_size` rows.
 
-    All of the rank's rows are read and counted, those that no batch holds too.
+    All of the rank's rows are read and counted, including those that no batch holds.
 
     Raises:
-        DataCheckError: the files hold other rows than the table.
+        DataCheckError: the files don't hold the table's rows.
     """
     given = 0
     for rows in _cut(_whole_shards(opener, columns, turn.shards, (seed, epoch)), turn.batch_size):
@@ -31,11 +31,11 @@ def epoch_batches(opener: Opener, columns: Sequence[str], turn: Turn, seed: int,
             given += 1
             yield rows
     if given != turn.steps:
-        raise DataCheckError(f"examples: {given} batches where {turn.steps} were due")
+        raise DataCheckError(f"examples: the files gave {given} batches, expected {turn.steps}")
 
 
 def batches(opener: Opener, columns: Sequence[str], shards: Sequence[Shard], batch_size: int) -> Iterator[Rows]:
-    """All rows of some shards, once, ordered by shard and track; the last batch may be smaller."""
+    """Yield all rows of some shards once, ordered by shard and track; the last batch may be smaller."""
     if shards:
         yield from _cut(_whole_shards(opener, columns, shards, None), batch_size, rest=True)
 
@@ -43,7 +43,7 @@ def batches(opener: Opener, columns: Sequence[str], shards: Sequence[Shard], bat
 def _whole_shards(
     opener: Opener, columns: Sequence[str], shards: Sequence[Shard], shuffle: tuple[int, int] | None
 ) -> Iterator[Rows]:
-    """One dictionary a shard, rows sorted by track_idx, then permuted by (seed, epoch, shard) where asked for."""
+    """Yield one dictionary per shard, rows sorted by track_idx, then permuted by (*shuffle, shard) if it is given."""
     with opener(shards, ["track_idx", *columns]) as groups:
         for shard in shards:
             rows = _take(groups, shard)

@@ -1,4 +1,4 @@
-"""Reading shards with Petastorm."""
+"""Read shards with Petastorm."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from etude.fusion.shards import Shard
 
 @contextmanager
 def open_shards(shards: Sequence[Shard], columns: Sequence[str]) -> Iterator[Iterator[dict[str, np.ndarray]]]:
-    """See `etude.fusion.readers`. One reader an epoch; order and sharding are ours, so Petastorm's own are off.
+    """Open shards, see `etude.fusion.readers`, with one reader per epoch.
 
-    One worker: with more, row groups arrive in whichever order they were read.
+    Etude orders and shards the rows, so Petastorm's own shuffling and sharding are off. There is one worker, because
+    several workers yield row groups in the order in which they finish.
     """
     with warnings.catch_warnings():
-        # Petastorm 0.12 calls parts of pyarrow that later versions drop.
+        # Petastorm 0.12 calls deprecated parts of pyarrow.
         warnings.simplefilter("ignore", FutureWarning)
         with make_batch_reader(
-            # Petastorm takes what stands in a URL for the path itself, escapes and all.
+            # Petastorm uses the text of a URL as the path and doesn't decode escapes.
             [unquote(shard.uri) for shard in shards],
             schema_fields=[f"^{name}$" for name in columns],
             reader_pool_type="thread",
