@@ -24,6 +24,7 @@ from etude.ranking import inputs, spread
 from etude.ranking.models import Known, make_plan
 from etude.ranking.plan import Plan
 from etude.ranking.task import Checks
+from etude.vectors import collect_all
 
 SECTIONS = ("lake", "spark", "inputs", "evaluation", "topn")
 
@@ -128,20 +129,18 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
     Raises:
         InputMissingError: there are no track factors.
     """
-    fitted = job.read("track_factors", run_id=wmf).withColumn("held_out", F.col("origin") == "held_out")
-    predicted = None
+    of_tracks, held_out = job.read("track_factors", run_id=wmf), F.col("origin") == "held_out"
+    frames = [of_tracks.where(~held_out), of_tracks.where(held_out)]
     if train is not None:
-        predicted = job.read("predicted_factors", run_id=train).withColumn("held_out", F.lit(False))
-    sizes = [inputs.Size.of(frame) for frame in (fitted, predicted) if frame is not None]
-    inputs.check_size(sizes, job.settings.topn.broadcast_mb)
-    if not sizes[0].rows:
+        frames.append(job.read("predicted_factors", run_id=train))
+    fitted, withheld, *predicted = collect_all(frames, "track_idx", inputs.size_limit(job.settings.topn))
+    if not len(fitted) + len(withheld):
         raise InputMissingError(f"wmf run {wmf} left no track factors")
-    factors, held_out = inputs.collect_factors(fitted)
     name, seed = network_of(job, train) if train else ("", 0)
     known = Known(
-        fitted=factors.where(~held_out),
-        held_out=factors.where(held_out),
-        predicted=None if predicted is None else inputs.collect_factors(predicted)[0],
+        fitted=fitted,
+        held_out=withheld,
+        predicted=predicted[0] if predicted else None,
         facts=facts,
         model=name,
         seed=seed,
@@ -150,7 +149,7 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
     job.count("candidates", plan.sizes["all"])
     job.count("candidates_cold", plan.sizes["cold"])
     job.note("cold_scale", round(cold_scale, 6))
-    return plan, sizes[0].rank
+    return plan, fitted.rank
 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:

@@ -13,15 +13,16 @@ from dense import dense_loss, small_interactions, sorted_pandas
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors import blocked, matrix, mllib
+from etude.factors import blocked, mllib
 from etude.factors.blocks import Axis, Block, build_blocks, cut
 from etude.factors.engines import ENGINES, choose
-from etude.factors.fit import Fit, Size
+from etude.factors.fit import Fit, Size, size_limit
 from etude.factors.foldin import fold_in
-from etude.factors.matrix import Factors, start
 from etude.factors.objective import gram
+from etude.factors.start import start
 from etude.factors.sweep import HalfSweep
 from etude.frames import small_frame
+from etude.vectors import SizeLimit, collect
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,7 @@ def dense_loss_of_nothing() -> float:
 def test_mllib_solves_our_frequency_scaled_equations(plays, fits):
     """MLlib's user factors are the closed form on its track factors: folded in by us, they come out the same."""
     fit = fits["mllib"]
-    tracks = Factors.from_frame(fit.tracks, "track_idx", SCALED)
+    tracks = collect(fit.tracks, "track_idx", size_limit(SCALED))
     ours = fold_in(plays, "user_idx", tracks, SCALED)
     assert ours.values == pytest.approx(np.stack(sorted_pandas(fit.users).factors.to_numpy()), rel=1e-3, abs=1e-4)
 
@@ -119,7 +120,7 @@ def test_conjugate_gradient_with_many_steps_is_cholesky(once, plays):
 
 
 def test_folding_in_a_training_track_gives_its_fitted_factors(once, plays):
-    users = Factors.from_frame(once.users, "user_idx", WMF)
+    users = collect(once.users, "user_idx", size_limit(WMF))
     folded = fold_in(plays, "track_idx", users, WMF)
     assert list(folded.idx) == sorted(PLAYED.track_idx.unique())
     fitted = np.stack(sorted_pandas(once.tracks).factors.to_numpy())
@@ -127,7 +128,7 @@ def test_folding_in_a_training_track_gives_its_fitted_factors(once, plays):
 
 
 def test_folding_in_leaves_out_rows_that_know_nobody(once, spark):
-    users = Factors.from_frame(once.users, "user_idx", WMF)
+    users = collect(once.users, "user_idx", size_limit(WMF))
     rows = [(int(users.idx[0]), 1000, 3), (10**6, 1000, 1), (10**6, 1001, 1)]
     folded = fold_in(
         small_frame(spark, rows, "user_idx int, track_idx int, play_count bigint"), "track_idx", users, WMF
@@ -154,14 +155,14 @@ def test_what_does_not_fit_is_refused_before_the_work_and_auto_takes_mllib():
     assert choose(near, settings)[0] == "mllib"
     assert choose(Size(3_000_000, 2_000_000, 10**9), settings)[0] == "blocked"
     asked = settings.model_copy(update={"engine": "blocked"})
-    with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB .*max_broadcast_mb=2048"):
+    with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB, .*max_broadcast_mb=2048"):
         choose(large, asked)
     assert choose(small, asked) == ("blocked", "asked for")
 
 
 def test_mllib_says_that_it_cannot_measure_what_does_not_fit(plays, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("etude"), "propagate", True)
-    monkeypatch.setattr(mllib, "megabytes", lambda rows, rank: 3000.0)
+    monkeypatch.setattr(SizeLimit, "size", lambda self, rows, rank: 3000.0)
     with caplog.at_level(logging.WARNING, "etude.wmf"):
         assert mllib.fit(plays, WMF.model_copy(update={"iterations": 1})).losses == []
     assert "3000 MB" in caplog.text
@@ -231,15 +232,3 @@ def test_blocks_hold_every_interaction_once_in_order(frame_of):
             assert (np.diff(block.columns[block.indptr[row] : block.indptr[row + 1]]) > 0).all()
     assert sorted(found) == sorted(PLAYED.itertuples(index=False, name=None))
     blocks.unpersist()
-
-
-def test_factors_survive_the_way_through_a_frame(spark, monkeypatch):
-    monkeypatch.setattr(matrix, "_ARROW_NUMBERS", 13)  # two rows of six numbers in an array
-    values = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    factors = Factors(np.array([1, 4, 5, 9, 20], dtype=np.int32), values)
-    frame = factors.to_frame(spark, "user_idx").orderBy("user_idx", ascending=False)
-    back = Factors.from_frame(frame, "user_idx", WMF)
-    assert (back.idx == factors.idx).all()
-    assert (back.values == values).all()
-    with pytest.raises(DataCheckError, match="expected 7 numbers a row"):
-        Factors.from_frame(frame, "user_idx", WMF.model_copy(update={"rank": 7}))

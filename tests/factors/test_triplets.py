@@ -16,7 +16,7 @@ from scipy import sparse
 
 from etude.config.wmf import WmfSettings
 from etude.factors import blocked, mllib
-from etude.factors.matrix import start
+from etude.factors.start import start
 from etude.hashing import id_keys, uniforms
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]

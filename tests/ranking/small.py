@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from etude.ranking.inputs import SPLITS, Factors, TrackFacts
+from etude.ranking.inputs import SPLITS, TrackFacts
 from etude.ranking.models import Known
 from etude.ranking.task import Users
+from etude.vectors import Factors
 
 N_USERS, N_TRACKS, RANK = 30, 60, 4
 
@@ -72,7 +73,7 @@ def paper_world(world: World) -> World:
     known = world.known
     rows = np.zeros((N_TRACKS, RANK), np.float32)
     for factors in (known.fitted, known.held_out):
-        rows[factors.tracks] = factors.rows
+        rows[factors.idx] = factors.values
     played = np.arange(58, dtype=np.int32)
     none = Factors(played[:0], rows[:0])
     plays = known.facts.plays + np.where(known.facts.split > 1, np.arange(N_TRACKS), 0)

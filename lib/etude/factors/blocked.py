@@ -17,10 +17,11 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.factors.blocks import Axis, build_blocks
-from etude.factors.fit import Fit, Progress, unwatched
-from etude.factors.matrix import Factors, check_size, start
+from etude.factors.fit import Fit, Progress, size_limit, unwatched
 from etude.factors.objective import extra_confidence, gram, penalty, row_regularization, total_loss
+from etude.factors.start import start
 from etude.factors.sweep import HalfSweep, Swept, run
+from etude.vectors import Factors
 
 _OTHER = {"user": "track", "track": "user"}
 
@@ -29,7 +30,7 @@ def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unw
     """Fit factors (see `Engine`)."""
     spark = interactions.sparkSession
     axes = {side: Axis.of(interactions, f"{side}_idx") for side in _OTHER}
-    check_size({f"{side}_idx": len(axis) for side, axis in axes.items()}, settings)
+    size_limit(settings).check({f"{side}_idx": len(axis) for side, axis in axes.items()}, settings.rank)
     weigh = partial(extra_confidence, settings=settings)
     blocks = {
         side: build_blocks(

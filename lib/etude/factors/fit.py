@@ -1,4 +1,4 @@
-"""What a factorisation is asked and what it answers, whichever engine does it."""
+"""Define the input and the output of a factorisation, common to all engines, and its size limit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
+from etude.vectors import SizeLimit
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class Size:
         ).first()
         assert found is not None
         return cls(**found.asDict())
+
+
+def size_limit(settings: WmfSettings) -> SizeLimit:
+    """Return the limit of the factors that one process collects or receives."""
+    return SizeLimit(
+        settings.max_broadcast_mb,
+        "wmf.max_broadcast_mb",
+        "raise it (with the memory of driver and executors, and spark.driver.maxResultSize), lower wmf.rank, "
+        "or fit with wmf.engine=mllib",
+    )
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.factors.blocks import Axis, Block, build_blocks
-from etude.factors.matrix import Factors, check_size
+from etude.factors.fit import size_limit
 from etude.factors.objective import extra_confidence, gram
 from etude.factors.solve import solve
 from etude.factors.sweep import HalfSweep, run
+from etude.vectors import Factors
 
 _OTHER = {"user_idx": "track_idx", "track_idx": "user_idx"}
 
@@ -55,7 +56,7 @@ def fold_in(interactions: DataFrame, column: str, fixed: Factors, settings: WmfS
     rows, columns = Axis.of(usable, column), Axis(fixed.idx, np.zeros(len(fixed.idx), np.int64))
     if not len(rows):
         return Factors(rows.idx, np.empty((0, settings.rank), np.float32))
-    check_size({column: len(rows), other: len(columns)}, settings)
+    size_limit(settings).check({column: len(rows), other: len(columns)}, settings.rank)
     weigh = partial(extra_confidence, settings=settings)
     blocks = build_blocks(usable, column, rows, columns, weigh, settings.rank, settings.partitions)
     shipped = spark.sparkContext.broadcast(fixed.values)

@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.factors.blocks import Axis, Block, build_blocks
-from etude.factors.matrix import Factors
 from etude.factors.objective import extra_confidence, gram, penalty, row_regularization, total_loss
 from etude.factors.solve import played_cells
+from etude.vectors import Factors
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors.fit import Fit, Progress, unwatched
+from etude.factors.fit import Fit, Progress, size_limit, unwatched
 from etude.factors.loss import loss
-from etude.factors.matrix import Factors, megabytes
 from etude.factors.objective import rating
+from etude.vectors import collect
 
 log = logging.getLogger("etude.wmf")
 
@@ -74,9 +74,10 @@ def regularization(interactions: DataFrame, settings: WmfSettings) -> float:
 def _losses(
     interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: WmfSettings
 ) -> list[tuple[int, float]]:
-    size = megabytes(users.count() + tracks.count(), settings.rank)
-    if size > settings.max_broadcast_mb:
-        log.warning("engine=mllib loss=unknown reason='%.0f MB of factors exceed wmf.max_broadcast_mb'", size)
+    limit = size_limit(settings)
+    size = limit.size(users.count() + tracks.count(), settings.rank)
+    if size > limit.megabytes:
+        log.warning("engine=mllib loss=unknown reason='%.0f MB of factors exceed %s'", size, limit.setting)
         return []
-    collected = Factors.from_frame(users, "user_idx", settings), Factors.from_frame(tracks, "track_idx", settings)
+    collected = collect(users, "user_idx", limit, settings.rank), collect(tracks, "track_idx", limit, settings.rank)
     return [(settings.iterations, loss(interactions, *collected, settings))]

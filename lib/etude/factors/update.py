@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
+from etude.factors.fit import size_limit
 from etude.factors.foldin import fold_in
-from etude.factors.matrix import Factors, check_size
+from etude.vectors import Factors, collect
 
 _OBJECTIVE = ("rank", "confidence", "alpha", "epsilon", "regularization", "regularization_scaling")
 
@@ -40,11 +40,10 @@ class Updated:
         Raises:
             DataCheckError: they exceed wmf.max_broadcast_mb.
         """
-        kept = Factors.from_frame(self.kept, column, settings)
-        idx = np.concatenate([kept.idx, self.folded.idx])
-        check_size({column: len(idx)}, settings)
-        order = np.argsort(idx)
-        return Factors(idx[order], np.concatenate([kept.values, self.folded.values])[order])
+        limit = size_limit(settings)
+        kept = collect(self.kept, column, limit, settings.rank)
+        limit.check({column: len(kept) + len(self.folded)}, settings.rank)
+        return kept.union(self.folded)
 
 
 def objective_of(settings: WmfSettings, fitted: dict[str, object]) -> WmfSettings:

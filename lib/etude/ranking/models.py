@@ -16,8 +16,9 @@ import numpy as np
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.ranking.candidates import Candidates, Ints, Longs, norms_of
-from etude.ranking.inputs import Factors, TrackFacts
+from etude.ranking.inputs import TrackFacts
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_tracks
+from etude.vectors import Factors
 
 HEAD_SHARE = 0.8
 """head: the most played tracks that together hold this share of the training plays."""
@@ -47,7 +48,7 @@ class Known:
 def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, float]:
     """Lay out candidates, models and slices for the protocol; and by how much predicted factors were lengthened."""
     protocol = evaluation.protocol
-    part_of, truth = _parts(known, protocol), _truth(known)
+    part_of, truth = _parts(known, protocol), known.fitted.union(known.held_out)
 
     def scale(cold: Factors | None) -> float:
         return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
@@ -80,8 +81,8 @@ def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> floa
     """
     if guess is None:
         return 1.0
-    both = np.intersect1d(np.intersect1d(truth.tracks, guess.tracks), facts.of_split("validation"))
-    long, short = norms_of(truth.among(both).rows).sum(), norms_of(guess.among(both).rows).sum()
+    both = np.intersect1d(np.intersect1d(truth.idx, guess.idx), facts.of_split("validation"))
+    long, short = norms_of(truth.among(both).values).sum(), norms_of(guess.among(both).values).sum()
     return float(long / short) if long > 0 and short > 0 else 1.0
 
 
@@ -92,12 +93,12 @@ def same_artist(known: Known) -> Factors:
     """
     facts, fitted = known.facts, known.fitted
     held_out = np.union1d(facts.of_split("validation"), facts.of_split("test"))
-    training = fitted.among(np.setdiff1d(fitted.tracks, held_out))
-    if not len(training.tracks):
-        return Factors(held_out, np.zeros((len(held_out), fitted.rows.shape[1]), np.float32))
-    order = np.argsort(facts.artist[training.tracks], kind="stable")
-    artists, starts, counts = np.unique(facts.artist[training.tracks][order], return_index=True, return_counts=True)
-    rows = training.rows[order].astype(np.float64)
+    training = fitted.among(np.setdiff1d(fitted.idx, held_out))
+    if not len(training):
+        return Factors(held_out, np.zeros((len(held_out), fitted.rank), np.float32))
+    order = np.argsort(facts.artist[training.idx], kind="stable")
+    artists, starts, counts = np.unique(facts.artist[training.idx][order], return_index=True, return_counts=True)
+    rows = training.values[order].astype(np.float64)
     means = np.add.reduceat(rows, starts, axis=0) / counts[:, None]
     wanted = facts.artist[held_out]
     place = np.minimum(np.searchsorted(artists, wanted), len(artists) - 1)
@@ -112,23 +113,17 @@ def head(plays: Longs, tracks: Ints) -> Ints:
     return order[before < HEAD_SHARE * plays[tracks].sum()]
 
 
-def _truth(known: Known) -> Factors:
-    tracks = np.concatenate([known.fitted.tracks, known.held_out.tracks])
-    order = np.argsort(tracks, kind="stable")
-    return Factors(tracks[order], np.concatenate([known.fitted.rows, known.held_out.rows])[order])
-
-
 def _parts(known: Known, protocol: str) -> np.ndarray:
     """(T,) uint8: which part each track belongs to."""
     part_of = np.full(len(known.facts.plays), NO_PART, dtype=np.uint8)
     if protocol == "none":
         if known.predicted is not None:
-            part_of[known.predicted.tracks] = PARTS.index("cold")
-        part_of[known.fitted.tracks] = PARTS.index("warm")
+            part_of[known.predicted.idx] = PARTS.index("cold")
+        part_of[known.fitted.idx] = PARTS.index("warm")
         return part_of
     if protocol == "strict":
-        part_of[known.fitted.tracks] = PARTS.index("tail")
-        part_of[head(known.facts.plays, known.fitted.tracks)] = PARTS.index("head")
+        part_of[known.fitted.idx] = PARTS.index("tail")
+        part_of[head(known.facts.plays, known.fitted.idx)] = PARTS.index("head")
     part_of[known.facts.of_split("test")] = PARTS.index("cold")
     return part_of
 
@@ -192,7 +187,7 @@ def _part_candidates(factors: dict[str, Factors], part_of: np.ndarray) -> dict[s
 
 def _candidates(factors: Factors, tracks: np.ndarray) -> Candidates:
     some = factors.among(tracks)
-    return Candidates.of(some.tracks, some.rows)
+    return Candidates.of(some.idx, some.values)
 
 
 def _popularity(plays: Longs) -> Factors:
