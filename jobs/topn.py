@@ -6,14 +6,15 @@ left out (topn.exclude_heard); where lists are measured, held-out plays are not,
 
 evaluation.protocol: none writes the lists and brings them into force. strict and paper also measure the model beside
 random, popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm, cold, head,
-tail. Under strict the candidates are the warm and the test tracks; under paper the test tracks alone, with nothing left
-out, and a popularity that has seen their plays.
+tail; evaluation.per_user writes each user's values too. Under strict the candidates are the warm and the test tracks;
+under paper the test tracks alone, with nothing left out, and a popularity that has seen their plays.
 """
 
 from __future__ import annotations
 
 import json
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError, InputMissingError
@@ -50,6 +51,7 @@ def run(job: JobRun) -> None:
     check(job, spread.checks(done))
     lists = spread.list_rows(done, tracks, plan)
     job.replace("recommendations", lists.select(F.lit(job.run_id).alias("run_id"), "*"))
+    write_user_metrics(job, done, plan)
     if evaluated:
         job.metrics(spread.measured(done, plan))
     else:
@@ -150,6 +152,13 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
     job.count("candidates_cold", plan.sizes["cold"])
     job.note("cold_scale", round(cold_scale, 6))
     return plan, fitted.rank
+
+
+def write_user_metrics(job: JobRun, done: DataFrame, plan: Plan) -> None:
+    """Write each user's metrics if evaluation.per_user is set; otherwise remove those that an earlier attempt wrote."""
+    if plan.per_user or (job.record.attempt > 1 and job.lake.exists("user_metrics")):
+        rows = spread.user_metric_rows(done, plan)
+        job.replace("user_metrics", rows.select(F.lit(job.run_id).alias("run_id"), "*"))
 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:

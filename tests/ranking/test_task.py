@@ -28,7 +28,7 @@ def ranked(world, n=8, protocol="strict", **topn):
         world.known, TopnSettings(n=n, **topn), EvaluationSettings(protocol=protocol, k=(5, 2, 12, 5), seed=3)
     )
     task = Task(plan)
-    tracks, scores, sources = zip(*(task.rank(small.batch(world, part)) for part in batches(world)), strict=True)
+    tracks, scores, sources, _ = zip(*(task.rank(small.batch(world, part)) for part in batches(world)), strict=True)
     return plan, task, np.concatenate(tracks), np.concatenate(scores), np.concatenate(sources)
 
 

@@ -14,6 +14,8 @@ class EvaluationSettings(Section):
     """none: every play used, nothing scored; strict: held-out tracks are withheld from all; paper: as the paper did."""
     k: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field((5, 10, 20, 50, 100), min_length=1)
     """Lengths of the list at which ranking metrics are computed."""
+    per_user: bool = False
+    """Whether topn writes each user's ranking metrics to user_metrics, hundreds of rows per user (not with none)."""
     seed: int = 1
     """Seed of the splits."""
     play_split: Literal["random", "time"] = "random"

@@ -367,6 +367,23 @@ METRICS = Table(
     partition_by=("job",),
 )
 
+USER_METRICS = Table(
+    name="user_metrics",
+    comment="Ranking metrics of each user, whose means over users are in metrics; written if evaluation.per_user.",
+    written_by=("topn",),
+    key=("run_id", "user_idx", "model", "slice", "metric", "k"),
+    columns=(
+        _RUN,
+        _USER_IDX,
+        Column("model", "string", "As in metrics."),
+        Column("slice", "string", "all, warm, cold, head or tail; without rows of users that it doesn't count."),
+        Column("metric", "string", "precision, recall, f1, hit_rate, map, ndcg, mrr; on the slice cold also auc."),
+        Column("k", "int", "Cut-off of the list; 0 for auc."),
+        Column("value", "double", "The user's value."),
+    ),
+    partition_by=("run_id",),
+)
+
 CURRENT = Table(
     name="current",
     comment="Which run of each table is in force; moved by topn runs with protocol none, all tables together.",
@@ -416,7 +433,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         PLAYS, INGESTED_FILES, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
-        PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, CURRENT, RUNS,
+        PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, USER_METRICS, CURRENT, RUNS,
     )
 }  # fmt: skip
 

@@ -69,6 +69,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         cuts=tuple(sorted(set(evaluation.k))) if others else (),
         part_of=part_of,
         bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
+        per_user=evaluation.per_user and bool(others),
     )
     return plan, lengthened
 

@@ -64,6 +64,7 @@ class Plan:
         cuts: the k of the metrics, ascending.
         part_of: (T,) uint8 by track index: position in PARTS, NO_PART where the track is no candidate.
         bits: (T,) float32: -log2 of the track's share of the training plays.
+        per_user: whether each user's metrics are handed on, beside their sums.
     """
 
     final: Model
@@ -74,6 +75,7 @@ class Plan:
     cuts: tuple[int, ...]
     part_of: npt.NDArray[np.uint8]
     bits: Floats
+    per_user: bool = False
 
     @property
     def longest(self) -> int:

@@ -1,7 +1,8 @@
 """Ranking spread over Spark: the plan is broadcast, users come in partitions, each list is made by one task.
 
-A task hands on one row a user, then one row for each model and slice with its sums, then one row with its counts. The
-frame is kept on disk, since it is read twice: for the lists, and for the sums.
+A task hands on a row per user; if asked for, rows per user, model and slice with the user's metrics; then a row per
+model and slice with their sums; then a row with its counts. The frame is kept on disk, since it is read several times:
+for the lists, for the sums, and for the users' metrics.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.lake.metrics import Metric
-from etude.ranking.candidates import Floats, Pairs
+from etude.ranking.candidates import Pairs
 from etude.ranking.plan import Plan
-from etude.ranking.sums import figures, seen_within
-from etude.ranking.task import SOURCES, Checks, Task, Users
+from etude.ranking.sums import figures, seen_within, user_metrics
+from etude.ranking.task import SOURCES, Checks, Ranked, Task, Users, UserValues
 
 _USERS_TOGETHER = 2048
 _SCHEMA = """user_idx int, tracks array<int>, scores array<float>, sources array<int>,
-    model string, slice string, task int, sums array<double>, seen binary"""
+    model string, slice string, user_values array<double>, task int, sums array<double>, seen binary"""
 _CHECKS = "checks"
 
 
@@ -61,7 +62,9 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
         for batch in batches:
             for start in range(0, batch.num_rows, _USERS_TOGETHER):
                 users = _users(batch.slice(start, _USERS_TOGETHER), rank)
-                yield _list_rows(users, *task.rank(users))
+                found = task.rank(users)
+                yield _list_rows(users, found)
+                yield from map(_value_rows, found.user_values)
         context = TaskContext.get()
         yield _sum_rows(task, context.partitionId() if context else 0)
 
@@ -83,7 +86,7 @@ def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
         F.broadcast(listable), "listed_track", "left_semi"
     )
     names = F.array(*(F.lit(name) for name in SOURCES))
-    places = done.where(F.col("user_idx").isNotNull()).select(
+    places = done.where(F.col("tracks").isNotNull()).select(
         "user_idx", F.posexplode(F.arrays_zip("tracks", "scores", "sources")).alias("place", "listed")
     )
     return places.join(F.broadcast(ids), F.col("listed.tracks") == F.col("listed_track")).select(
@@ -93,6 +96,22 @@ def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
         F.col("listed.scores").alias("score"),
         F.get(names, F.col("listed.sources")).alias("source"),
     )
+
+
+def user_metric_rows(done: DataFrame, plan: Plan) -> DataFrame:
+    """Return user_idx, model, slice, metric, k, value: the values whose means over users `measured` gives.
+
+    Args:
+        done: see `ranked`; without rows unless `Plan.per_user`.
+        plan: what was ranked.
+    """
+    measures = (F.struct(F.lit(name).alias("metric"), F.lit(k).alias("k")) for name, k in user_metrics(plan.cuts))
+    values = done.where(F.col("user_values").isNotNull()).select(
+        "user_idx", "model", "slice", F.posexplode("user_values").alias("place", "value")
+    )
+    measure = F.get(F.array(*measures), F.col("place")).alias("measure")
+    known = values.where(~F.isnan("value")).select("user_idx", "model", "slice", measure, "value")
+    return known.select("user_idx", "model", "slice", "measure.metric", "measure.k", "value")
 
 
 def checks(done: DataFrame) -> Checks:
@@ -151,11 +170,23 @@ def _flat(lists: pa.ListArray) -> np.ndarray:
     return lists.flatten().to_numpy(zero_copy_only=False)
 
 
-def _list_rows(users: Users, tracks: np.ndarray, scores: Floats, sources: np.ndarray) -> pa.RecordBatch:
-    listed = tracks >= 0
+def _list_rows(users: Users, found: Ranked) -> pa.RecordBatch:
+    listed = found.tracks >= 0
     offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(axis=1))]), pa.int32())
-    lists = [pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in (tracks, scores, sources)]
+    lists = [pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in found[:3]]
     return _batch(user_idx=pa.array(users.user_idx, pa.int32()), tracks=lists[0], scores=lists[1], sources=lists[2])
+
+
+def _value_rows(found: UserValues) -> pa.RecordBatch:
+    n, width = found.values.shape
+    return _batch(
+        user_idx=pa.array(found.user_idx, pa.int32()),
+        model=pa.array([found.model] * n, pa.string()),
+        slice=pa.array([found.slice] * n, pa.string()),
+        user_values=pa.ListArray.from_arrays(
+            pa.array(np.arange(n + 1) * width, pa.int32()), pa.array(found.values.ravel())
+        ),
+    )
 
 
 def _sum_rows(task: Task, number: int) -> pa.RecordBatch:
@@ -186,6 +217,7 @@ _ARROW = {
     "sources": pa.list_(pa.int32()),
     "model": pa.string(),
     "slice": pa.string(),
+    "user_values": pa.list_(pa.float64()),
     "task": pa.int32(),
     "sums": pa.list_(pa.float64()),
     "seen": pa.binary(),

@@ -1,15 +1,15 @@
-"""Metrics of a batch of users added up, so that a task hands on a few hundred numbers and never a row a user."""
+"""Metrics of a batch of users: the value of each user, and their sums, a few hundred numbers per task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
 from etude.lake.metrics import Metric
 from etude.ranking import metrics
-from etude.ranking.candidates import Ints, Pairs
+from etude.ranking.candidates import Ints, Longs, Pairs
 from etude.ranking.metrics import Bools, Counts, Doubles
 from etude.ranking.plan import PARTS, SLICES, Model, Plan
 
@@ -26,8 +26,14 @@ def layout(cuts: tuple[int, ...]) -> dict[tuple[str, int], int]:
     return {key: place for place, key in enumerate(single + at_k)}
 
 
+@cache
+def user_metrics(cuts: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """Return the (metric, k) that have a value per user, in the order of the columns; AUC, without k, has k = 0."""
+    return (*((name, k) for name in metrics.LIST_METRICS for k in cuts), ("auc", 0))
+
+
 class SliceSums:
-    """Sums over users of one model's metrics on one slice, and which tracks its lists showed."""
+    """Add up one model's metrics on one slice over users, and collect the tracks that its lists show."""
 
     def __init__(self, plan: Plan, slice_: str):
         """Nothing added yet."""
@@ -43,7 +49,9 @@ class SliceSums:
         inside = np.isin(self.plan.part_of[pairs.tracks], parts)
         return Pairs(pairs.rows[inside], pairs.tracks[inside])
 
-    def add(self, tracks: Ints, relevant: Pairs, wins: Callable[[Pairs], Doubles], stood_in: bool = False) -> None:
+    def add(
+        self, tracks: Ints, relevant: Pairs, wins: Callable[[Pairs], Doubles], stood_in: bool = False
+    ) -> tuple[Longs, Doubles]:
         """Add a batch.
 
         Args:
@@ -51,19 +59,26 @@ class SliceSums:
             relevant: pairs of this slice only.
             wins: gives `wins` of pairs, for AUC; called on the cold slice only.
             stood_in: whether the lists are another model's, since the users have no factors.
+
+        Returns:
+            (N,) int64 rows of the users that count, those with relevant tracks on the slice; and their metrics (N, M)
+            float64 in the order of `user_metrics`. AUC is NaN on other slices than cold, and where it is undefined.
         """
         counts = np.bincount(relevant.rows, minlength=len(tracks))
         some = np.flatnonzero(counts)
         self._put("users", len(some))
         self._put("users_left_out", len(tracks) - len(some))
         self._put("users_without_factors", len(some) if stood_in else 0)
+        values = np.full((len(some), len(user_metrics(self.plan.cuts))), np.nan, order="F")
         if not len(some):
-            return
+            return some, values
         mine = relevant.of_rows(some, len(tracks))
         tracks, counts = tracks[some], counts[some]
         hits = hits_of(tracks, mine)
-        for name, metric in metrics.LIST_METRICS.items():
-            self._put_at_k(name, partial(metric, hits, counts))
+        for column, (name, k) in enumerate(user_metrics(self.plan.cuts)):
+            if name in metrics.LIST_METRICS:
+                values[:, column] = metrics.LIST_METRICS[name](hits, counts, k)
+                self._put(name, values[:, column].sum(), k)
         listed = tracks >= 0
         bits = self.plan.bits[tracks]
         self._put_at_k("novelty", lambda k: metrics.mean_over_list(bits, listed, k))
@@ -73,9 +88,11 @@ class SliceSums:
         if self.slice == "all":
             self._add_cold(tracks, hits, mine)
         if self.slice == "cold":
-            values = metrics.auc(wins(relevant)[some], counts, self.plan.sizes["cold"])
-            self._put("auc", float(np.nansum(values)))
-            self._put("users_with_auc", np.isfinite(values).sum())
+            auc = values[:, user_metrics(self.plan.cuts).index(("auc", 0))]
+            auc[:] = metrics.auc(wins(relevant)[some], counts, self.plan.sizes["cold"])
+            self._put("auc", np.nansum(auc))
+            self._put("users_with_auc", np.isfinite(auc).sum())
+        return some, values
 
     def _add_cold(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
         """What becomes of cold tracks in a list where they stand among warm ones."""
@@ -88,12 +105,12 @@ class SliceSums:
         self._put("users_with_cold", some.sum())
         self._put_at_k("cold_recall", lambda k: metrics.recall((hits & cold)[some], counts[some], k))
 
-    def _put(self, name: str, value: float) -> None:
-        self.sums[self.place[name, 0]] += value
+    def _put(self, name: str, value: float, k: int = 0) -> None:
+        self.sums[self.place[name, k]] += value
 
     def _put_at_k(self, name: str, values: Callable[[int], Doubles]) -> None:
         for k in self.plan.cuts:
-            self.sums[self.place[name, k]] += values(k).sum()
+            self._put(name, values(k).sum(), k)
 
 
 def hits_of(tracks: Ints, relevant: Pairs) -> Bools:

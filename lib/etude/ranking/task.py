@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from etude.ranking.candidates import Candidates, Floats, Ints, Longs, Pairs
 from etude.ranking.exact import top_n
 from etude.ranking.merge import List, merge, merge_with_quota
+from etude.ranking.metrics import Doubles
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_users
 from etude.ranking.sums import SliceSums
 from etude.ranking.wins import wins
@@ -65,6 +67,38 @@ class Checks:
     out_of_reach: int = 0
 
 
+class UserValues(NamedTuple):
+    """Hold one model's metrics on one slice, per user.
+
+    Attributes:
+        model: name of the model.
+        slice: name of the slice.
+        user_idx: (N,) int32, users that count on the slice.
+        values: (N, M) float64 in the order of `sums.user_metrics`; AUC is NaN where it has no value.
+    """
+
+    model: str
+    slice: str
+    user_idx: Ints
+    values: Doubles
+
+
+class Ranked(NamedTuple):
+    """Hold the lists of a batch of users.
+
+    Attributes:
+        tracks: (U, n) int32; -1 at the end of short lists.
+        scores: (U, n) float32; -inf at the end of short lists.
+        sources: (U, n) int32, positions in SOURCES.
+        user_values: metrics per user; empty unless `Plan.per_user`.
+    """
+
+    tracks: Ints
+    scores: Floats
+    sources: Ints
+    user_values: list[UserValues]
+
+
 class Task:
     """Ranks batches of users and adds up what is measured."""
 
@@ -76,8 +110,8 @@ class Task:
         self._listable_by_popularity = self._mask(plan.fallback.parts.values())
         self.sums = {(m.name, name): SliceSums(plan, name) for m in plan.models for name in m.slices}
 
-    def rank(self, users: Users) -> tuple[Ints, Floats, Ints]:
-        """Tracks, scores and sources (places in SOURCES) of each user's list, all (U, n); -1 and -inf at short ends."""
+    def rank(self, users: Users) -> Ranked:
+        """Rank the candidates for each user, and add up what is measured."""
         shape = len(users.user_idx), self.plan.n
         tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
         sources = np.full(shape, _POPULARITY, np.int32)
@@ -85,15 +119,16 @@ class Task:
         self.checks.bad_factors += int((~finite).sum())
         has_factors = finite & users.factors.any(axis=1)
         known, others = np.flatnonzero(has_factors), np.flatnonzero(~has_factors)
+        user_values: list[UserValues] = []
         for rows, stand_in in ((known, None), (others, self.plan.fallback)):
             if len(rows):
-                tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in)
+                tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in, user_values)
         sources[known] = np.where(self.plan.part_of[tracks[known]] == PARTS.index("cold"), _COLD, _WARM)
         self._check(users, known, others, tracks, scores)
-        return tracks, scores, sources
+        return Ranked(tracks, scores, sources, user_values)
 
-    def _rank(self, users: Users, stand_in: Model | None) -> List:
-        """The users' lists, measured on the way; a stand-in ranks wherever a model needs factors that they lack."""
+    def _rank(self, users: Users, stand_in: Model | None, user_values: list[UserValues]) -> List:
+        """Return the users' lists, and measure them; a stand-in ranks if a model needs factors that they lack."""
         plan = self.plan
         found: dict[tuple[str, int], List] = {}
         for model in plan.models or (plan.final,):
@@ -106,7 +141,10 @@ class Task:
                 tracks = mixed[0] if name == "all" else self._slice_list(name, lists)[0]
                 sums = self.sums[model.name, name]
                 relevant = sums.relevant(users.relevant)
-                sums.add(tracks, relevant, partial(self._wins, ranker, users), stood_in=ranker is not model)
+                wins_of = partial(self._wins, ranker, users)
+                rows, values = sums.add(tracks, relevant, wins_of, stood_in=ranker is not model)
+                if plan.per_user:
+                    user_values.append(UserValues(model.name, name, users.user_idx[rows], values))
         return final
 
     def _part_lists(self, model: Model, users: Users, found: dict[tuple[str, int], List]) -> dict[str, List]:
