@@ -1,4 +1,4 @@
-"""Factors as arrays: round trips through tables and frames, the checks on the way, and the size limit."""
+"""Test factors as arrays: round trips through tables and frames, their checks, and the size limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def table_of(idx, factors) -> pa.Table:
 
 
 def shuffled(table: pa.Table, order, pieces: int) -> pa.Table:
-    """The rows in another order, as several chunks."""
+    """Return the rows in another order, in several chunks."""
     cuts = np.linspace(0, len(order), pieces + 1).astype(int)
     parts = [table.take(pa.array(order[a:b], pa.int64())) for a, b in pairwise(cuts)]
     return pa.concat_tables(parts)
@@ -65,7 +65,7 @@ def test_a_frame_gives_back_the_factors(spark, factors):
 
 
 @given(some_factors(), st.sets(INT32, max_size=4), st.data())
-def test_a_set_and_the_rest_make_the_whole(factors, more, data):
+def test_the_union_of_a_subset_and_the_rest_is_the_whole(factors, more, data):
     chosen = [*data.draw(st.sets(st.sampled_from(factors.idx.tolist()))), *more] if len(factors) else [*more]
     some = factors.among(np.array(chosen, np.int64))
     rest = factors.where(~np.isin(factors.idx, chosen))
@@ -123,7 +123,7 @@ def test_frames_under_one_limit(spark):
 
 
 def test_nothing_is_collected_over_the_limit(spark, monkeypatch):
-    """Two frames that fit alone, not together."""
+    """Each frame fits the limit, but not both together."""
     rows = Factors(np.arange(800, dtype=np.int32), np.ones((800, 200), np.float32)).to_frame(spark, "track_idx")
     assert len(collect(rows, "track_idx", LIMIT)) == 800
     monkeypatch.setattr(Factors, "from_table", None)  # never called

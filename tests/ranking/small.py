@@ -1,4 +1,4 @@
-"""A small world to rank in: factors, plays, splits, as the lake would give them."""
+"""Make a small world to rank: factors, plays and splits in the form that the lake gives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class World:
 
 
 def world(seed: int = 1) -> World:
-    """60 tracks: 0-39 train (39 has no factors), 40-44 validation, 45-57 test (57 not predicted), 58, 59 unplayed."""
+    """Return 60 tracks: 0-38 fitted, 39 train, 40-44 validation, 45-57 test (57 not predicted), 58 and 59 unplayed."""
     rng = np.random.default_rng(seed)
     split = np.zeros(N_TRACKS, np.uint8)
     for name, tracks in (("train", range(40)), ("validation", range(40, 45)), ("test", range(45, 58))):
@@ -69,7 +69,7 @@ def without_network(world: World) -> World:
 
 
 def paper_world(world: World) -> World:
-    """As protocol paper leaves it: everything fitted, every play known, every play of a test track relevant."""
+    """Return the world under protocol paper: all tracks fitted, all plays known, all plays of test tracks relevant."""
     known = world.known
     rows = np.zeros((N_TRACKS, RANK), np.float32)
     for factors in (known.fitted, known.held_out):

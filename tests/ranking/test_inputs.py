@@ -1,4 +1,4 @@
-"""Which plays train, which are to be found again, and what reaches the driver."""
+"""Test the selection of training, heard and relevant plays, the facts of tracks, and the size limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_training_plays(tables):
     assert pairs(inputs.training_plays(*tables, "strict")) == expected
 
 
-def test_heard_is_all_that_was_played_whatever_interactions_leave_out(spark):
+def test_heard_plays_include_those_that_interactions_lack(spark):
     plays = small_frame(spark, [("a", "S"), ("a", "S"), ("a", "T"), ("b", "S")], "user_id string, track_id string")
     users = small_frame(spark, [("b", 0), ("a", 1), ("c", 2)], "user_id string, user_idx int")
     tracks = small_frame(spark, [("S", 5), ("T", 3), ("U", 4)], "track_id string, track_idx int")

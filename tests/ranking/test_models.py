@@ -1,4 +1,4 @@
-"""What stands behind the figures: calibration, the same-artist mean, head tracks, popularity."""
+"""Test the models behind the figures: calibration, the same-artist mean, head tracks, random lists."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_calibration_looks_at_validation_tracks_only():
     np.testing.assert_array_equal(*(model.parts["cold"].vectors for model in same))
 
 
-def test_calibration_can_be_off_and_is_1_where_nothing_can_be_compared():
+def test_calibration_can_be_off_and_is_1_without_tracks_to_compare():
     known = small.world().known
     off = make_plan(known, TopnSettings(cold_calibration="none"), EvaluationSettings(protocol="strict"))[1]
     assert off == 1.0

@@ -1,4 +1,4 @@
-"""The same lists and figures from Spark tasks as from one task in memory."""
+"""Test that Spark tasks return the same lists and figures as one task in memory."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_means_over_users_of_their_metrics_are_the_figures(done, plan):
         assert size <= users if metric == "auc" else size == users
 
 
-def test_without_the_option_no_user_has_metrics_of_its_own(spark, world, plan):
+def test_without_the_option_there_are_no_user_metrics(spark, world, plan):
     done = spread.ranked(frames(spark, world), replace(plan, per_user=False), small.RANK, tasks=1)
     assert spread.user_metric_rows(done, plan).isEmpty()
     done.unpersist()

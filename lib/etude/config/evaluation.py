@@ -15,7 +15,7 @@ class EvaluationSettings(Section):
     k: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field((5, 10, 20, 50, 100), min_length=1)
     """Lengths of the list at which ranking metrics are computed."""
     per_user: bool = False
-    """Whether topn writes each user's ranking metrics to user_metrics, hundreds of rows per user (not with none)."""
+    """Whether topn (strict, paper) also writes each user's metrics to user_metrics: hundreds of rows per user."""
     seed: int = 1
     """Seed of the splits."""
     play_split: Literal["random", "time"] = "random"

@@ -1,10 +1,9 @@
-"""The engine `blocked`: alternating least squares over cached blocks of rows, compiled, in float32.
+"""Fit by the engine `blocked`: alternating least squares over cached blocks of rows, compiled, in float32.
 
-    users' rows given the tracks' factors, then tracks' rows given the users' new factors; `wmf.iterations` times
-
-Blocks are made once; a half sweep ships the other side's newest factors to the blocks, solves every row there
-(conjugate gradient from the row's last factors, or exactly) and collects the factors at the driver. So a Python worker
-and the driver each hold the factors of both sides: `wmf.max_broadcast_mb` limits their size, checked before any work.
+Each of the `wmf.iterations` iterations solves the users' rows on the tracks' factors, then the tracks' rows on the
+users' new factors. Blocks are built once. A half sweep broadcasts the other side's newest factors, solves every row
+(conjugate gradient from the row's last factors, or exactly) and collects the factors on the driver. The driver and each
+Python worker hold the factors of both sides: `wmf.max_broadcast_mb` limits their size, checked before any work.
 """
 
 from __future__ import annotations

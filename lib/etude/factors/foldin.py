@@ -1,7 +1,7 @@
-"""Folding in: factors for users or tracks with plays, on the other side's factors as they are, without a refit.
+"""Fold in users or tracks: solve their factors on the other side's fixed factors, without a refit.
 
-A row's factors are the exact solution of its own equations (see kernels.py), so folding in a track on the user factors
-that it was last solved with gives its fitted factors (wmf.solver=cholesky; conjugate gradient comes near).
+A row's factors are the exact solution of its own equations (see kernels.py). So folding in a track on the user factors
+that it was last solved with gives its fitted factors (wmf.solver=cholesky; conjugate gradient approximates them).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _OTHER = {"user_idx": "track_idx", "track_idx": "user_idx"}
 
 
 def fold_in_row(neighbours: np.ndarray, play_count: np.ndarray, fixed: np.ndarray, settings: WmfSettings) -> np.ndarray:
-    """Factors (rank,) float32 of one user or track.
+    """Return the factors (rank,) float32 of one user or track.
 
     Args:
-        neighbours: rows of `fixed` it was played with, (n,).
-        play_count: plays of each, (n,).
+        neighbours: rows of `fixed` that it has plays with, (n,) integers.
+        play_count: plays with each, (n,) integers.
         fixed: factors of the other side, (m, rank) float32.
         settings: confidence and regularization.
     """
@@ -37,7 +37,7 @@ def fold_in_row(neighbours: np.ndarray, play_count: np.ndarray, fixed: np.ndarra
 
 
 def fold_in(interactions: DataFrame, column: str, fixed: Factors, settings: WmfSettings) -> Factors:
-    """Factors of all rows of a side that have interactions with rows of the other side that have factors.
+    """Return the factors of all rows of a side that have interactions with rows of the other side with factors.
 
     Args:
         interactions: user_idx, track_idx, play_count of the rows to fold in.

@@ -1,4 +1,4 @@
-"""From the lake's rows to what ranking needs: plays that count, plays to be found again, and factors as arrays."""
+"""Select the inputs of a ranking from the lake: training plays, relevant plays, heard plays, and facts of tracks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from etude.ranking.candidates import Ints, Longs
 from etude.vectors import SizeLimit
 
 SPLITS = ("", "train", "validation", "test")
-"""What the numbers of `TrackFacts.split` mean: places here."""
+"""Names of the splits; `TrackFacts.split` holds positions in this tuple."""
 
 
 @dataclass(frozen=True)
 class TrackFacts:
-    """What is known of every track, by track index.
+    """Hold the facts of every track, by track index.
 
     Attributes:
         plays: (T,) int64 training plays.
         artist: (T,) int64, the same number for the same artist; 0 = unknown.
-        split: (T,) uint8, a place in SPLITS.
+        split: (T,) uint8, a position in SPLITS.
     """
 
     plays: Longs
@@ -32,12 +32,12 @@ class TrackFacts:
     split: npt.NDArray[np.uint8]
 
     def of_split(self, name: str) -> Ints:
-        """Indices of the split's tracks."""
+        """Return the indices of the split's tracks, ascending int32."""
         return np.flatnonzero(self.split == SPLITS.index(name)).astype(np.int32)
 
 
 def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
-    """user_idx, track_idx, play_count that the factors were fitted to.
+    """Return user_idx, track_idx, play_count of the interactions that the factors were fitted to.
 
     Protocols none and paper withhold nothing; strict withholds listed plays and all plays of held-out tracks.
     """
@@ -50,7 +50,7 @@ def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) ->
 
 
 def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
-    """user_idx, track_idx of everything that anybody has played: what the filters of interactions took out, too.
+    """Return user_idx, track_idx of all plays, including those that the filters of interactions removed.
 
     Args:
         plays: user_id, track_id.
@@ -63,14 +63,14 @@ def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFr
 
 
 def relevant_plays(interactions: DataFrame, splits: DataFrame) -> DataFrame:
-    """user_idx, track_idx of test plays: listed ones, and all plays of test tracks. Validation is for choosing only."""
+    """Return user_idx, track_idx of test plays: listed test plays, and all plays of test tracks."""
     tracks = splits.where("kind = 'track' AND split = 'test'").select("track_idx")
     of_tracks = interactions.join(tracks, "track_idx").select("user_idx", "track_idx")
     return splits.where("kind = 'play' AND split = 'test'").select("user_idx", "track_idx").union(of_tracks).distinct()
 
 
 def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> TrackFacts:
-    """Collect one row a track: a few numbers each, fewer bytes than the candidates' factors.
+    """Collect one row per track: a few numbers each, fewer bytes than the candidates' factors.
 
     Args:
         tracks: track_idx, artist_id.

@@ -1,8 +1,8 @@
-"""Ranking spread over Spark: the plan is broadcast, users come in partitions, each list is made by one task.
+"""Distribute ranking over Spark: the plan is broadcast, users are partitioned, one task makes each list.
 
-A task hands on a row per user; if asked for, rows per user, model and slice with the user's metrics; then a row per
-model and slice with their sums; then a row with its counts. The frame is kept on disk, since it is read several times:
-for the lists, for the sums, and for the users' metrics.
+A task returns a row per user with the list; with `Plan.per_user` a row per user, model and slice with the user's
+metrics; a row per model and slice with their sums; and a row with its counts. The frame is persisted on disk, because
+it is read several times: for lists, user metrics, sums and counts.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _CHECKS = "checks"
 
 
 def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: DataFrame) -> DataFrame:
-    """One row a user: user_idx, factors (null where none), heard and relevant (arrays of track_idx, null where none).
+    """Return a row per user: user_idx, factors, heard and relevant (arrays of track_idx); null if the user has none.
 
     Args:
-        users: user_idx of everybody who gets a list.
+        users: user_idx of all users who get a list.
         factors: user_idx, factors.
-        heard: user_idx, track_idx that may not be listed, without repeats.
-        relevant: user_idx, track_idx that a good list holds, without repeats.
+        heard: user_idx, track_idx that may not be listed, distinct.
+        relevant: user_idx, track_idx that a good list holds, distinct.
     """
     rows = users.select("user_idx").join(factors.select("user_idx", "factors"), "user_idx", "left")
     for name, pairs in (("heard", heard), ("relevant", relevant)):
@@ -47,11 +47,11 @@ def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: 
 
 
 def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
-    """Rank every user of `user_rows`; the frame is persisted, and to be unpersisted by the caller.
+    """Rank every user of `user_rows`; the frame is persisted, and the caller unpersists it.
 
     Args:
         rows: see `user_rows`.
-        plan: what to rank.
+        plan: candidates, models and slices.
         rank: length of the users' factors.
         tasks: number of partitions.
     """
@@ -68,18 +68,18 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
         context = TaskContext.get()
         yield _sum_rows(task, context.partitionId() if context else 0)
 
-    # In order of user_idx, so that a task's batches, and with them the sums' last digits, are the same in a rerun.
+    # Sorted by user_idx, so that a task's batches, and so the sums' last digits, are the same in a rerun.
     ordered = rows.repartition(tasks, "user_idx").sortWithinPartitions("user_idx")
     return ordered.mapInArrow(work, _SCHEMA).persist(StorageLevel.DISK_ONLY)
 
 
 def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
-    """user_idx, position, track_id, score, source of every list.
+    """Return user_idx, position, track_id, score, source of every list.
 
     Args:
         done: see `ranked`.
-        tracks: track_idx, track_id of all tracks; the candidates' are broadcast.
-        plan: what was ranked.
+        tracks: track_idx, track_id of all tracks; the candidates' rows are broadcast.
+        plan: the plan that was ranked.
     """
     listable = done.sparkSession.createDataFrame(pa.table({"listed_track": plan.candidates}))
     ids = tracks.select(F.col("track_idx").alias("listed_track"), "track_id").join(
@@ -99,11 +99,11 @@ def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
 
 
 def user_metric_rows(done: DataFrame, plan: Plan) -> DataFrame:
-    """Return user_idx, model, slice, metric, k, value: the values whose means over users `measured` gives.
+    """Return user_idx, model, slice, metric, k, value: the values whose means over users `measured` returns.
 
     Args:
-        done: see `ranked`; without rows unless `Plan.per_user`.
-        plan: what was ranked.
+        done: see `ranked`; without such rows unless `Plan.per_user`.
+        plan: the plan that was ranked.
     """
     measures = (F.struct(F.lit(name).alias("metric"), F.lit(k).alias("k")) for name, k in user_metrics(plan.cuts))
     values = done.where(F.col("user_values").isNotNull()).select(
@@ -115,20 +115,20 @@ def user_metric_rows(done: DataFrame, plan: Plan) -> DataFrame:
 
 
 def checks(done: DataFrame) -> Checks:
-    """What all tasks counted."""
+    """Return the sums of all tasks' counts."""
     totals = [F.sum(F.get("sums", F.lit(i))).cast("bigint").alias(f.name) for i, f in enumerate(fields(Checks))]
     row = done.where(F.col("model") == _CHECKS).agg(*totals).first()
     return Checks(*(value or 0 for value in row or ()))
 
 
 def measured(done: DataFrame, plan: Plan) -> list[Metric]:
-    """Every figure of the plan's models: a few rows a model, slice and k."""
+    """Return every figure of the plan's models: a few rows per model, slice and k."""
     totals = (
         done.where(F.col("user_idx").isNull() & (F.col("model") != _CHECKS))
         .groupBy("model", "slice")
         .applyInPandas(_add_up(plan.cuts), "model string, slice string, sums array<double>, seen array<bigint>")
     )
-    of = {(row["model"], row["slice"]): row for row in totals.collect()}  # one row a model and slice
+    of = {(row["model"], row["slice"]): row for row in totals.collect()}  # one row per model and slice
     found: list[Metric] = []
     for model in plan.models:
         for name in model.slices:
@@ -204,7 +204,7 @@ def _sum_rows(task: Task, number: int) -> pa.RecordBatch:
 
 
 def _batch(**columns: pa.Array) -> pa.RecordBatch:
-    """The columns given, and nulls in all others of the schema."""
+    """Return a batch of the given columns, with nulls in all other columns of the schema."""
     length = len(next(iter(columns.values())))
     arrays = [columns.get(name, pa.nulls(length, kind)) for name, kind in _ARROW.items()]
     return pa.RecordBatch.from_arrays(arrays, names=list(_ARROW))

@@ -1,4 +1,4 @@
-"""Metrics of a batch of users: the value of each user, and their sums, a few hundred numbers per task."""
+"""Measure batches of users: each user's metrics, and their sums, a few hundred numbers per task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNSEEN = 255
 
 @cache
 def layout(cuts: tuple[int, ...]) -> dict[tuple[str, int], int]:
-    """Where each (metric, k) stands in a vector of sums; k is 0 for those without."""
+    """Return the position of each (metric, k) in a vector of sums; k is 0 for metrics without k."""
     users = ("users", "users_left_out", "users_without_factors", "users_with_auc", "users_with_cold")
     single = [(name, 0) for name in (*users, "auc")]
     at_k = [(name, k) for name in (*metrics.LIST_METRICS, "novelty", "cold_share", "cold_recall") for k in cuts]
@@ -28,7 +28,7 @@ def layout(cuts: tuple[int, ...]) -> dict[tuple[str, int], int]:
 
 @cache
 def user_metrics(cuts: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
-    """Return the (metric, k) that have a value per user, in the order of the columns; AUC, without k, has k = 0."""
+    """Return the (metric, k) that have a value per user, in column order; k is 0 for auc."""
     return (*((name, k) for name in metrics.LIST_METRICS for k in cuts), ("auc", 0))
 
 
@@ -36,7 +36,7 @@ class SliceSums:
     """Add up one model's metrics on one slice over users, and collect the tracks that its lists show."""
 
     def __init__(self, plan: Plan, slice_: str):
-        """Nothing added yet."""
+        """Start with no users."""
         self.plan, self.slice = plan, slice_
         self.place = layout(plan.cuts)
         self.sums = np.zeros(len(self.place))
@@ -44,7 +44,7 @@ class SliceSums:
         self.seen = np.full(len(plan.part_of), _UNSEEN, dtype=np.uint8)
 
     def relevant(self, pairs: Pairs) -> Pairs:
-        """Those of the pairs whose track is a candidate of the slice."""
+        """Return the pairs whose track is a candidate of the slice."""
         parts = [PARTS.index(part) for part in SLICES[self.slice]]
         inside = np.isin(self.plan.part_of[pairs.tracks], parts)
         return Pairs(pairs.rows[inside], pairs.tracks[inside])
@@ -55,14 +55,14 @@ class SliceSums:
         """Add a batch.
 
         Args:
-            tracks: (U, K) the lists on this slice, -1 at the end of short ones.
+            tracks: (U, K) the lists on this slice, -1 at the end of short lists.
             relevant: pairs of this slice only.
-            wins: gives `wins` of pairs, for AUC; called on the cold slice only.
-            stood_in: whether the lists are another model's, since the users have no factors.
+            wins: returns `wins` of pairs, for AUC; called on the cold slice only.
+            stood_in: whether the fallback made the lists, because the users have no factors.
 
         Returns:
-            (N,) int64 rows of the users that count, those with relevant tracks on the slice; and their metrics (N, M)
-            float64 in the order of `user_metrics`. AUC is NaN on other slices than cold, and where it is undefined.
+            Rows (N,) int64 of the counted users, who have relevant tracks on the slice, and their metrics (N, M)
+            float64 in the order of `user_metrics`. AUC is NaN if it is undefined, and on slices other than cold.
         """
         counts = np.bincount(relevant.rows, minlength=len(tracks))
         some = np.flatnonzero(counts)
@@ -95,7 +95,7 @@ class SliceSums:
         return some, values
 
     def _add_cold(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
-        """What becomes of cold tracks in a list where they stand among warm ones."""
+        """Add the measures of cold tracks in a list that also holds warm ones."""
         listed = tracks >= 0
         cold = listed & (self.plan.part_of[tracks] == _COLD)
         self._put_at_k("cold_share", lambda k: metrics.mean_over_list(cold.astype(np.float64), listed, k))
@@ -114,20 +114,20 @@ class SliceSums:
 
 
 def hits_of(tracks: Ints, relevant: Pairs) -> Bools:
-    """(U, K): whether each listed track is one of the user's relevant ones."""
+    """Return whether each listed track is relevant to the user: (U, K) bool."""
     rows = np.repeat(np.arange(len(tracks)), tracks.shape[1])
     return relevant.hold(rows, tracks.ravel()).reshape(tracks.shape)
 
 
 def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) -> Iterator[Metric]:
-    """Rows for the table `metrics` from the sums over all users.
+    """Yield rows of the table `metrics` from the sums over all users.
 
     Args:
-        plan: what was measured.
-        model: which model.
-        slice_: on which slice.
-        sums: as in `layout`.
-        seen: (len(cuts),) how many distinct tracks the lists hold within each cut.
+        plan: the plan that was ranked.
+        model: the measured model.
+        slice_: name of the slice.
+        sums: sums in the order of `layout`.
+        seen: (len(cuts),) number of distinct tracks that the lists hold within each cut.
     """
     place = layout(plan.cuts)
 
@@ -158,5 +158,5 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
 
 
 def seen_within(seen: Ints, cuts: tuple[int, ...]) -> Counts:
-    """(len(cuts),) distinct tracks within each cut, from the first cut that shows each track."""
+    """Return the number of distinct tracks within each cut (len(cuts),), from the first cut that shows each track."""
     return np.cumsum(np.bincount(seen, minlength=_UNSEEN + 1)[: len(cuts)])

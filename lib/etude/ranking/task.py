@@ -1,4 +1,4 @@
-"""What one Spark task does: rank and measure users batch by batch, in memory that doesn't grow with their number."""
+"""Rank and measure the users of one Spark task batch by batch, in memory that doesn't grow with their number."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from etude.ranking.sums import SliceSums
 from etude.ranking.wins import wins
 
 SOURCES = ("warm", "cold", "popularity")
-"""What `sources` numbers mean: places here."""
+"""Names of the sources; `Ranked.sources` holds positions in this tuple."""
 _WARM, _COLD, _POPULARITY = range(3)
 
 
 @dataclass(frozen=True)
 class Users:
-    """A batch of users.
+    """Hold a batch of users.
 
     Attributes:
         user_idx: (U,) int32.
-        factors: (U, rank) float32; all zeros where the user has none, NaN where they can't be used.
+        factors: (U, rank) float32; zeros if the user has no factors, NaN if they are unusable.
         heard: pairs of batch row and track that may not be listed.
-        relevant: pairs of batch row and track that a good list holds; empty where nothing is measured.
+        relevant: pairs of batch row and track that a good list holds; empty if nothing is measured.
     """
 
     user_idx: Ints
@@ -40,21 +40,22 @@ class Users:
     relevant: Pairs
 
     def some(self, rows: Longs) -> Users:
-        """The users at the (ascending) rows."""
+        """Return the users at the (ascending) rows."""
         heard, relevant = (pairs.of_rows(rows, len(self.user_idx)) for pairs in (self.heard, self.relevant))
         return Users(self.user_idx[rows], self.factors[rows], heard, relevant)
 
 
 @dataclass
 class Checks:
-    """What a task counted while it ranked.
+    """Collect the counts of a task.
 
     Attributes:
-        users: users with a list, of which `fallback` by popularity.
+        users: users with a list.
+        fallback: users whose list is by popularity.
         rows: tracks in all lists.
-        short: users whose list is shorter than min(n, candidates they haven't heard).
-        bad_scores: scores that aren't finite.
-        bad_factors: users whose factors aren't finite; they are taken for users without.
+        short: users whose list is shorter than min(n, number of unheard candidates).
+        bad_scores: scores that are not finite.
+        bad_factors: users whose factors are not finite; they are ranked like users without factors.
         out_of_reach: relevant pairs whose track is no candidate of any slice.
     """
 
@@ -73,8 +74,8 @@ class UserValues(NamedTuple):
     Attributes:
         model: name of the model.
         slice: name of the slice.
-        user_idx: (N,) int32, users that count on the slice.
-        values: (N, M) float64 in the order of `sums.user_metrics`; AUC is NaN where it has no value.
+        user_idx: (N,) int32, the counted users of the slice.
+        values: (N, M) float64 in the order of `sums.user_metrics`; AUC is NaN if it is undefined.
     """
 
     model: str
@@ -100,10 +101,10 @@ class Ranked(NamedTuple):
 
 
 class Task:
-    """Ranks batches of users and adds up what is measured."""
+    """Rank batches of users and add up their metrics."""
 
     def __init__(self, plan: Plan):
-        """Nothing ranked yet."""
+        """Start with no users."""
         self.plan = plan
         self.checks = Checks()
         self._listable = self._mask(plan.final.parts.values())
@@ -111,7 +112,7 @@ class Task:
         self.sums = {(m.name, name): SliceSums(plan, name) for m in plan.models for name in m.slices}
 
     def rank(self, users: Users) -> Ranked:
-        """Rank the candidates for each user, and add up what is measured."""
+        """Rank the candidates for each user, and add up the metrics."""
         shape = len(users.user_idx), self.plan.n
         tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
         sources = np.full(shape, _POPULARITY, np.int32)
@@ -148,7 +149,7 @@ class Task:
         return final
 
     def _part_lists(self, model: Model, users: Users, found: dict[tuple[str, int], List]) -> dict[str, List]:
-        """The list of each of the model's parts; parts that models share are searched once."""
+        """Return the list of each of the model's parts; parts that models share are searched once."""
         lists = {}
         for part, candidates in model.parts.items():
             key = model.users, id(candidates)
@@ -170,7 +171,7 @@ class Task:
         return wins(_rows(model, users), cold, self.plan.sizes["cold"] - len(cold), pairs)
 
     def _check(self, users: Users, known: Longs, others: Longs, tracks: Ints, scores: Floats) -> None:
-        """Count what a list must fulfil; a breach is for the driver to report."""
+        """Count violations of what every list must satisfy; the driver reports them."""
         counted = self.checks
         counted.users += len(tracks)
         counted.fallback += len(others)
@@ -184,7 +185,7 @@ class Task:
         counted.out_of_reach += int((self.plan.part_of[users.relevant.tracks] == NO_PART).sum())
 
     def _mask(self, candidates: Iterable[Candidates]) -> npt.NDArray[np.bool_]:
-        """(T,) by track index: whether the track is among the candidates."""
+        """Return whether each track is among the candidates: (T,) bool by track index."""
         mask = np.zeros(len(self.plan.part_of), dtype=bool)
         for some in candidates:
             mask[some.tracks] = True
@@ -192,7 +193,7 @@ class Task:
 
 
 def _rows(model: Model, users: Users) -> Floats:
-    """What stands for the users in this model's inner products."""
+    """Return the users' vectors in this model's inner products."""
     if model.users == "random":
         return random_users(model.seed, users.user_idx)
     return users.factors if model.users == "factors" else np.ones((len(users.user_idx), 1), np.float32)
