@@ -23,7 +23,7 @@ class World:
 
 
 def world(seed: int = 1) -> World:
-    """Return 60 tracks: 0-38 fitted, 39 train, 40-44 validation, 45-57 test (57 not predicted), 58 and 59 unplayed."""
+    """Return 60 tracks: 0-39 train (39 unfitted), 40-44 validation, 45-57 test (57 not predicted), 58-59 unplayed."""
     rng = np.random.default_rng(seed)
     split = np.zeros(N_TRACKS, np.uint8)
     for name, tracks in (("train", range(40)), ("validation", range(40, 45)), ("test", range(45, 58))):
