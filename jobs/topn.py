@@ -6,12 +6,13 @@ left out (topn.exclude_heard); where lists are measured, held-out plays are not,
 
 evaluation.protocol: none writes the lists and publishes them. strict and paper also measure the model beside
 random, popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm, cold, head,
-tail. Under strict the candidates are the warm and the test tracks; under paper the test tracks alone, with nothing left
-out, and a popularity that has seen their plays.
+tail; evaluation.per_user writes each user's values too. Under strict the candidates are the warm and the test tracks;
+under paper the test tracks alone, with nothing left out, and a popularity that has seen their plays.
 """
 
 from __future__ import annotations
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.content import has_features
@@ -22,6 +23,7 @@ from etude.ranking import fitting, inputs, spread
 from etude.ranking.models import Known, make_plan
 from etude.ranking.plan import Plan
 from etude.ranking.task import Checks
+from etude.vectors import collect_all
 
 
 def run(job: JobRun) -> None:
@@ -45,6 +47,7 @@ def run(job: JobRun) -> None:
     check(job, spread.checks(done))
     lists = spread.list_rows(done, tracks, plan)
     job.replace("recommendations", lists)
+    write_user_metrics(job, done, plan)
     if evaluated:
         job.metrics(spread.measured(done, plan))
     else:
@@ -98,20 +101,18 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
     Raises:
         InputMissingError: there are no track factors.
     """
-    fitted = job.read("track_factors", run_id=wmf).withColumn("held_out", F.col("origin") == "held_out")
-    predicted = None
+    of_tracks, held_out = job.read("track_factors", run_id=wmf), F.col("origin") == "held_out"
+    frames = [of_tracks.where(~held_out), of_tracks.where(held_out)]
     if train is not None:
-        predicted = job.read("predicted_factors", run_id=train).withColumn("held_out", F.lit(False))
-    sizes = [inputs.Size.of(frame) for frame in (fitted, predicted) if frame is not None]
-    inputs.check_size(sizes, job.settings.topn.broadcast_mb)
-    if not sizes[0].rows:
+        frames.append(job.read("predicted_factors", run_id=train))
+    fitted, withheld, *predicted = collect_all(frames, "track_idx", inputs.size_limit(job.settings.topn))
+    if not len(fitted) + len(withheld):
         raise InputMissingError(f"wmf run {wmf} left no track factors")
-    factors, held_out = inputs.collect_factors(fitted)
     name, seed = network_of(job, train) if train else ("", 0)
     known = Known(
-        fitted=factors.where(~held_out),
-        held_out=factors.where(held_out),
-        predicted=None if predicted is None else inputs.collect_factors(predicted)[0],
+        fitted=fitted,
+        held_out=withheld,
+        predicted=predicted[0] if predicted else None,
         facts=facts,
         model=name,
         seed=seed,
@@ -120,13 +121,20 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
     job.count("candidates", plan.sizes["all"])
     job.count("candidates_cold", plan.sizes["cold"])
     job.note("cold_scale", round(cold_scale, 6))
-    return plan, sizes[0].rank
+    return plan, fitted.rank
+
+
+def write_user_metrics(job: JobRun, done: DataFrame, plan: Plan) -> None:
+    """Write each user's metrics if evaluation.per_user is set; otherwise remove those that an earlier attempt wrote."""
+    if plan.per_user or (job.record.attempt > 1 and job.lake.exists("user_metrics")):
+        rows = spread.user_metric_rows(done, plan)
+        job.replace("user_metrics", rows)
 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:
     """Name and seed of the network that a train run trained."""
     run = ledger.find(job.lake, "train", train)
-    settings = run.settings["train"] if run else {}
+    settings = run.settings.get("train", {}) if run else {}
     return settings.get("model", "model"), settings.get("seed", 0)
 
 

@@ -95,7 +95,7 @@ def prepared(job: JobRun, content: Content, folder: str) -> Training:
     count_examples(job, dealt.sizes)
     if not dealt.sizes.get("validation"):
         job.log.warning("no validation tracks: the last epoch counts as the best, and train.patience is ignored")
-    job.replace("examples", build_examples(dealt, content.mel, vocabulary, shape, job.run_id))
+    job.replace("examples", build_examples(dealt, content.mel, vocabulary, shape))
 
     storage.delete(checkpoints.last_uri(folder))
     version = job.record.outputs["examples"]

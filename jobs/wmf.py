@@ -20,15 +20,15 @@ from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.factors.engines import ENGINES, choose
-from etude.factors.fit import Size
+from etude.factors.fit import Size, size_limit
 from etude.factors.foldin import fold_in
-from etude.factors.matrix import Factors, check_size
 from etude.factors.update import changed, objective_of, update
 from etude.interactions import filtered, sum_plays
 from etude.job import JobRun, main
 from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
 from etude.splits import Split, split_interactions
+from etude.vectors import collect
 
 
 def run(job: JobRun) -> None:
@@ -62,7 +62,9 @@ def fit(job: JobRun, split: Split) -> None:
         )
     engine, reason = choose(size, settings)
     if split.withheld is not None:
-        check_size({"user_idx": size.users}, settings)  # held-out tracks are folded in on the users' factors
+        size_limit(settings).check(
+            {"user_idx": size.users}, settings.rank
+        )  # held-out tracks are folded in on the users' factors
     job.log.info("engine=%s reason=%r size='about %d users, %d tracks'", engine, reason, size.users, size.tracks)
     job.note("engine", engine)
     fitted = ENGINES[engine](training, settings, job.progress)
@@ -70,7 +72,7 @@ def fit(job: JobRun, split: Split) -> None:
         job.metrics([Metric(engine, "train", "loss", loss, step=step, seed=settings.seed)])
     tracks = fitted.tracks.withColumn("origin", F.lit("fit"))
     if split.withheld is not None:
-        users = Factors.from_frame(fitted.users, "user_idx", settings)
+        users = collect(fitted.users, "user_idx", size_limit(settings), settings.rank)
         held_out = fold_in(split.withheld, "track_idx", users, settings)
         job.count("held_out_tracks", len(held_out.idx))
         tracks = tracks.unionByName(held_out.to_frame(job.spark, "track_idx").withColumn("origin", F.lit("held_out")))
@@ -92,7 +94,7 @@ def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> No
     news = staging.keep(changes(job, played, run_id))
 
     earlier = {side: job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track")}
-    fixed = Factors.from_frame(earlier["track"], "track_idx", settings)
+    fixed = collect(earlier["track"], "track_idx", size_limit(settings), settings.rank)
     of_users = update(played, "user_idx", earlier["user"], news, fixed, settings)
     known_users = of_users.together("user_idx", settings)
     of_tracks = update(played, "track_idx", earlier["track"], news, known_users, settings)

@@ -1,4 +1,4 @@
-"""Sums, the k-core against a plain one, samples that depend on ids only, and filters that leave nothing."""
+"""Test sums, the k-core against a plain one, samples that depend on ids only, and filters that remove everything."""
 
 from collections import Counter
 from datetime import datetime
@@ -39,8 +39,8 @@ def core_of(spark, staging, pairs, per_user, per_track):
     return core, {(u, t) for u, t in pairs if u in users and t in tracks}
 
 
-def test_a_chain_falls_link_by_link(spark, staging):
-    """Each user shares a track with the next only: the 2-core goes round by round from the open end."""
+def test_the_k_core_removes_a_chain_link_by_link(spark, staging):
+    """Each user shares a track only with the next: the 2-core removes one link per round from the open end."""
     chain = [(n, n) for n in range(4)] + [(n, n + 1) for n in range(4)]
     ring = [(10, 10), (10, 11), (11, 10), (11, 11)]
     core, left = core_of(spark, staging, chain + ring, 2, 2)
@@ -77,7 +77,7 @@ def test_plays_are_summed_by_user_and_track(spark):
 
 
 def dense(spark, n, shift=0):
-    """A full n x n matrix, with ids that don't depend on how they are numbered."""
+    """Return a full n x n matrix, with ids that don't depend on their indices."""
     pairs = [((u + shift) % n, (t + shift) % n, 1) for u in range(n) for t in range(n)]
     users = [(f"u{u}", (u + shift) % n) for u in range(n)]
     tracks = [(f"t{t}", (t + shift) % n) for t in range(n)]
@@ -113,6 +113,6 @@ def test_samples_are_drawn_by_id_and_seed(spark, staging):
         ),
     ],
 )
-def test_a_filter_that_leaves_nothing_says_which_it_was(spark, staging, overrides, message):
+def test_the_error_names_the_filter_that_removes_everything(spark, staging, overrides, message):
     with pytest.raises(InputMissingError, match=message):
         sampled_ids(spark, staging, 0, *overrides)

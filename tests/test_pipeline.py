@@ -176,6 +176,8 @@ def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same
     world.publish("r")
     assert world.fresh("wmf")
     assert world.fresh("wmf", "topn.n=3")
+    assert world.fresh("wmf", "evaluation.per_user=true")
+    assert not world.fresh("topn", "evaluation.per_user=true")
     assert world.fresh("train")
     assert world.fresh("train", run_id="alone")
     assert world.fresh("topn")

@@ -1,3 +1,5 @@
+"""Test that splits depend on ids, seed and shares only."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -20,7 +22,7 @@ TRACKS = 3000
 
 
 def catalogue(spark, offset: int = 0):
-    """Tracks whose index is a matter of `offset`, so that a split by index would show."""
+    """Return tracks whose index depends on `offset`, so that the test detects a split by index."""
     rows = [
         (
             n * 7 + offset,
@@ -37,7 +39,7 @@ def by_id(splits, tracks) -> dict[str, str]:
     return dict(splits.join(tracks, "track_idx").select("track_id", "split").toPandas().values)
 
 
-def test_tracks_are_split_by_id_and_by_nothing_else(spark):
+def test_tracks_are_split_by_id_only(spark):
     settings = EvaluationSettings(protocol="strict")
     tracks, renumbered = catalogue(spark), catalogue(spark, offset=5).repartition(7)
     found = by_id(track_splits(tracks, settings), tracks)
@@ -60,12 +62,12 @@ def test_protocol_none_holds_out_the_same_validation_tracks_and_no_test_tracks(s
     assert {t for t, s in none.items() if s == "validation"} == {t for t, s in strict.items() if s == "validation"}
 
 
-def test_by_artist_no_artist_is_on_two_sides(spark):
+def test_by_artist_all_tracks_of_an_artist_have_one_split(spark):
     tracks = catalogue(spark)
     found = track_splits(tracks, EvaluationSettings(protocol="strict", track_split="artist")).join(tracks, "track_idx")
     of_artist = found.groupBy("artist_id").agg(F.count_distinct("split").alias("sides")).toPandas()
     assert (of_artist[of_artist.artist_id.notna()].sides == 1).all()
-    assert (of_artist[of_artist.artist_id.isna()].sides == 3).all()  # tracks of no known artist go one by one
+    assert (of_artist[of_artist.artist_id.isna()].sides == 3).all()  # a track without a known artist is split by itself
     assert set(found.toPandas().split) == {"train", "validation", "test"}
 
 
@@ -95,7 +97,7 @@ def test_year_cuts_hold_exactly_the_shares(sizes, test, validation):
 
 
 def listening(spark, timed: bool = False):
-    """User n has n + 1 interactions, with tracks that nobody shares an order of."""
+    """Return plays: user n has n + 1 interactions, with random tracks in random order."""
     random = np.random.default_rng(3)
     pairs = [(n, int(t)) for n in range(30) for t in random.choice(40, n + 1, replace=False)]
     hours = random.permutation(len(pairs))
@@ -115,7 +117,7 @@ def held_out(splits) -> dict[tuple[int, int], str]:
 
 
 def test_an_evaluation_by_year_needs_years(spark):
-    """Without, nothing would be cold; a run that isn't evaluated goes on, all of its tracks for training."""
+    """Without years no track is held out: an evaluation is refused, a run with protocol none trains on all tracks."""
     tracks = catalogue(spark).limit(5).withColumn("release_year", F.lit(None).cast("int"))
     with pytest.raises(DataCheckError, match="no track with plays has a release year"):
         track_splits(tracks, EvaluationSettings(protocol="strict", track_split="release_year"))
@@ -152,7 +154,7 @@ def test_held_out_plays_depend_on_ids_only(spark):
     assert again == {(user + 100, track + 100): split for (user, track), split in found.items()}
 
 
-def test_by_time_the_tracks_heard_first_last_are_held_out(spark):
+def test_by_time_the_newest_first_plays_are_held_out(spark):
     plays, users, tracks, in_memory = listening(spark, timed=True)
     settings = EvaluationSettings(protocol="strict", play_split="time")
     found = held_out(play_splits(plays, users, tracks, settings))

@@ -1,4 +1,4 @@
-"""Plays summed by user and track, the k-core of that matrix, and seeded samples of it."""
+"""Sum plays by user and track, take the k-core of that matrix, and draw seeded samples of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from etude.errors import InputMissingError
 from etude.hashing import id_key, uniform
 from etude.lake.staging import Staging
 
-_BROADCAST_BELOW = 5_000_000  # ids of 4 bytes that every executor holds without noticing
+_BROADCAST_BELOW = 5_000_000  # ids of 4 bytes: 20 MB per executor
 
 
 @dataclass(frozen=True)
 class Core:
-    """A k-core: the users and tracks that remain."""
+    """Hold a k-core: the users and tracks that remain."""
 
     users: DataFrame
     """user_idx."""
@@ -29,12 +29,12 @@ class Core:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing remains."""
+        """Return whether nothing remains."""
         return self.n_users == 0 or self.n_tracks == 0
 
 
 def sum_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
-    """user_idx, track_idx, play_count, first_played_at, last_played_at: one row a user and track.
+    """Return user_idx, track_idx, play_count, first_played_at, last_played_at: a row per user and track.
 
     Args:
         plays: user_id, track_id, play_count, played_at.
@@ -51,12 +51,12 @@ def sum_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFram
 
 
 def k_core(pairs: DataFrame, per_user: int, per_track: int, staging: Staging) -> Core:
-    """The largest set of users and tracks in which all have enough of the others.
+    """Find the largest set of users and tracks in which every user and every track has enough pairs.
 
-    The pairs stay as they are, staged by the caller, and are read anew in each round; only the ids that remain travel.
+    The caller stages the pairs; each round reads them again, and only the remaining ids are staged and joined.
 
     Args:
-        pairs: user_idx, track_idx, each pair once.
+        pairs: user_idx, track_idx, distinct.
         per_user: least number of distinct tracks of a user.
         per_track: least number of distinct users of a track.
         staging: keeps each round's ids.
@@ -72,7 +72,7 @@ def k_core(pairs: DataFrame, per_user: int, per_track: int, staging: Staging) ->
         if tracks is not None:
             inside = _within(inside, tracks, n_tracks, "track_idx")
             if n_users == before:
-                break  # the tracks were counted over these very users
+                break  # the tracks were counted over the same users
         before = n_tracks
         tracks, n_tracks = _enough(inside, "track_idx", per_track, staging)
         inside = _within(inside, tracks, n_tracks, "track_idx")
@@ -82,7 +82,7 @@ def k_core(pairs: DataFrame, per_user: int, per_track: int, staging: Staging) ->
 
 
 def _enough(pairs: DataFrame, column: str, least: int, staging: Staging) -> tuple[DataFrame, int]:
-    """Ids with at least `least` pairs, and their number."""
+    """Return the ids with at least `least` pairs, and their number."""
     ids = staging.keep(pairs.groupBy(column).count().where(F.col("count") >= least).select(column))
     return ids, ids.count()
 
@@ -94,28 +94,29 @@ def _within(pairs: DataFrame, ids: DataFrame, n_ids: int, column: str) -> DataFr
 def filtered(
     interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: ListeningSettings, staging: Staging
 ) -> tuple[DataFrame, int]:
-    """Interactions after k-core, samples and, where something was sampled, the k-core again.
+    """Filter interactions by k-core, then samples, then the k-core again if anything was sampled.
 
     Args:
         interactions: user_idx, track_idx and more, staged.
-        users: user_id, user_idx: samples are drawn by id, so that the numbering doesn't matter.
+        users: user_id, user_idx; samples are drawn by id, so the numbering has no effect.
         tracks: track_id, track_idx.
         settings: min_plays_per_user, min_plays_per_track, sample_users, max_tracks, seed.
-        staging: for what is read several times.
+        staging: keeps frames that are read several times.
 
     Returns:
-        The rows that remain, and the rounds that the k-cores took.
+        The remaining rows, and the number of rounds of the k-cores.
 
     Raises:
-        InputMissingError: nothing remains; says which filter took the last rows.
+        InputMissingError: nothing remains; the message names the filter that removed the last rows.
     """
     least = (settings.min_plays_per_user, settings.min_plays_per_track)
     if interactions.isEmpty():
-        raise InputMissingError("no plays: nothing to make interactions of")
+        raise InputMissingError("no plays of known users and tracks, so there are no interactions")
     if least == (1, 1) and settings.sample_users is None and settings.max_tracks is None:
         return interactions, 0
     text = f"listening.min_plays_per_user={least[0]}, listening.min_plays_per_track={least[1]}"
-    rows, rounds = _cored(interactions, least, f"the k-core ({text}) leaves no interactions", staging)
+    advice = "lower the minimums"
+    rows, rounds = _cored(interactions, least, f"the k-core ({text}) leaves no interactions; {advice}", staging)
     samples = (
         ("user", settings.sample_users, "listening.sample_users", users),
         ("track", settings.max_tracks, "listening.max_tracks", tracks),
@@ -126,7 +127,8 @@ def filtered(
             rows = staging.keep(sample(rows, ids, kind, size, settings.seed))
             sampled += f"{name}={size} and "
     if sampled:
-        rows, again = _cored(rows, least, f"{sampled}the k-core after it ({text}) leave no interactions", staging)
+        complaint = f"{sampled}the k-core after it ({text}) leave no interactions; {advice}, or raise the samples"
+        rows, again = _cored(rows, least, complaint, staging)
         rounds += again
     return rows, rounds
 
@@ -142,13 +144,13 @@ def _cored(rows: DataFrame, least: tuple[int, int], complaint: str, staging: Sta
 
 
 def sample(rows: DataFrame, ids: DataFrame, kind: str, size: int, seed: int) -> DataFrame:
-    """The rows of `size` users or tracks, those with the smallest draws from (seed, id) among the ids that occur.
+    """Return the rows of `size` users or tracks: the occurring ids with the smallest draws from (seed, id).
 
     Args:
-        rows: with the column user_idx or track_idx.
+        rows: rows with the column user_idx or track_idx.
         ids: user_id, user_idx or track_id, track_idx.
         kind: user or track.
-        size: how many to keep.
+        size: number of users or tracks to keep.
         seed: seed of the draw.
     """
     index, name = f"{kind}_idx", f"{kind}_id"

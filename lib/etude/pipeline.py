@@ -14,6 +14,7 @@ import etude
 from etude import stages
 from etude.arguments import Arguments
 from etude.config import Settings, redacted
+from etude.config.non_defaults import flatten
 from etude.errors import EtudeError, SettingsError
 from etude.lake import ledger, releases
 from etude.lake.graph import RunGraph
@@ -127,25 +128,34 @@ def up_to_date(step: Step, lake: Lake, outside: dict[str, int]) -> bool:
     That is so if its run has succeeded with these settings, batch_date and package version, its inputs are still the
     same ones, and its lists have been published if they were to be.
     """
-    sections = stages.stage_of(step.stage).shaped_by
-    if sections is None:
+    stage = stages.stage_of(step.stage)
+    if stage.shaped_by is None:
         return False
     arguments = step.arguments
     done = ledger.find(lake, step.stage, arguments.run_id)
     if done is None or not done.succeeded:
         return False
-    now = redacted(arguments.settings)
     graph = ledger.graph(lake)
     return (
         done.package_version == etude.__version__
         and done.batch_date == arguments.batch_date
-        and all(done.settings.get(name) == now.get(name) for name in sections)
+        and _shaping(stage, done.settings) == _shaping(stage, redacted(arguments.settings))
         and all(value >= 0 and done.fingerprints.get(name) == value for name, value in outside.items())
         and _tables_unchanged(done, lake)
         and _same_upstream(step, done, lake, graph)
         and not graph.is_outdated(step.stage, arguments.run_id)
         and _published(step, lake, graph)
     )
+
+
+def _shaping(stage: stages.Stage, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that shape a stage's rows, as section.key -> value."""
+    return {
+        key: value
+        for section in stage.shaped_by or ()
+        for key, value in flatten({section: settings.get(section, {})})
+        if key not in stage.not_shaped_by
+    }
 
 
 def _tables_unchanged(done: Run, lake: Lake) -> bool:

@@ -1,16 +1,16 @@
-"""Who is held out: pure functions of (evaluation.seed, id), one place for every stage.
+"""Split tracks and plays into train, validation and test, by pure functions of (evaluation.seed, id).
 
-- Tracks: each track (or artist) draws a number in [0, 1): below `test_tracks` it is a test track, below `test_tracks` +
-  `validation_tracks` a validation track. By release year the newest years are held out instead, and within the year
-  where the share ends the draw decides; the shares are of the tracks whose year is known, the others train. New tracks
-  never change another track's split (by year they can).
+- Tracks: each track (or artist) draws a number in [0, 1). A draw below `test_tracks` makes it a test track, a draw
+  below `test_tracks` + `validation_tracks` a validation track. By release year the newest years are held out instead;
+  in a year that a share only partly covers, the draw decides. The shares are of the tracks with a known year; tracks
+  without one train. New tracks never change another track's split (by year they can).
 - Plays: of a user with n interactions round(test_plays n) are test and round(validation_plays n) validation, in the
-  order of a draw from (user, track), or by first_played_at, newest first. At least one stays for training, test goes
-  before validation, and a user with too few interactions for either has none (is left out of the warm metrics).
+  order of a draw from (user, track), or by first_played_at, newest first. At least one interaction trains. Test has
+  priority over validation. A user with too few interactions for either has none, and is not in the warm metrics.
 
-What the protocols do with it: `none` has validation tracks only (the ones strict has; early stopping of train looks at
-them, wmf still uses their plays). `paper` splits tracks and withholds nothing from wmf. `strict` withholds all plays of
-validation and test tracks, and splits the plays of the other tracks; so a held-out play is always of a training track.
+Protocols: `none` has validation tracks only, the same as strict; train uses them for early stopping, and wmf still uses
+their plays. `paper` splits tracks and withholds nothing from wmf. `strict` withholds all plays of validation and test
+tracks, and splits the plays of the other tracks, so a held-out play is always of a training track.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 def track_splits(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
-    """track_idx, split (train, validation or test) of every row.
+    """Return track_idx, split (train, validation or test) of every row.
 
     Args:
-        tracks: one row a track: track_idx, track_id, artist_id and release_year (nullable).
+        tracks: a row per track: track_idx, track_id, artist_id and release_year (nullable).
         settings: protocol, seed, track_split and the shares.
 
     Raises:
-        DataCheckError: an evaluation is to split by year, and no year is known.
+        DataCheckError: an evaluation splits by year, and no year is known.
     """
     own = F.col("track_id")
     unit = F.coalesce(F.col("artist_id"), F.concat(F.lit("track:"), own)) if settings.track_split == "artist" else own
@@ -52,15 +52,15 @@ def track_splits(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
 
 
 def _year_cuts(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
-    """release_year, test_below, held_below: the newest years hold the shares of the tracks whose year is known."""
+    """Return release_year, test_below, held_below: the newest years take the shares of tracks with a known year."""
     known = tracks.where(F.col("release_year").isNotNull()).groupBy("release_year").count()
     if known.isEmpty() and settings.protocol != "none":
         raise DataCheckError(
-            "evaluation.track_split=release_year: no track with plays has a release year, so none would be held out; "
+            "evaluation.track_split=release_year: no track with plays has a release year, so none is held out; "
             "map catalogue columns to release_year, or use track_split=track"
         )
     cuts = year_cuts(
-        {row["release_year"]: row["count"] for row in known.collect()},  # as many rows as there are years
+        {row["release_year"]: row["count"] for row in known.collect()},  # a row per year
         settings.test_tracks,
         settings.validation_tracks,
     )
@@ -69,7 +69,7 @@ def _year_cuts(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
 
 
 def year_cuts(tracks_by_year: dict[int, int], test: float, validation: float) -> dict[int, tuple[float, float]]:
-    """For each year the draws below which its tracks are test, and test or validation: newest years first.
+    """Return for each year the draws below which its tracks are test, and test or validation; newest years first.
 
     >>> year_cuts({2000: 50, 2010: 50}, test=0.25, validation=0.5)
     {2010: (0.5, 1.0), 2000: (0.0, 0.5)}
@@ -87,7 +87,7 @@ def year_cuts(tracks_by_year: dict[int, int], test: float, validation: float) ->
 def play_splits(
     interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: EvaluationSettings
 ) -> DataFrame:
-    """user_idx, track_idx, split of the held-out interactions (validation and test rows only).
+    """Return user_idx, track_idx, split of the held-out interactions (validation and test rows only).
 
     Args:
         interactions: user_idx, track_idx, first_played_at.
@@ -124,7 +124,7 @@ def play_splits(
 
 
 def _held_out_counts(n: Column, settings: EvaluationSettings) -> tuple[Column, Column]:
-    """How many of a user's n interactions are test, and test or validation."""
+    """Return the numbers of a user's n interactions that are test, and test or validation."""
 
     def rounded(share: float) -> Column:
         return F.floor(n * F.lit(share) + F.lit(0.5))
@@ -134,7 +134,7 @@ def _held_out_counts(n: Column, settings: EvaluationSettings) -> tuple[Column, C
 
 
 def split_rows(tracks: DataFrame, plays: DataFrame | None) -> DataFrame:
-    """Track splits and held-out plays as rows of the `splits` table, without run_id."""
+    """Return track splits and held-out plays as rows of the `splits` table, without run_id."""
     columns = ("kind", "track_idx", "user_idx", "split")
     rows = tracks.select(F.lit("track").alias("kind"), "track_idx", F.lit(-1).alias("user_idx"), "split")
     if plays is None:
@@ -144,14 +144,14 @@ def split_rows(tracks: DataFrame, plays: DataFrame | None) -> DataFrame:
 
 @dataclass(frozen=True)
 class Split:
-    """Interactions after the split; `training` and `withheld` have the columns of the interactions given."""
+    """Hold interactions after the split; `training` and `withheld` have the columns of the given interactions."""
 
     rows: DataFrame
     """Rows of the `splits` table, without run_id."""
     training: DataFrame
-    """What wmf fits."""
+    """Interactions that wmf fits."""
     withheld: DataFrame | None
-    """All interactions of validation and test tracks (protocol strict), else None."""
+    """All interactions of validation and test tracks (protocol strict), otherwise None."""
 
 
 def split_interactions(
@@ -161,14 +161,14 @@ def split_interactions(
     settings: EvaluationSettings,
     keep: Callable[[DataFrame], DataFrame],
 ) -> Split:
-    """Split interactions as the protocol says.
+    """Split interactions by the protocol.
 
     Args:
         interactions: rows of `interactions`.
         users: rows of `users`.
-        tracks: rows of `tracks`; those without interactions are left out.
+        tracks: rows of `tracks`; tracks without interactions get no split.
         settings: evaluation settings.
-        keep: computes a frame that is read several times, once.
+        keep: computes a frame once that is read several times.
 
     Raises:
         DataCheckError: see `track_splits` and `play_splits`.

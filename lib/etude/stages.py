@@ -26,6 +26,7 @@ class Stage:
         builds_on: stages whose run it chooses as upstream runs; its own name if it may extend an earlier run.
         lease: `batch` if runs of different batches or protocols may overlap, `lake` if only one may run at a time.
         shaped_by: sections whose settings shape its rows; None if a pipeline can't tell when it is up to date.
+        not_shaped_by: settings of those sections that matter to other stages only, as section.key.
         step: how a pipeline runs it: `once`, once per `protocol`, last of all (`report`), or not at all (None).
         publishes: tables of which a release names this stage's run; the first stands for all that the run wrote.
     """
@@ -38,11 +39,13 @@ class Stage:
     builds_on: tuple[str, ...] = ()
     lease: Literal["batch", "lake"] = "batch"
     shaped_by: tuple[str, ...] | None = None
+    not_shaped_by: tuple[str, ...] = ()
     step: Literal["once", "protocol", "report"] | None = None
     publishes: tuple[str, ...] = ()
 
 
 _SESSION = ("lake", "spark")
+_OF_LISTS = ("evaluation.k", "evaluation.per_user")
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -77,6 +80,7 @@ STAGES: dict[str, Stage] = {
             writes=("splits", "user_factors", "track_factors", "metrics"),
             builds_on=("wmf",),
             shaped_by=("wmf", "evaluation", "inputs", "listening"),
+            not_shaped_by=_OF_LISTS,
             step="protocol",
             publishes=("track_factors", "user_factors", "splits"),
         ),
@@ -88,6 +92,7 @@ STAGES: dict[str, Stage] = {
             writes=("examples", "predicted_factors", "metrics"),
             builds_on=("wmf",),
             shaped_by=("train", "evaluation", "inputs", "mel"),
+            not_shaped_by=_OF_LISTS,
             step="protocol",
             publishes=("predicted_factors", "examples"),
         ),
@@ -99,7 +104,7 @@ STAGES: dict[str, Stage] = {
                 *("splits", "tracks", "users", "interactions", "plays", "mel"),
                 *("user_factors", "track_factors", "predicted_factors"),
             ),
-            writes=("recommendations", "metrics", "releases"),
+            writes=("recommendations", "metrics", "user_metrics", "releases"),
             builds_on=("wmf", "train"),
             shaped_by=("topn", "evaluation", "inputs"),
             step="protocol",

@@ -1,4 +1,4 @@
-"""Frames of small interactions."""
+"""Make frames of small interactions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def frame_of(spark) -> Callable:
-    """A Spark frame of interactions, in so many partitions."""
+    """Return a function that makes a Spark frame of interactions in the given number of partitions."""
 
     def make(interactions: pd.DataFrame, partitions: int = 3):
         return spark.createDataFrame(interactions).repartition(partitions)

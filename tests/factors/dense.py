@@ -1,4 +1,4 @@
-"""Small interactions and the objective written down densely."""
+"""Make small interactions, and compute the objective over a dense matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from etude.config.wmf import WmfSettings
 
 
 def small_interactions(users: int = 60, tracks: int = 40, share: float = 0.15, seed: int = 0) -> pd.DataFrame:
-    """Random interactions over scattered indices; every user and track has at least one."""
+    """Return random interactions over scattered indices; every user and track has at least one."""
     random = np.random.default_rng(seed)
     played = random.random((users, tracks)) < share
     played[np.arange(users), random.integers(0, tracks, users)] = True
@@ -17,7 +17,7 @@ def small_interactions(users: int = 60, tracks: int = 40, share: float = 0.15, s
     user, track = played.nonzero()
     return pd.DataFrame(
         {
-            "user_idx": (user * 3 + 1).astype("int32"),  # ids never seen lie between
+            "user_idx": (user * 3 + 1).astype("int32"),  # with unused indices between
             "track_idx": (track * 2).astype("int32"),
             "play_count": random.geometric(0.4, len(user)),
         }
@@ -25,7 +25,7 @@ def small_interactions(users: int = 60, tracks: int = 40, share: float = 0.15, s
 
 
 def dense_loss(interactions: pd.DataFrame, users, tracks, settings: WmfSettings) -> float:
-    """The objective, cell by cell; users and tracks are frames of (idx, factors) as pandas."""
+    """Return the objective, cell by cell; users and tracks are pandas frames of (idx, factors)."""
     x = np.stack(users.factors.to_numpy()).astype(np.float64)
     y = np.stack(tracks.factors.to_numpy()).astype(np.float64)
     r = (
@@ -44,5 +44,5 @@ def dense_loss(interactions: pd.DataFrame, users, tracks, settings: WmfSettings)
 
 
 def sorted_pandas(frame) -> pd.DataFrame:
-    """A frame of factors as pandas, by rising index."""
+    """Return a frame of factors as pandas, by ascending index."""
     return frame.toPandas().sort_values(frame.columns[0]).reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What every engine must give, and what only `blocked` promises."""
+"""Test the contract of every engine, and the further guarantees of `blocked`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from dense import dense_loss, small_interactions, sorted_pandas
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors import blocked, matrix, mllib
+from etude.factors import blocked, mllib
 from etude.factors.blocks import Axis, Block, build_blocks, cut
 from etude.factors.engines import ENGINES, choose
-from etude.factors.fit import Fit, Size
+from etude.factors.fit import Fit, Size, size_limit
 from etude.factors.foldin import fold_in
-from etude.factors.matrix import Factors, start
 from etude.factors.objective import gram
+from etude.factors.start import start
 from etude.factors.sweep import HalfSweep
 from etude.frames import small_frame
+from etude.vectors import SizeLimit, collect
 
 pytestmark = pytest.mark.slow
 
@@ -62,8 +63,8 @@ def test_the_reported_loss_is_that_of_all_cells(fit):
     assert loss == pytest.approx(dense_loss(PLAYED, sorted_pandas(fit.users), sorted_pandas(fit.tracks), SCALED), 1e-6)
 
 
-def test_scaled_alike_the_engines_minimise_the_same_objective(fits):
-    """From MLlib's starts or ours: the same loss within what the starts differ by, far below that of no factors."""
+def test_with_the_same_scaling_the_engines_minimise_the_same_objective(fits):
+    """Different start values leave the losses within 2%, far below the loss of zero factors."""
     losses = {name: fit.losses[-1][1] for name, fit in fits.items()}
     assert losses["mllib"] == pytest.approx(losses["blocked"], rel=0.02)
     assert losses["mllib"] < 0.8 * dense_loss_of_nothing()
@@ -77,9 +78,9 @@ def dense_loss_of_nothing() -> float:
 
 
 def test_mllib_solves_our_frequency_scaled_equations(plays, fits):
-    """MLlib's user factors are the closed form on its track factors: folded in by us, they come out the same."""
+    """MLlib's user factors are the closed form on its track factors: folding in gives the same."""
     fit = fits["mllib"]
-    tracks = Factors.from_frame(fit.tracks, "track_idx", SCALED)
+    tracks = collect(fit.tracks, "track_idx", size_limit(SCALED))
     ours = fold_in(plays, "user_idx", tracks, SCALED)
     assert ours.values == pytest.approx(np.stack(sorted_pandas(fit.users).factors.to_numpy()), rel=1e-3, abs=1e-4)
 
@@ -101,8 +102,8 @@ def test_the_loss_of_blocked_falls_every_iteration(fits):
     assert list(losses) == sorted(losses, reverse=True)
 
 
-def test_blocked_gives_the_same_whatever_the_partitions(once, frame_of, monkeypatch):
-    """Many small blocks, in 1 or 5 tasks, from interactions in another order."""
+def test_blocked_does_not_depend_on_partitions(once, frame_of, monkeypatch):
+    """Fit many small blocks, in 1 or 5 tasks, from interactions in another order."""
     monkeypatch.setattr(cut, "__defaults__", (40,))
     found = [
         blocked.fit(frame_of(PLAYED.sample(frac=1, random_state=n), n), WMF.model_copy(update={"partitions": n}))
@@ -119,15 +120,15 @@ def test_conjugate_gradient_with_many_steps_is_cholesky(once, plays):
 
 
 def test_folding_in_a_training_track_gives_its_fitted_factors(once, plays):
-    users = Factors.from_frame(once.users, "user_idx", WMF)
+    users = collect(once.users, "user_idx", size_limit(WMF))
     folded = fold_in(plays, "track_idx", users, WMF)
     assert list(folded.idx) == sorted(PLAYED.track_idx.unique())
     fitted = np.stack(sorted_pandas(once.tracks).factors.to_numpy())
     assert folded.values == pytest.approx(fitted, rel=1e-4, abs=1e-6)
 
 
-def test_folding_in_leaves_out_rows_that_know_nobody(once, spark):
-    users = Factors.from_frame(once.users, "user_idx", WMF)
+def test_folding_in_drops_rows_without_known_neighbours(once, spark):
+    users = collect(once.users, "user_idx", size_limit(WMF))
     rows = [(int(users.idx[0]), 1000, 3), (10**6, 1000, 1), (10**6, 1001, 1)]
     folded = fold_in(
         small_frame(spark, rows, "user_idx int, track_idx int, play_count bigint"), "track_idx", users, WMF
@@ -142,32 +143,32 @@ def test_factors_that_are_not_finite_stop_the_fit(plays):
         blocked.fit(plays, WMF.model_copy(update={"alpha": 1e38, "solver": "cg"}))
 
 
-def test_what_does_not_fit_is_refused_before_the_work_and_auto_takes_mllib():
+def test_factors_over_the_limit_are_refused_before_the_fit_and_auto_chooses_mllib():
     small, large = Size(10, 10, 100), Size(4_000_000, 2_000_000, 10**9)
     settings = WmfSettings(rank=100, max_broadcast_mb=2048)
     assert choose(small, settings)[0] == "blocked"
     assert choose(large, settings) == (
         "mllib",
-        "2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048, or come near it",
+        "2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048, or nearly do",
     )
-    near = Size(3_200_000, 2_000_000, 10**9)  # 1,984 MB as approximately counted; blocked would refuse 2,049
+    near = Size(3_200_000, 2_000_000, 10**9)  # 1,984 MB by approximate counts; blocked would refuse 2,049
     assert choose(near, settings)[0] == "mllib"
     assert choose(Size(3_000_000, 2_000_000, 10**9), settings)[0] == "blocked"
     asked = settings.model_copy(update={"engine": "blocked"})
-    with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB .*max_broadcast_mb=2048"):
+    with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB, .*max_broadcast_mb=2048"):
         choose(large, asked)
-    assert choose(small, asked) == ("blocked", "asked for")
+    assert choose(small, asked) == ("blocked", "set by wmf.engine")
 
 
-def test_mllib_says_that_it_cannot_measure_what_does_not_fit(plays, monkeypatch, caplog):
+def test_mllib_warns_if_factors_over_the_limit_leave_the_loss_unknown(plays, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("etude"), "propagate", True)
-    monkeypatch.setattr(mllib, "megabytes", lambda rows, rank: 3000.0)
+    monkeypatch.setattr(SizeLimit, "size", lambda self, rows, rank: 3000.0)
     with caplog.at_level(logging.WARNING, "etude.wmf"):
         assert mllib.fit(plays, WMF.model_copy(update={"iterations": 1})).losses == []
     assert "3000 MB" in caplog.text
 
 
-def test_mllib_has_a_block_a_slot_or_as_many_as_are_set(plays, monkeypatch):
+def test_mllib_has_a_block_per_slot_or_wmf_partitions(plays, monkeypatch):
     asked = []
 
     class StoppedError(Exception):
@@ -185,8 +186,8 @@ def test_mllib_has_a_block_a_slot_or_as_many_as_are_set(plays, monkeypatch):
     assert asked == [(slots, slots), (7, 7)]
 
 
-def test_a_block_sends_back_no_more_than_its_factors():
-    """A Gram matrix of each block would be larger than the factors of its rows."""
+def test_a_block_returns_no_more_than_its_factors():
+    """A Gram matrix per block would be larger than the factors of its rows."""
     random = np.random.default_rng(0)
     fixed = random.normal(size=(50, 64)).astype(np.float32)
     block = Block(0, 0, np.array([0, 2, 3]), np.array([4, 9, 0], np.int32), np.ones(3, np.float32))
@@ -213,7 +214,7 @@ def test_blocks_are_cut_by_cost():
     starts = cut(counts, rank=2, block_cost=100)
     assert starts[0] == 0
     assert starts[-1] == len(counts)
-    assert {3, 4} <= set(starts)  # the long row stands alone
+    assert {3, 4} <= set(starts)  # the long row is a block of its own
     per_block = np.add.reduceat(counts + 2, starts[:-1])
     assert per_block[np.arange(len(per_block)) != list(starts).index(3)].max() <= 200
     assert list(cut(np.array([5]), 100)) == [0, 1]
@@ -231,15 +232,3 @@ def test_blocks_hold_every_interaction_once_in_order(frame_of):
             assert (np.diff(block.columns[block.indptr[row] : block.indptr[row + 1]]) > 0).all()
     assert sorted(found) == sorted(PLAYED.itertuples(index=False, name=None))
     blocks.unpersist()
-
-
-def test_factors_survive_the_way_through_a_frame(spark, monkeypatch):
-    monkeypatch.setattr(matrix, "_ARROW_NUMBERS", 13)  # two rows of six numbers in an array
-    values = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    factors = Factors(np.array([1, 4, 5, 9, 20], dtype=np.int32), values)
-    frame = factors.to_frame(spark, "user_idx").orderBy("user_idx", ascending=False)
-    back = Factors.from_frame(frame, "user_idx", WMF)
-    assert (back.idx == factors.idx).all()
-    assert (back.values == values).all()
-    with pytest.raises(DataCheckError, match="expected 7 numbers a row"):
-        Factors.from_frame(frame, "user_idx", WMF.model_copy(update={"rank": 7}))

@@ -1,3 +1,5 @@
+"""Test confidence, regularization, Gram matrix and penalty against their formulas."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -31,7 +33,7 @@ def test_confidence_grows_with_plays_and_is_at_least_1(r, settings):
     assert 0 < some < more
 
 
-def test_what_mllib_gets_times_its_alpha_is_our_extra_confidence(spark):
+def test_the_rating_for_mllib_times_alpha_is_the_extra_confidence(spark):
     r = np.array([1, 3, 200])
     frame = small_frame(spark, [(int(n),) for n in r], "play_count bigint")
     found = frame.select(*(rating(F.col("play_count"), settings).alias(str(n)) for n, settings in enumerate(LAWS)))

@@ -1,4 +1,4 @@
-"""The compiled kernels against the normal equations written down with numpy."""
+"""Test the compiled kernels against the normal equations in numpy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def block_of(rows: list[np.ndarray], weights: list[np.ndarray]) -> Block:
 
 
 def dense_solution(columns, weights, fixed, regularization) -> np.ndarray:
-    """(Y' C Y + l I) x = Y' C p over all tracks, C and p dense."""
+    """Solve (Y' C Y + l I) x = Y' C p over all tracks, C and p dense."""
     y = fixed.astype(np.float64)
     c, p = np.ones(len(y)), np.zeros(len(y))
     c[columns] += weights
@@ -67,7 +67,7 @@ def test_both_solvers_solve_the_dense_normal_equations(problem):
 @given(problems())
 @settings(max_examples=30, deadline=None)
 def test_every_step_lowers_the_rows_loss(problem):
-    """Conjugate gradient started from any factors only improves them."""
+    """Conjugate gradient improves the factors from any start."""
     rows, weights, fixed, wmf = problem
     block = block_of(rows, weights)
     x = np.full((len(rows), wmf.rank), 0.3, dtype=np.float32)
@@ -127,20 +127,20 @@ def test_folding_in_one_row():
     assert fold_in_row(neighbours, plays, fixed, wmf) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_machine_code_is_kept_in_a_private_folder(tmp_path, monkeypatch):
+def test_machine_code_is_cached_in_a_private_folder(tmp_path, monkeypatch):
     folder = tmp_path / "kept"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
     found = compiled.kernels.__wrapped__()
     assert Path(found.__file__).parent == folder
     assert Path(found.__file__).read_bytes() == Path(kernels.__file__).read_bytes()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    folder.chmod(0o777)  # now anybody could put code there
+    folder.chmod(0o777)  # every user can now write code there
     assert compiled.kernels.__wrapped__() is kernels
 
 
 @pytest.mark.slow
-def test_kernels_compile_where_nothing_can_be_written(tmp_path):
-    """As on an executor without a home, on a read-only installation."""
+def test_kernels_compile_without_a_writable_folder(tmp_path):
+    """Reproduce an executor without a home folder, on a read-only installation."""
     code = (
         "import numpy as np, sys\n"
         "from etude.factors import compiled\n"

@@ -1,4 +1,4 @@
-"""The engines on the real triplets' 5-core beside the implicit library: same splits, same start, mean of 5 seeds."""
+"""Compare the engines with the implicit library on the 5-core of the real triplets: same splits and start, 5 seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy import sparse
 
 from etude.config.wmf import WmfSettings
 from etude.factors import blocked, mllib
-from etude.factors.matrix import start
+from etude.factors.start import start
 from etude.hashing import id_keys, uniforms
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
@@ -27,7 +27,7 @@ WMF = WmfSettings(rank=50, confidence="linear", alpha=5, regularization=10, iter
 
 @pytest.fixture(scope="module")
 def core(real_data: Path) -> pd.DataFrame:
-    """The 5-core with dense indices: user_idx, track_idx, play_count, and the ids' keys for the split."""
+    """Return the 5-core with dense indices: user_idx, track_idx, play_count, and the ids' keys for the split."""
     file = real_data / "listening" / "taste_profile_triplets.tsv"
     rows = pd.read_csv(file, sep="\t", header=None, names=["user", "track", "play_count"])
     before = -1
@@ -43,7 +43,7 @@ def core(real_data: Path) -> pd.DataFrame:
 
 
 def split(core: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A fifth of each user's interactions, as evaluation.test_plays=0.2 has it."""
+    """Hold out a fifth of each user's interactions, as evaluation.test_plays=0.2 does."""
     draw = uniforms(seed, "split of plays", core.user_key.to_numpy(), core.track_key.to_numpy())
     place = pd.Series(draw, core.index).groupby(core.user_idx).rank()
     held = place <= np.floor(0.2 * core.groupby("user_idx").track_idx.transform("size") + 0.5)
@@ -65,7 +65,7 @@ def recall_at_20(scores: np.ndarray, training: sparse.csr_matrix, test: sparse.c
 
 
 def all_factors(frame, n: int) -> np.ndarray:
-    """Factors by index; zeros for rows that lost all their interactions to the split."""
+    """Return factors by index; zeros for rows whose interactions are all held out."""
     rows = sorted_pandas(frame)
     values = np.zeros((n, WMF.rank), np.float32)
     values[rows.iloc[:, 0]] = np.stack(rows.factors.to_numpy())
@@ -130,8 +130,8 @@ def test_recall_beside_implicit_popularity_and_mllib(spark, core, capsys, tmp_pa
     assert mean["implicit"] == pytest.approx(0.20, abs=0.02)
     assert mean["popularity"] == pytest.approx(0.085, abs=0.01)
     assert mean["blocked"] == pytest.approx(mean["implicit"], rel=0.02)
-    # At the same frequency-scaled lambda MLlib minimises our objective, from starts of its own.
+    # At the same frequency-scaled lambda MLlib minimises the same objective, from other start values.
     assert np.mean(losses["mllib"]) == pytest.approx(np.mean(losses["blocked scaled"]), rel=0.005)
     assert mean["mllib"] == pytest.approx(mean["blocked scaled"], rel=0.03)
-    # With the lambda that stands for the unscaled one, its recommendations are about as good.
+    # With the lambda in place of the unscaled one, its recommendations are about as good.
     assert mean["mllib"] == pytest.approx(mean["implicit"], rel=0.15)

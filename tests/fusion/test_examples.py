@@ -104,8 +104,8 @@ def stored(planted_lake):
     examples = tracks.join(goals, on="track_idx")
     vocabulary = build_vocabulary(examples.where("split = 'train'"), settings)
     shape = example_shape(settings, vocabulary, mel_shape, RANK)
-    rows = build_examples(deal(examples, settings, shape, ranks=2), mel, vocabulary, shape, "r")
-    version = planted_lake.replace("examples", rows, run_id="r")
+    rows = build_examples(deal(examples, settings, shape, ranks=2), mel, vocabulary, shape)
+    version = planted_lake.replace("examples", rows.withColumn("run_id", F.lit("r")), run_id="r")
     return planted_lake.read("examples", version, run_id="r"), shape, vocabulary
 
 

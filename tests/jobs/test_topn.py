@@ -21,6 +21,7 @@ from etude.lake.releases import releases
 from etude.lake.runs import Run
 from etude.lake.tables import RUNS, TABLES
 from etude.logs import job_logger
+from etude.ranking.metrics import LIST_METRICS
 from etude.ranking.task import Checks
 from small_lake import arrow_type
 
@@ -194,6 +195,24 @@ def test_a_rerun_leaves_the_same(made, evaluated, start):
     start()
     assert recommendations(made, "strict") == before[0]
     assert figures_of(made, "strict") == before[1]
+
+
+def test_values_of_users_are_written_if_asked_for_and_leave_with_the_option(made, evaluated, start):
+    """The run without the option wrote none; a rerun without it removes those of the attempt before."""
+    assert evaluated[0] == 0
+    assert not made.exists("user_metrics")
+    assert start("strict", "strict", "evaluation.per_user=true")[0] == 0
+    by_figure = {}
+    for row in made.look("user_metrics", run_id="strict"):
+        by_figure.setdefault((row["model"], row["slice"], row["metric"], row["k"]), []).append(row["value"])
+    figures = figures_of(made, "strict")
+    assert {metric for *_, metric, _ in by_figure} == {*LIST_METRICS, "auc"}
+    assert {key: np.mean(values) for key, values in by_figure.items()} == pytest.approx(
+        {key: figures[key] for key in by_figure}
+    )
+    assert len(by_figure["cnn_lstm", "warm", "recall", 6]) == figures["cnn_lstm", "warm", "users", 0]
+    start("strict", "strict")
+    assert made.count("user_metrics") == 0
 
 
 def test_a_none_run_is_published_with_what_it_came_from(made, start):

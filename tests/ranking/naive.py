@@ -1,4 +1,4 @@
-"""Ranking and its metrics by the definitions, one user and one track at a time."""
+"""Rank and measure by the definitions, one user and one track at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def rank(scores: dict[int, float], n: int) -> list[int]:
-    """Tracks by score descending, then index."""
+    """Return tracks by score descending, then index."""
     return sorted(scores, key=lambda track: (-scores[track], track))[:n]
 
 
@@ -29,7 +29,7 @@ def list_metrics(ranking: list[int], relevant: set[int], k: int) -> dict[str, fl
 
 
 def auc(scores: dict[int, float], candidates: set[int], relevant: set[int]) -> float | None:
-    """AUC of a user; `scores` lacks the candidates that can't be scored."""
+    """Return the AUC of a user; `scores` lacks the candidates without factors."""
     others = candidates - relevant
     if not others:
         return None

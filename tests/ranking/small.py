@@ -1,4 +1,4 @@
-"""A small world to rank in: factors, plays, splits, as the lake would give them."""
+"""Make a small world to rank: factors, plays and splits in the form that the lake gives."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from etude.ranking.inputs import SPLITS, Factors, TrackFacts
+from etude.ranking.inputs import SPLITS, TrackFacts
 from etude.ranking.models import Known
 from etude.ranking.task import Users
+from etude.vectors import Factors
 
 N_USERS, N_TRACKS, RANK = 30, 60, 4
 
@@ -22,7 +23,7 @@ class World:
 
 
 def world(seed: int = 1) -> World:
-    """60 tracks: 0-39 train (39 has no factors), 40-44 validation, 45-57 test (57 not predicted), 58, 59 unplayed."""
+    """Return 60 tracks: 0-39 train (39 unfitted), 40-44 validation, 45-57 test (57 not predicted), 58-59 unplayed."""
     rng = np.random.default_rng(seed)
     split = np.zeros(N_TRACKS, np.uint8)
     for name, tracks in (("train", range(40)), ("validation", range(40, 45)), ("test", range(45, 58))):
@@ -68,11 +69,11 @@ def without_network(world: World) -> World:
 
 
 def paper_world(world: World) -> World:
-    """As protocol paper leaves it: everything fitted, every play known, every play of a test track relevant."""
+    """Return the world under protocol paper: all tracks fitted, all plays known, all plays of test tracks relevant."""
     known = world.known
     rows = np.zeros((N_TRACKS, RANK), np.float32)
     for factors in (known.fitted, known.held_out):
-        rows[factors.tracks] = factors.rows
+        rows[factors.idx] = factors.values
     played = np.arange(58, dtype=np.int32)
     none = Factors(played[:0], rows[:0])
     plays = known.facts.plays + np.where(known.facts.split > 1, np.arange(N_TRACKS), 0)

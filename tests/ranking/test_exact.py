@@ -1,4 +1,4 @@
-"""The pruned search against the plain one: every score, every order."""
+"""Test the pruned search against a full one: every score, every order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pairs(lists):
 
 
 def brute_force(users, tracks, factors, n, heard):
-    """Sort all scores: the definition of the list."""
+    """Sort all scores, by the definition of the list."""
     lists = []
     for user, skip in zip(users, heard, strict=True):
         scores = np.array([exact.score(user[None], row[None, None])[0, 0] for row in factors], dtype=np.float32)
@@ -59,7 +59,7 @@ def test_lists_equal_brute_force(monkeypatch_blocks, problem):
 
 @pytest.fixture(scope="module")
 def monkeypatch_blocks():
-    """Blocks and slack so small that the search of a few tracks takes several turns."""
+    """Make blocks and slack so small that the search of a few tracks takes several rounds."""
     patch = pytest.MonkeyPatch()
     patch.setattr(exact, "_FIRST_BLOCK", 3)
     patch.setattr(exact, "_LARGEST_BLOCK", 5)
@@ -88,7 +88,7 @@ def test_scores_equal_brute_force_on_many_blocks():
     assert all(len(set(row)) == 50 for row in found.tolist())
 
 
-def test_a_shorter_track_that_points_at_the_user_is_still_found():
+def test_a_track_of_smaller_norm_in_the_users_direction_is_still_found():
     angles = np.linspace(0.3, 0.5, 2_000)
     angles[[1_500, 1_999]] = 0.0
     factors = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.linspace(1.0, 0.96, 2_000)[:, None]
@@ -97,7 +97,7 @@ def test_a_shorter_track_that_points_at_the_user_is_still_found():
     np.testing.assert_allclose(scores[0], [0.97, 0.96], atol=1e-4)
 
 
-def test_a_skewed_set_is_not_looked_at_to_the_end(monkeypatch):
+def test_a_search_of_skewed_norms_stops_early(monkeypatch):
     users, factors = skewed(np.random.default_rng(2), 20_000, 8, 100)
     looked_at = []
     keep_best = exact._keep_best
@@ -146,7 +146,7 @@ def test_no_candidates_and_no_users():
 @pytest.mark.parametrize(
     ("tracks", "factors", "message"),
     [
-        ([1, 1], [[1.0], [2.0]], "twice"),
+        ([1, 1], [[1.0], [2.0]], "occurs twice"),
         ([1], [[1.0], [2.0]], "don't fit"),
         ([1], [[np.nan]], "finite"),
     ],

@@ -1,10 +1,10 @@
-"""Which plays train, which are to be found again, and what reaches the driver."""
+"""Test the selection of training, heard and relevant plays, the facts of tracks, and the size limit."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
+from etude.config.topn import TopnSettings
 from etude.errors import DataCheckError
 from etude.frames import small_frame
 from etude.ranking import inputs
@@ -33,7 +33,7 @@ def test_training_plays(tables):
     assert pairs(inputs.training_plays(*tables, "strict")) == expected
 
 
-def test_heard_is_all_that_was_played_whatever_interactions_leave_out(spark):
+def test_heard_plays_include_those_that_interactions_lack(spark):
     plays = small_frame(spark, [("a", "S"), ("a", "S"), ("a", "T"), ("b", "S")], "user_id string, track_id string")
     users = small_frame(spark, [("b", 0), ("a", 1), ("c", 2)], "user_id string, user_idx int")
     tracks = small_frame(spark, [("S", 5), ("T", 3), ("U", 4)], "track_id string, track_idx int")
@@ -57,34 +57,8 @@ def test_facts_of_tracks(spark, tables):
     assert facts.of_split("test").tolist() == [4]
 
 
-def frame(spark, rows):
-    rows = [(track, factors, track % 2 == 1) for track, factors in rows]
-    return small_frame(spark, rows, "track_idx int, factors array<float>, held_out boolean").repartition(3)
-
-
-def test_factors_as_arrays(spark):
-    rows = frame(spark, [(t, [float(t), 0.5]) for t in (7, 2, 5)])
-    found, held_out = inputs.collect_factors(rows)
-    assert found.tracks.tolist() == [2, 5, 7]
-    assert found.rows.tolist() == [[2.0, 0.5], [5.0, 0.5], [7.0, 0.5]]
-    assert held_out.tolist() == [False, True, True]
-    assert found.among(np.array([7, 9])).tracks.tolist() == [7]
-    assert inputs.Size.of(rows) == inputs.Size(3, 2)
-    none = rows.where("track_idx = 0")
-    assert inputs.collect_factors(none)[0].tracks.shape == (0,)
-    assert inputs.Size.of(none) == inputs.Size(0, 0)
-
-
-def test_factors_that_contradict_themselves_are_refused(spark):
-    with pytest.raises(DataCheckError, match="1 to 3 numbers"):
-        inputs.Size.of(frame(spark, [(1, [1.0, 2.0, 3.0]), (2, [1.0])]))
-    with pytest.raises(DataCheckError, match="finite"):
-        inputs.collect_factors(frame(spark, [(1, [1.0, float("nan")])]))
-    with pytest.raises(DataCheckError, match="two rows"):
-        inputs.collect_factors(frame(spark, [(1, [1.0, 2.0]), (1, [1.0, 2.0])]))
-
-
-def test_candidates_that_are_too_many_are_refused():
-    inputs.check_size([inputs.Size(1000, 240), inputs.Size(24, 240)], limit_mb=1)  # 4 x 240 + 64 bytes a row
-    with pytest.raises(DataCheckError, match=r"topn\.broadcast_mb=1"):
-        inputs.check_size([inputs.Size(1000, 240), inputs.Size(25, 240)], limit_mb=1)
+def test_the_limit_counts_ids_beside_the_factors():
+    limit = inputs.size_limit(TopnSettings(broadcast_mb=1))
+    limit.check({"track_idx": 1024}, 240)  # 4 x 240 + 64 bytes per row
+    with pytest.raises(DataCheckError, match=r"topn\.broadcast_mb=1: .*lower wmf\.rank"):
+        limit.check({"track_idx": 1025}, 240)

@@ -1,4 +1,4 @@
-"""Lists of parts put together."""
+"""Test merged lists against the list of the union, and the quota of cold tracks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etude.ranking.merge import merge, merge_with_quota
 
 
 def as_list(scored, length):
-    """{track: score} as a list of one user."""
+    """Return {track: score} as a list of one user."""
     order = sorted(scored, key=lambda track: (-scored[track], track))[:length]
     fill = length - len(order)
     tracks = np.array([order + [-1] * fill], dtype=np.int32)
@@ -46,7 +46,7 @@ def test_merged_lists_are_the_list_of_the_union(problem):
 
 @given(two_parts(), st.sampled_from([0.0, 0.1, 0.25, 1 / 3, 0.5, 0.9, 1.0]))
 @settings(max_examples=300, deadline=None)
-def test_the_quota_holds_for_every_k_and_costs_no_more_than_it_must(problem, share):
+def test_the_quota_holds_for_every_k_and_displaces_no_more_tracks_than_necessary(problem, share):
     warm, cold, n = problem
     (tracks,), _ = merge_with_quota(as_list(warm, n), as_list(cold, n), n, share)
     tracks = [int(track) for track in tracks if track >= 0]
@@ -60,7 +60,7 @@ def test_the_quota_holds_for_every_k_and_costs_no_more_than_it_must(problem, sha
         kept = [track for track in tracks[:k] if track in cold]
         needed = min(math.floor(share * k + 1e-9), len(cold))
         assert len(kept) >= needed
-        # A place that isn't the best of what is left must have been needed by the quota.
+        # Only the quota justifies a track that is not the best of the rest.
         best = min(set(everything) - set(tracks[: k - 1]), key=lambda track: (-everything[track], track))
         if better(best, tracks[k - 1]):
             assert tracks[k - 1] in cold

@@ -1,4 +1,4 @@
-"""Each metric against its definition."""
+"""Test each metric against its definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands behind the figures: calibration, the same-artist mean, head tracks, popularity."""
+"""Test the models behind the figures: calibration, the same-artist mean, head tracks, random lists."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
-from etude.ranking.inputs import Factors
 from etude.ranking.models import cold_scale, head, make_plan, same_artist
 from etude.ranking.plan import random_tracks, random_users
+from etude.vectors import Factors
 
 
 def test_predicted_factors_become_as_long_as_those_they_predict():
@@ -23,13 +23,13 @@ def test_predicted_factors_become_as_long_as_those_they_predict():
     plan, scale = make_plan(known, TopnSettings(), EvaluationSettings(protocol="strict"))
 
     def length(factors):
-        return np.linalg.norm(factors.among(validation).rows, axis=1).mean()
+        return np.linalg.norm(factors.among(validation).values, axis=1).mean()
 
     assert scale == pytest.approx(length(truth) / length(known.predicted))
     assert length(known.predicted.scaled(scale)) == pytest.approx(length(truth))
     cold = plan.final.parts["cold"]
     vector = cold.vectors[cold.vector_of(np.array([45], np.int32))[0]]
-    np.testing.assert_allclose(vector, known.predicted.rows[45] * scale, rtol=1e-6)
+    np.testing.assert_allclose(vector, known.predicted.values[45] * scale, rtol=1e-6)
 
 
 def test_lists_to_measure_are_no_longer_than_those_to_write():
@@ -40,9 +40,9 @@ def test_lists_to_measure_are_no_longer_than_those_to_write():
 
 def test_calibration_looks_at_validation_tracks_only():
     known = small.world().known
-    rows = known.held_out.rows.copy()
-    rows[known.held_out.tracks >= 45] *= 100
-    changed = replace(known, held_out=Factors(known.held_out.tracks, rows))
+    rows = known.held_out.values.copy()
+    rows[known.held_out.idx >= 45] *= 100
+    changed = replace(known, held_out=Factors(known.held_out.idx, rows))
     settings = TopnSettings(), EvaluationSettings(protocol="strict")
     assert make_plan(changed, *settings)[1] == make_plan(known, *settings)[1]
     same = [
@@ -52,11 +52,11 @@ def test_calibration_looks_at_validation_tracks_only():
     np.testing.assert_array_equal(*(model.parts["cold"].vectors for model in same))
 
 
-def test_calibration_can_be_off_and_is_1_where_nothing_can_be_compared():
+def test_calibration_can_be_off_and_is_1_without_tracks_to_compare():
     known = small.world().known
     off = make_plan(known, TopnSettings(cold_calibration="none"), EvaluationSettings(protocol="strict"))[1]
     assert off == 1.0
-    nothing = Factors(known.predicted.tracks, known.predicted.rows * 0)
+    nothing = Factors(known.predicted.idx, known.predicted.values * 0)
     assert cold_scale(known.held_out, nothing, known.facts) == 1.0
     assert cold_scale(known.fitted, known.predicted.among(np.arange(45, 58)), known.facts) == 1.0
 
@@ -65,17 +65,17 @@ def test_the_same_artist_mean():
     known = small.world().known
     facts, fitted = known.facts, known.fitted
     found = same_artist(known)
-    assert found.tracks.tolist() == list(range(40, 58))
-    for track, row in zip(found.tracks, found.rows, strict=True):
-        mine = [i for i in fitted.tracks if facts.artist[i] == facts.artist[track] != 0]
-        np.testing.assert_allclose(row, fitted.rows[mine or fitted.tracks].mean(axis=0), rtol=1e-5, atol=1e-6)
+    assert found.idx.tolist() == list(range(40, 58))
+    for track, row in zip(found.idx, found.values, strict=True):
+        mine = [i for i in fitted.idx if facts.artist[i] == facts.artist[track] != 0]
+        np.testing.assert_allclose(row, fitted.values[mine or fitted.idx].mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_the_same_artist_mean_under_paper_uses_training_tracks_only():
     known = small.world().known
     paper = small.paper_world(small.world()).known
     without = replace(known, fitted=paper.fitted.among(np.arange(40, dtype=np.int32)))
-    np.testing.assert_array_equal(same_artist(paper).rows, same_artist(without).rows)
+    np.testing.assert_array_equal(same_artist(paper).values, same_artist(without).values)
 
 
 def test_head_tracks_hold_four_fifths_of_the_plays():

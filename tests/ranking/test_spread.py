@@ -1,4 +1,4 @@
-"""The same lists and figures from Spark tasks as from one task in memory."""
+"""Test that Spark tasks return the same lists and figures as one task in memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.frames import small_frame
 from etude.ranking import spread
+from etude.ranking.metrics import LIST_METRICS
 from etude.ranking.models import make_plan
 from etude.ranking.sums import figures, seen_within
 from etude.ranking.task import SOURCES, Task
@@ -24,7 +25,8 @@ def world():
 
 @pytest.fixture(scope="module")
 def plan(world):
-    return make_plan(world.known, TopnSettings(n=8), EvaluationSettings(protocol="strict", k=(2, 5, 12)))[0]
+    settings = EvaluationSettings(protocol="strict", k=(2, 5, 12), per_user=True)
+    return make_plan(world.known, TopnSettings(n=8), settings)[0]
 
 
 def pair_frame(spark, sets):
@@ -63,8 +65,28 @@ def test_figures_equal_those_of_one_task(done, world, plan):
     assert spread.checks(done) == alone.checks
 
 
+def test_means_over_users_of_their_metrics_are_the_figures(done, plan):
+    rows = spread.user_metric_rows(done, plan).toPandas()
+    key = ["model", "slice", "metric", "k"]
+    assert not rows.duplicated(["user_idx", *key]).any()
+    found = rows.groupby(key).value.agg(["mean", "size"])
+    figures = {(*row[:3], row.k): row.value for row in spread.measured(done, plan)}
+    names = {*LIST_METRICS, "auc"}
+    assert set(found.index) == {figure for figure in figures if figure[2] in names}
+    for (model, slice_, metric, k), (mean, size) in found.iterrows():
+        assert mean == pytest.approx(figures[model, slice_, metric, k], rel=1e-12)
+        users = figures[model, slice_, "users", 0]
+        assert size <= users if metric == "auc" else size == users
+
+
+def test_without_the_option_there_are_no_user_metrics(spark, world, plan):
+    done = spread.ranked(frames(spark, world), replace(plan, per_user=False), small.RANK, tasks=1)
+    assert spread.user_metric_rows(done, plan).isEmpty()
+    done.unpersist()
+
+
 def test_lists_are_those_of_one_task(spark, done, world, plan):
-    tracks, scores, sources = Task(plan).rank(small.batch(world))
+    tracks, scores, sources, _ = Task(plan).rank(small.batch(world))
     ids = small_frame(spark, [(t, f"T{t}") for t in range(small.N_TRACKS)], "track_idx int, track_id string")
     listed = spread.list_rows(done, ids, plan)
     found = sorted(map(tuple, listed.collect()))

@@ -1,4 +1,4 @@
-"""Lists and figures of a small world, against ranking and counting it one user at a time."""
+"""Test lists and figures of a small world against ranking and counting one user at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ranked(world, n=8, protocol="strict", **topn):
         world.known, TopnSettings(n=n, **topn), EvaluationSettings(protocol=protocol, k=(5, 2, 12, 5), seed=3)
     )
     task = Task(plan)
-    tracks, scores, sources = zip(*(task.rank(small.batch(world, part)) for part in batches(world)), strict=True)
+    tracks, scores, sources, _ = zip(*(task.rank(small.batch(world, part)) for part in batches(world)), strict=True)
     return plan, task, np.concatenate(tracks), np.concatenate(scores), np.concatenate(sources)
 
 
@@ -54,7 +54,7 @@ def user_rows(model, world, user):
 
 
 def scores_of(plan, model, world, user, slice_):
-    """{track: score} of the slice's candidates that the model can score, heard or not."""
+    """Return {track: score} of the slice's candidates that the model can score, heard or not."""
     found = {}
     for part, candidates in model.parts.items():
         if part not in SLICES[slice_]:
@@ -66,7 +66,7 @@ def scores_of(plan, model, world, user, slice_):
 
 
 def naive_figures(plan, model, slice_, world, exclude):
-    """Every figure of one model on one slice by the definitions."""
+    """Return every figure of one model on one slice by the definitions."""
     inside = {t for t, p in enumerate(plan.part_of) if p < len(PARTS) and PARTS[p] in SLICES[slice_]}
     cold = {t for t in inside if PARTS[plan.part_of[t]] == "cold"}
     plays = world.known.facts.plays
@@ -126,7 +126,7 @@ def test_every_figure_equals_its_definition(protocol):
             mine = {key[2:]: value for key, value in found.items() if key[:2] == (model.name, name)}
             assert mine == pytest.approx(expected), (model.name, name)
     slices = {model.name: model.slices for model in plan.models}
-    # Users 3 and 17 have no factors: they count, by the popular tracks that they get.
+    # Users 3 and 17 have no factors: they are counted, with their lists by popularity.
     assert found["fusion", "cold", "users_without_factors", 0] == 2
     assert found["fusion", "all", "users", 0] == found["popularity", "all", "users", 0]
     everywhere = ("all", "warm", "cold", "head", "tail") if protocol == "strict" else ("all", "cold")
@@ -200,7 +200,7 @@ def test_protocol_none_lists_every_track_with_factors_and_measures_nothing():
     assert task.checks.short == 0
 
 
-def test_where_nothing_is_cold_there_are_no_models_of_cold_tracks():
+def test_without_cold_tracks_there_are_no_models_of_cold_tracks():
     world = small.world()
     split = np.where(world.known.facts.split == SPLITS.index("test"), 0, world.known.facts.split)
     known = replace(world.known, facts=replace(world.known.facts, split=split.astype(np.uint8)))
@@ -209,7 +209,7 @@ def test_where_nothing_is_cold_there_are_no_models_of_cold_tracks():
     assert ("fusion", "all", "recall", 5) in figures_of(plan, task)
 
 
-def test_what_can_t_be_right_is_counted(monkeypatch):
+def test_violations_are_counted(monkeypatch):
     world = small.world()
     before = ranked(world)[1].checks
     assert (before.short, before.bad_scores, before.bad_factors) == (0, 0, 0)

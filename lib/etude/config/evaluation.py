@@ -14,7 +14,9 @@ class EvaluationSettings(Section):
     """none: use all plays, compute no metrics; strict: withhold held-out tracks from every stage; paper: follow the
     paper."""
     k: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field((5, 10, 20, 50, 100), min_length=1)
-    """List lengths at which ranking metrics are computed."""
+    """Lengths of the list at which ranking metrics are computed."""
+    per_user: bool = False
+    """Whether topn (strict, paper) also writes each user's metrics to user_metrics: hundreds of rows per user."""
     seed: int = 1
     """Seed of the splits."""
     play_split: Literal["random", "time"] = "random"

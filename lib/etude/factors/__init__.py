@@ -1,1 +1,1 @@
-"""Weighted matrix factorisation: engines behind one interface, the exact loss, and folding in."""
+"""Factorise interactions: engines behind one interface, the exact loss, and folding in."""

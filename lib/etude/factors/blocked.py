@@ -1,10 +1,9 @@
-"""The engine `blocked`: alternating least squares over cached blocks of rows, compiled, in float32.
+"""Fit by the engine `blocked`: alternating least squares over cached blocks of rows, compiled, in float32.
 
-    users' rows given the tracks' factors, then tracks' rows given the users' new factors; `wmf.iterations` times
-
-Blocks are made once; a half sweep ships the other side's newest factors to the blocks, solves every row there
-(conjugate gradient from the row's last factors, or exactly) and collects the factors at the driver. So a Python worker
-and the driver each hold the factors of both sides: `wmf.max_broadcast_mb` limits their size, checked before any work.
+Each of the `wmf.iterations` iterations solves the users' rows on the tracks' factors, then the tracks' rows on the
+users' new factors. Blocks are built once. A half sweep broadcasts the other side's newest factors, solves every row
+(conjugate gradient from the row's last factors, or exactly) and collects the factors on the driver. The driver and each
+Python worker hold the factors of both sides: `wmf.max_broadcast_mb` limits their size, checked before any work.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.factors.blocks import Axis, build_blocks
-from etude.factors.fit import Fit, Progress, unwatched
-from etude.factors.matrix import Factors, check_size, start
+from etude.factors.fit import Fit, Progress, size_limit, unwatched
 from etude.factors.objective import extra_confidence, gram, penalty, row_regularization, total_loss
+from etude.factors.start import start
 from etude.factors.sweep import HalfSweep, Swept, run
+from etude.vectors import Factors
 
 _OTHER = {"user": "track", "track": "user"}
 
@@ -29,7 +29,7 @@ def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unw
     """Fit factors (see `Engine`)."""
     spark = interactions.sparkSession
     axes = {side: Axis.of(interactions, f"{side}_idx") for side in _OTHER}
-    check_size({f"{side}_idx": len(axis) for side, axis in axes.items()}, settings)
+    size_limit(settings).check({f"{side}_idx": len(axis) for side, axis in axes.items()}, settings.rank)
     weigh = partial(extra_confidence, settings=settings)
     blocks = {
         side: build_blocks(

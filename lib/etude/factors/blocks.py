@@ -1,10 +1,9 @@
-"""Interactions cut into blocks of rows, once by user and once by track: what the blocked engine sweeps over.
+"""Cut interactions into blocks of rows, once by user and once by track, for the half sweeps of the blocked engine.
 
-The rows of a side are its users (or tracks) that have interactions, numbered by rising index: an `Axis`. They are cut
-into contiguous blocks of about equal cost, from the counts alone, so that the cut depends neither on the number of
-tasks nor on their order. A block's interactions travel once: packed by the tasks that read them, shuffled to the
-block's partition, sorted into compressed rows there, and cached (spilling to disk). A lost executor's blocks are made
-again by Spark from their lineage.
+The rows of a side are its users (or tracks) that have interactions, numbered by ascending index: an `Axis`. The cut
+gives contiguous blocks of about equal cost. It depends on the counts alone, not on the number of tasks or their order.
+The tasks that read interactions pack them; one shuffle takes them to the block's partition. There they are sorted into
+compressed rows and cached (spilled to disk if necessary). Spark recomputes a lost executor's blocks from their lineage.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from pyspark.sql import functions as F
 
 from etude.worker import lean_worker
 
-_BLOCK_COST = 250_000  # interactions (or what costs as much): a few MB, a few ms of kernel
-_FLUSH_ROWS = 2_000_000  # interactions a reading task holds before it packs them
+_BLOCK_COST = 250_000  # interactions, or rows of the same cost: a few MB, a few ms of kernel
+_FLUSH_ROWS = 2_000_000  # interactions that a reading task collects before it packs them
 
 _PACKED = np.dtype([("row", "<i4"), ("column", "<i4"), ("weight", "<f4")])
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The rows of one side: `idx` (n,) int32 rising, and each one's number of interactions `counts` (n,) int64."""
+    """Hold the rows of one side: `idx` (n,) int32 ascending, and their numbers of interactions `counts` (n,) int64."""
 
     idx: np.ndarray
     counts: np.ndarray
 
     @classmethod
     def of(cls, interactions: DataFrame, column: str) -> Axis:
-        """Users (column user_idx) or tracks (track_idx) that have interactions."""
+        """Count the interactions of each user (column user_idx) or track (track_idx) that has any."""
         found = interactions.groupBy(F.col(column).alias("idx")).count().toArrow()
         idx = found["idx"].to_numpy()
         order = np.argsort(idx)
@@ -46,7 +45,7 @@ class Axis:
         return len(self.idx)
 
     def positions(self) -> np.ndarray:
-        """Row number of each index, -1 where it has none: (largest index + 1,) int32."""
+        """Return the row number of each index, -1 for an index without interactions: (largest index + 1,) int32."""
         places = np.full(int(self.idx[-1]) + 1 if len(self) else 0, -1, dtype=np.int32)
         places[self.idx] = np.arange(len(self), dtype=np.int32)
         return places
@@ -54,13 +53,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Block:
-    """Contiguous rows of one side in compressed form.
+    """Hold contiguous rows of one side in compressed form.
 
     Attributes:
-        number: its place among the blocks.
+        number: number of the block, from 0.
         start: row number (on its axis) of its first row.
-        indptr: (rows + 1,) int64.
-        columns: row numbers on the other axis, rising within each row: int32.
+        indptr: (rows + 1,) int64: start of each row in `columns`, and the end.
+        columns: row numbers on the other axis, ascending within each row: int32.
         weights: extra confidence c - 1 of each interaction: float32.
     """
 
@@ -75,15 +74,15 @@ class Block:
 
     @property
     def rows(self) -> slice:
-        """Its rows on its axis."""
+        """Return the range of its rows on its axis."""
         return slice(self.start, self.start + len(self))
 
 
 def cut(counts: np.ndarray, rank: int, block_cost: int = _BLOCK_COST) -> np.ndarray:
-    """First rows of the blocks, and the end: (blocks + 1,) int64.
+    """Return the first rows of the blocks, and the end: (blocks + 1,) int64.
 
-    A row costs its interactions and as much as rank / 2 of them for the Gram matrix (2 rank^2 against 4 rank operations
-    a step). A row dearer than a block is a block of its own.
+    A row costs its interactions plus rank / 2 for the Gram matrix (2 rank^2 operations per step, against 4 rank per
+    interaction). A row that costs more than a block is a block of its own.
     """
     ends = np.cumsum(counts + rank // 2 + 1)
     first_of_block = np.flatnonzero(np.diff(ends // block_cost, prepend=-1) > 0)
@@ -100,16 +99,16 @@ def build_blocks(
     rank: int,
     partitions: int | None,
 ) -> RDD[Block]:
-    """The blocks of one side, cached when first used.
+    """Build the blocks of one side; they are cached when first used.
 
     Args:
-        interactions: user_idx, track_idx, play_count; one row a pair.
-        row_column: user_idx or track_idx, the side that is cut.
-        rows: axis of that side; interactions of indices outside the axes are left out.
+        interactions: user_idx, track_idx, play_count; one row per pair.
+        row_column: user_idx or track_idx, the side to cut.
+        rows: axis of that side; interactions of indices outside the axes are dropped.
         columns: axis of the other side.
         weigh: play counts (n,) int64 -> extra confidence (n,) float32.
-        rank: length of the factors, for the cost of a row.
-        partitions: most tasks a sweep over the blocks has; None for `_tasks`.
+        rank: factors per row, for the cost of a row.
+        partitions: largest number of tasks of a sweep over the blocks; None for `_tasks`.
     """
     context = interactions.sparkSession.sparkContext
     starts = cut(rows.counts, rank)
@@ -126,14 +125,14 @@ def build_blocks(
 
 
 def _tasks(blocks: int, slots: int) -> int:
-    """One task a slot; three, which even out slots of unequal speed, where tasks are long against their overhead."""
+    """Return one task per slot, or three if tasks are long enough: they balance slots of unequal speed."""
     wanted = slots if blocks < 32 * slots else 3 * slots
     return max(1, min(blocks, wanted))
 
 
 @dataclass(frozen=True)
 class _Packer:
-    """Turns batches of interactions into packed rows, one chunk a block."""
+    """Turn batches of interactions into packed rows, one chunk per block."""
 
     row_positions: Broadcast[np.ndarray]
     column_positions: Broadcast[np.ndarray]
@@ -172,7 +171,7 @@ def _look_up(positions: np.ndarray, idx: np.ndarray) -> np.ndarray:
 
 
 def _assemble(chunks: Iterable[tuple[int, bytes]], starts: np.ndarray) -> Iterator[Block]:
-    """Blocks of one partition from their chunks, whatever order those come in."""
+    """Assemble the blocks of one partition from their chunks; the order of the chunks has no effect."""
     by_block: dict[int, list[bytes]] = defaultdict(list)
     for number, data in chunks:
         by_block[number].append(data)

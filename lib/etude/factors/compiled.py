@@ -1,9 +1,9 @@
-"""The kernels with their machine code kept between processes.
+"""Load the kernels with machine code that is cached between processes.
 
-Executors import Etude from the archive shipped with the job, whose path is new in every application, so numba would
-find nothing it kept and every Python worker would compile anew (3 s). Therefore the kernels' source is written, once
-per host and version of the source, into a private folder, loaded from there, and its machine code lies beside it. Where
-no such folder can be had, the kernels work all the same, compiled by each process for itself.
+Executors import Etude from the archive of the job, whose path is new in every application. Numba caches by path, so
+every Python worker would compile anew (3 s). Therefore the kernels' source is written into a private folder, once per
+host and version of the source, and loaded from there; numba keeps the machine code beside it. Without such a folder
+each process compiles the kernels itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from types import ModuleType
 
 @cache
 def kernels() -> ModuleType:
-    """The module etude.factors.kernels, from the folder of kept machine code if there is one."""
+    """Return the module etude.factors.kernels, loaded from the folder of cached machine code if there is one."""
     source = pkgutil.get_data("etude.factors", "kernels.py")
     folder = _private_folder()
     if source is None or folder is None:
@@ -47,7 +47,7 @@ def _plain() -> ModuleType:
 
 
 def _private_folder() -> Path | None:
-    """A folder that only this user can write: kept machine code is run, so nobody else may put any there."""
+    """Return a folder that only this user can write, because cached machine code is executed; None without one."""
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(tempfile.gettempdir()) / f"etude-kernels-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,29 +1,29 @@
-"""The engines by name, and how `auto` chooses."""
+"""List the engines by name, and choose one for `auto`."""
 
 from __future__ import annotations
 
 from etude.config.wmf import WmfSettings
 from etude.factors import blocked, mllib
-from etude.factors.fit import Engine, Size
-from etude.factors.matrix import check_size, megabytes
+from etude.factors.fit import Engine, Size, size_limit
 
 ENGINES: dict[str, Engine] = {"blocked": blocked.fit, "mllib": mllib.fit}
 
 _COUNTED_WITHIN = 1.05
-"""Sizes are counted approximately; `blocked` counts again, and refuses what is over the limit."""
+"""Margin for approximate counts; `blocked` counts exactly and refuses factors over the limit."""
 
 
 def choose(size: Size, settings: WmfSettings) -> tuple[str, str]:
-    """Name of the engine for so much data, and why.
+    """Return the name of the engine for data of this size, and the reason.
 
     Raises:
-        DataCheckError: `blocked` is asked for, and its factors don't fit wmf.max_broadcast_mb.
+        DataCheckError: wmf.engine is `blocked`, and its factors don't fit wmf.max_broadcast_mb.
     """
+    limit = size_limit(settings)
     if settings.engine == "blocked":
-        check_size({"user_idx": size.users, "track_idx": size.tracks}, settings)
+        limit.check({"user_idx": size.users, "track_idx": size.tracks}, settings.rank)
     if settings.engine != "auto":
-        return settings.engine, "asked for"
-    needed, limit = megabytes(size.users + size.tracks, settings.rank), settings.max_broadcast_mb
-    if needed * _COUNTED_WITHIN <= limit:
-        return "blocked", f"{needed:,.1f} MB of factors fit wmf.max_broadcast_mb={limit}"
-    return "mllib", f"{needed:,.1f} MB of factors exceed wmf.max_broadcast_mb={limit}, or come near it"
+        return settings.engine, "set by wmf.engine"
+    needed = limit.size(size.users + size.tracks, settings.rank)
+    if needed * _COUNTED_WITHIN <= limit.megabytes:
+        return "blocked", f"{needed:,.1f} MB of factors fit {limit.setting}={limit.megabytes}"
+    return "mllib", f"{needed:,.1f} MB of factors exceed {limit.setting}={limit.megabytes}, or nearly do"

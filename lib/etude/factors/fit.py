@@ -1,4 +1,4 @@
-"""What a factorisation is asked and what it answers, whichever engine does it."""
+"""Define the input and the output of a factorisation, common to all engines, and its size limit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
+from etude.vectors import SizeLimit
 
 
 @dataclass(frozen=True)
 class Size:
-    """About how much there is to factorise (distinct counts within some 2%, in one cheap pass)."""
+    """Hold the approximate size of the interactions (distinct counts within about 2%, in one cheap pass)."""
 
     users: int
     tracks: int
@@ -32,14 +33,24 @@ class Size:
         return cls(**found.asDict())
 
 
+def size_limit(settings: WmfSettings) -> SizeLimit:
+    """Return the limit of the factors that one process collects or receives."""
+    return SizeLimit(
+        settings.max_broadcast_mb,
+        "wmf.max_broadcast_mb",
+        "raise it (with the memory of driver and executors, and spark.driver.maxResultSize), lower wmf.rank, "
+        "or fit with wmf.engine=mllib",
+    )
+
+
 @dataclass(frozen=True)
 class Fit:
-    """Factors and how the loss went.
+    """Hold fitted factors and losses.
 
     Attributes:
         users: user_idx, factors; every user with an interaction.
         tracks: track_idx, factors; every track with an interaction.
-        losses: (iteration, loss over all cells), in the order of the iterations that the engine lets us see.
+        losses: (iteration, loss over all cells), ascending, for the iterations whose loss the engine reports.
     """
 
     users: DataFrame
@@ -48,25 +59,25 @@ class Fit:
 
 
 class Progress(Protocol):
-    """Passes iterations on and shows how far they are (`JobRun.progress`)."""
+    """Yield iterations and report progress (`JobRun.progress`)."""
 
     def __call__(self, items: Iterable[int], desc: str, total: int | None = None) -> Iterator[int]:
-        """The items, one by one."""
+        """Yield the items one by one."""
         ...
 
 
 def unwatched(items: Iterable[int], desc: str, total: int | None = None) -> Iterator[int]:  # noqa: ARG001
-    """Progress that nobody sees."""
+    """Yield the items without a report."""
     yield from items
 
 
 class Engine(Protocol):
-    """Fits factors to interactions (user_idx, track_idx, play_count; one row a pair, play_count at least 1)."""
+    """Fit factors to interactions (user_idx, track_idx, play_count; one row per pair, play_count at least 1)."""
 
     def __call__(self, interactions: DataFrame, settings: WmfSettings, progress: Progress = unwatched) -> Fit:
-        """The fitted factors.
+        """Return the fitted factors.
 
         Raises:
-            DataCheckError: factors are not finite, or don't fit a limit.
+            DataCheckError: factors are not finite, or exceed a limit.
         """
         ...

@@ -1,7 +1,7 @@
-"""Folding in: factors for users or tracks with plays, on the other side's factors as they are, without a refit.
+"""Fold in users or tracks: solve their factors on the other side's fixed factors, without a refit.
 
-A row's factors are the exact solution of its own equations (see kernels.py), so folding in a track on the user factors
-that it was last solved with gives its fitted factors (wmf.solver=cholesky; conjugate gradient comes near).
+A row's factors are the exact solution of its own equations (see kernels.py). So folding in a track on the user factors
+that it was last solved with gives its fitted factors (wmf.solver=cholesky; conjugate gradient approximates them).
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.factors.blocks import Axis, Block, build_blocks
-from etude.factors.matrix import Factors, check_size
+from etude.factors.fit import size_limit
 from etude.factors.objective import extra_confidence, gram
 from etude.factors.solve import solve
 from etude.factors.sweep import HalfSweep, run
+from etude.vectors import Factors
 
 _OTHER = {"user_idx": "track_idx", "track_idx": "user_idx"}
 
 
 def fold_in_row(neighbours: np.ndarray, play_count: np.ndarray, fixed: np.ndarray, settings: WmfSettings) -> np.ndarray:
-    """Factors (rank,) float32 of one user or track.
+    """Return the factors (rank,) float32 of one user or track.
 
     Args:
-        neighbours: rows of `fixed` it was played with, (n,).
-        play_count: plays of each, (n,).
+        neighbours: rows of `fixed` that it has plays with, (n,) integers.
+        play_count: plays with each, (n,) integers.
         fixed: factors of the other side, (m, rank) float32.
         settings: confidence and regularization.
     """
@@ -36,7 +37,7 @@ def fold_in_row(neighbours: np.ndarray, play_count: np.ndarray, fixed: np.ndarra
 
 
 def fold_in(interactions: DataFrame, column: str, fixed: Factors, settings: WmfSettings) -> Factors:
-    """Factors of all rows of a side that have interactions with rows of the other side that have factors.
+    """Return the factors of all rows of a side that have interactions with rows of the other side with factors.
 
     Args:
         interactions: user_idx, track_idx, play_count of the rows to fold in.
@@ -55,7 +56,7 @@ def fold_in(interactions: DataFrame, column: str, fixed: Factors, settings: WmfS
     rows, columns = Axis.of(usable, column), Axis(fixed.idx, np.zeros(len(fixed.idx), np.int64))
     if not len(rows):
         return Factors(rows.idx, np.empty((0, settings.rank), np.float32))
-    check_size({column: len(rows), other: len(columns)}, settings)
+    size_limit(settings).check({column: len(rows), other: len(columns)}, settings.rank)
     weigh = partial(extra_confidence, settings=settings)
     blocks = build_blocks(usable, column, rows, columns, weigh, settings.rank, settings.partitions)
     shipped = spark.sparkContext.broadcast(fixed.values)

@@ -1,18 +1,20 @@
-"""The compiled loops: one row's equations are solved with its neighbours' factors at hand.
+"""Solve rows' equations in compiled loops.
 
-A row (a user or a track) with neighbours' factors z_j, extra confidences w_j = c_j - 1, the Gram matrix G of all
-factors of the other side and regularization l asks for the x that solves
+The factors x of a row (a user or a track) solve
 
     (G + sum_j w_j z_j z_j' + l I) x = sum_j (1 + w_j) z_j
 
-This file imports nothing of Etude's, because `compiled.py` also loads it by path from a folder where numba can keep the
-machine code. Loops are over numbers, not rows of a table: numba turns them into machine code.
+with its neighbours' factors z_j, their extra confidences w_j = c_j - 1, the Gram matrix G of all factors of the other
+side, and the regularization l (Hu, Koren & Volinsky 2008, equation 4).
+
+This file imports nothing from Etude, because `compiled.py` also loads it by path from a folder that numba can write.
+Numba compiles the loops to machine code.
 """
 
 import numpy as np
 from numba import njit
 
-# Sums may be reordered (SIMD), but NaN and infinity keep their meaning: the fit is checked for them.
+# Sums may be reordered (SIMD); NaN and infinity must propagate, because the fit is checked for them.
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
 _BATCH_ROWS = 64
 _BUFFER_BYTES = 1 << 20  # gathered factors of a batch: about half of a common L2 cache
@@ -21,7 +23,7 @@ _BUFFER_BYTES = 1 << 20  # gathered factors of a batch: about half of a common L
 def _jit(function):  # type: ignore[no-untyped-def]
     try:
         return njit(cache=True, nogil=True, fastmath=_FAST)(function)
-    except RuntimeError:  # no place where the machine code can be kept
+    except RuntimeError:  # no folder can be written for the machine code
         return njit(nogil=True, fastmath=_FAST)(function)
 
 
@@ -41,7 +43,7 @@ def _add_scaled(out, scale, vector):  # type: ignore[no-untyped-def]
 
 @_jit
 def _add_residual(out, factors, at, weights, x):  # type: ignore[no-untyped-def]
-    """Add sum_j (1 + w_j - w_j z_j.x) z_j: the right-hand side less the played cells' part of A x."""
+    """Add sum_j (1 + w_j - w_j z_j.x) z_j: the right-hand side minus the played cells' part of A x."""
     for j in range(at.shape[0]):
         z = factors[at[j]]
         _add_scaled(out, np.float32(1.0) + weights[j] - weights[j] * _dot(z, x), z)
@@ -57,19 +59,19 @@ def _add_product(out, factors, at, weights, p):  # type: ignore[no-untyped-def]
 
 @_jit
 def solve_cg(indptr, columns, weights, fixed, gram, regularization, x, steps):  # type: ignore[no-untyped-def]
-    """Improve x (n, rank) in place by conjugate-gradient steps from what it holds.
+    """Improve x (n, rank) in place by conjugate-gradient steps from its values.
 
-    Rows go in batches: their neighbours' factors are gathered into a buffer once, and (Y'Y) p of the batch is one
-    matrix product. A row longer than the buffer is a batch of its own and reads `fixed` where it lies.
+    Rows are solved in batches: their neighbours' factors are gathered into a buffer once, and (Y'Y) p of the batch is
+    one matrix product. A row longer than the buffer is a batch of its own and reads `fixed` directly.
 
     Args:
-        indptr: where the neighbours of each row begin in `columns`, and the end: (n + 1,) int64.
+        indptr: start of each row's neighbours in `columns`, and the end: (n + 1,) int64.
         columns: rows of `fixed`, int32.
         weights: w of each of them, float32.
         fixed: factors of the other side, (m, rank) float32.
         gram: their Gram matrix, float32.
         regularization: l of each row, float32.
-        x: start values, float32; holds the solution afterwards.
+        x: start values, float32; overwritten with the solution.
         steps: conjugate-gradient steps.
     """
     n, rank = x.shape
@@ -104,7 +106,7 @@ def solve_cg(indptr, columns, weights, fixed, gram, regularization, x, steps):  
         for _ in range(steps):
             np.dot(p[:size], gram, ap[:size])
             for i in range(size):
-                if rr[i] < 1e-20:  # solved to the last bit
+                if rr[i] < 1e-20:  # already solved
                     continue
                 row, low, high = first + i, indptr[first + i], indptr[first + i + 1]
                 at = in_buffer[low - begin : high - begin] if gathered else columns[low:high]
@@ -123,7 +125,7 @@ def solve_cg(indptr, columns, weights, fixed, gram, regularization, x, steps):  
 
 @_jit
 def solve_exactly(indptr, columns, weights, fixed, gram, regularization, x):  # type: ignore[no-untyped-def]
-    """Solve every row's normal equations in float64 by Cholesky's decomposition; arguments as in `solve_cg`.
+    """Solve every row's normal equations in float64 by Cholesky decomposition; arguments as in `solve_cg`.
 
     gram and regularization are float64. Equations without a unique solution leave NaN.
     """
@@ -153,7 +155,7 @@ def solve_exactly(indptr, columns, weights, fixed, gram, regularization, x):  # 
 
 @_jit
 def _solve_positive(a, b):  # type: ignore[no-untyped-def]
-    """Replace b by the solution of a x = b, a symmetric and positive definite (its lower half is overwritten)."""
+    """Replace b with the solution of a x = b; a is symmetric positive definite, its lower half is overwritten."""
     k = b.shape[0]
     for j in range(k):
         pivot = a[j, j]
@@ -179,7 +181,7 @@ def _solve_positive(a, b):  # type: ignore[no-untyped-def]
 
 @_jit
 def played_cells(indptr, columns, weights, fixed, x):  # type: ignore[no-untyped-def]
-    """Sum of c (1 - s)^2 - s^2 over the played cells of rows x, s = x . y: float64."""
+    """Return the sum of c (1 - s)^2 - s^2 over the played cells of rows x, with s = x . y: float64."""
     total = 0.0
     for row in range(x.shape[0]):
         for j in range(indptr[row], indptr[row + 1]):

@@ -1,4 +1,4 @@
-"""The loss over all cells of factors that any engine fitted."""
+"""Compute the loss over all cells for the factors of any engine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.factors.blocks import Axis, Block, build_blocks
-from etude.factors.matrix import Factors
 from etude.factors.objective import extra_confidence, gram, penalty, row_regularization, total_loss
 from etude.factors.solve import played_cells
+from etude.vectors import Factors
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _PlayedCells:
 
 
 def loss(interactions: DataFrame, users: Factors, tracks: Factors, settings: WmfSettings) -> float:
-    """L of objective.py, exactly, for factors of all users and tracks that have interactions."""
+    """Return the exact L of objective.py for factors of all users and tracks that have interactions."""
     context = interactions.sparkSession.sparkContext
     axes = Axis.of(interactions, "user_idx"), Axis.of(interactions, "track_idx")
     weigh = partial(extra_confidence, settings=settings)
@@ -46,7 +46,7 @@ def loss(interactions: DataFrame, users: Factors, tracks: Factors, settings: Wmf
 
 
 def _rows_of(axis: Axis, factors: Factors) -> np.ndarray:
-    """The factors of the axis' rows, zero for rows that have none."""
+    """Return the factors of the axis' rows, zeros for rows without factors."""
     values = np.zeros((len(axis), factors.values.shape[1]), dtype=np.float32)
     _, at_axis, at_factors = np.intersect1d(axis.idx, factors.idx, assume_unique=True, return_indices=True)
     values[at_axis] = factors.values[at_factors]

@@ -1,12 +1,12 @@
-"""The engine `mllib`: pyspark.ml's ALS with implicit preferences, for factors that no single process holds.
+"""Fit by the engine `mllib`: pyspark.ml's ALS with implicit preferences, for factors that exceed one process.
 
-What differs from our objective, and what is done about it:
-- MLlib multiplies lambda by each row's number of interactions. With `wmf.regularization_scaling=frequency` that is
-  our objective at the same lambda. The unscaled one has no equal: MLlib gets lambda (U + I) / (2 nnz), which makes the
-  rows' lambdas sum to the same over both sides together, and one compares recommendations, not losses.
-- Its confidence is 1 + alpha r. With log confidence it gets log(1 + r / epsilon) as r.
-- Its initial factors are its own (seeded, but they depend on its partitions), it solves every row exactly, and it shows
-  no iteration but the last: the loss (by our own function, of our objective) has one step.
+Differences from the objective of objective.py, and how they are handled:
+- MLlib multiplies lambda by each row's number of interactions. With `wmf.regularization_scaling=frequency` this is the
+  same objective at the same lambda. Without scaling MLlib has no equivalent. It then gets lambda (U + I) / (2 nnz), so
+  that the rows' lambdas have the same sum over both sides; compare recommendations, not losses.
+- MLlib's confidence is 1 + alpha r. With log confidence it gets log(1 + r / epsilon) as r.
+- MLlib draws its own initial factors (seeded, but dependent on its partitions) and solves every row exactly. It exposes
+  the last iteration only, so the loss (computed by loss.py) has one step.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors.fit import Fit, Progress, unwatched
+from etude.factors.fit import Fit, Progress, size_limit, unwatched
 from etude.factors.loss import loss
-from etude.factors.matrix import Factors, megabytes
 from etude.factors.objective import rating
+from etude.vectors import collect
 
 log = logging.getLogger("etude.wmf")
 
@@ -30,7 +30,7 @@ log = logging.getLogger("etude.wmf")
 def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unwatched) -> Fit:  # noqa: ARG001
     """Fit factors (see `Engine`)."""
     rated = interactions.select("user_idx", "track_idx", rating(F.col("play_count"), settings).alias("rating"))
-    # MLlib's own number is 10, on however many slots; a block is the work of one task.
+    # MLlib's default is 10 blocks for any number of slots; a block is the work of one task.
     blocks = settings.partitions or interactions.sparkSession.sparkContext.defaultParallelism
     als = ALS(
         rank=settings.rank,
@@ -57,7 +57,7 @@ def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unw
 
 
 def regularization(interactions: DataFrame, settings: WmfSettings) -> float:
-    """MLlib's regParam for our lambda: the same if frequency-scaled, else lambda (U + I) / (2 nnz)."""
+    """Return MLlib's regParam for wmf.regularization: the same if frequency-scaled, else lambda (U + I) / (2 nnz)."""
     if settings.regularization_scaling == "frequency":
         return settings.regularization
     found = interactions.agg(
@@ -74,9 +74,10 @@ def regularization(interactions: DataFrame, settings: WmfSettings) -> float:
 def _losses(
     interactions: DataFrame, users: DataFrame, tracks: DataFrame, settings: WmfSettings
 ) -> list[tuple[int, float]]:
-    size = megabytes(users.count() + tracks.count(), settings.rank)
-    if size > settings.max_broadcast_mb:
-        log.warning("engine=mllib loss=unknown reason='%.0f MB of factors exceed wmf.max_broadcast_mb'", size)
+    limit = size_limit(settings)
+    size = limit.size(users.count() + tracks.count(), settings.rank)
+    if size > limit.megabytes:
+        log.warning("engine=mllib loss=unknown reason='%.0f MB of factors exceed %s'", size, limit.setting)
         return []
-    collected = Factors.from_frame(users, "user_idx", settings), Factors.from_frame(tracks, "track_idx", settings)
+    collected = collect(users, "user_idx", limit, settings.rank), collect(tracks, "track_idx", limit, settings.rank)
     return [(settings.iterations, loss(interactions, *collected, settings))]

@@ -1,4 +1,4 @@
-"""Solving a block of rows: plain numpy in and out, no Spark."""
+"""Solve a block of rows: numpy arrays in and out, without Spark."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from etude.factors.objective import row_regularization
 
 
 def improve(block: Block, fixed: np.ndarray, gram: np.ndarray, last: np.ndarray, settings: WmfSettings) -> np.ndarray:
-    """Factors of the block's rows by `wmf.solver`, given the other side's.
+    """Solve the block's rows by `wmf.solver` on the other side's factors.
 
     Args:
         block: the rows' interactions.
         fixed: factors of the other side, (m, rank) float32.
         gram: their Gram matrix, (rank, rank) float64.
-        last: the rows' factors so far, (rows, rank) float32; where conjugate gradient starts.
+        last: the rows' current factors, (rows, rank) float32; the start of conjugate gradient.
         settings: solver, steps and regularization.
 
     Returns:
-        (rows, rank) float32.
+        The rows' factors, (rows, rank) float32.
     """
     if settings.solver == "cholesky":
         return solve(block, fixed, gram, settings)
@@ -41,7 +41,7 @@ def improve(block: Block, fixed: np.ndarray, gram: np.ndarray, last: np.ndarray,
 
 
 def solve(block: Block, fixed: np.ndarray, gram: np.ndarray, settings: WmfSettings) -> np.ndarray:
-    """The exact (closed-form) factors of the block's rows; NaN where there is no unique solution."""
+    """Return the exact (closed-form) factors of the block's rows; NaN for rows without a unique solution."""
     x = np.empty((len(block), fixed.shape[1]), dtype=np.float32)
     regularization = row_regularization(np.diff(block.indptr), settings)
     kernels().solve_exactly(block.indptr, block.columns, block.weights, fixed, gram, regularization, x)
@@ -49,5 +49,5 @@ def solve(block: Block, fixed: np.ndarray, gram: np.ndarray, settings: WmfSettin
 
 
 def played_cells(block: Block, fixed: np.ndarray, x: np.ndarray) -> float:
-    """The played cells' part of the loss (see objective.py) of the block's rows `x`."""
+    """Return the played cells' part of the loss (see objective.py) for factors `x` of the block's rows."""
     return float(kernels().played_cells(block.indptr, block.columns, block.weights, fixed, x))

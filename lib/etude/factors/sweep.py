@@ -1,7 +1,7 @@
-"""Half sweeps on Spark: ship one side's factors, solve the other side's rows where their blocks lie, collect them.
+"""Run half sweeps on Spark: broadcast one side's factors, solve the other side's rows block by block, collect them.
 
-Only factors travel. Their Gram matrix is made at the driver: one from each block would be larger than the factors where
-blocks have few rows. Nothing depends on which task was first, nor on the number of tasks.
+Only factors are transferred. The driver computes their Gram matrix: for blocks of few rows, a matrix per block would be
+larger than the factors. The result depends neither on the order of the tasks nor on their number.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from etude.worker import lean_worker
 
 
 class Solved(NamedTuple):
-    """One block's outcome: first row, factors (rows, rank) float32, played cells' part of the loss."""
+    """Hold one block's result: first row, factors (rows, rank) float32, played cells' part of the loss."""
 
     start: int
     values: np.ndarray
@@ -32,7 +32,7 @@ class Solved(NamedTuple):
 
 @dataclass(frozen=True)
 class HalfSweep:
-    """What a task does with its blocks; without `last` rows are solved exactly, else improved from there."""
+    """Solve a task's blocks: exactly without `last`, otherwise improving the rows' factors in `last`."""
 
     fixed: Broadcast[np.ndarray]
     gram: np.ndarray
@@ -41,7 +41,7 @@ class HalfSweep:
     measure: bool = False
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[Solved]:
-        """Solve the blocks of one partition with one thread."""
+        """Solve the blocks of one partition in one thread."""
         fixed = self.fixed.value
         lean_worker()
         with threadpool_limits(limits=1):
@@ -55,7 +55,7 @@ class HalfSweep:
 
 
 class Swept(NamedTuple):
-    """A whole side after a half sweep: factors (n, rank) float32, Gram matrix, played cells' part of the loss."""
+    """Hold one side after a half sweep: factors (n, rank) float32, Gram matrix, played cells' part of the loss."""
 
     values: np.ndarray
     gram: np.ndarray
@@ -66,10 +66,10 @@ def run(half: HalfSweep, blocks: RDD[Block], axis: Axis, what: str) -> Swept:
     """Solve all rows of a side.
 
     Args:
-        half: what to do with a block.
+        half: the work per block.
         blocks: the side's blocks.
         axis: the side's rows.
-        what: for error messages, such as "iteration 3, users".
+        what: name of the sweep for error messages, such as "iteration 3, users".
 
     Raises:
         DataCheckError: a factor is not finite, or blocks are missing.
@@ -82,7 +82,9 @@ def run(half: HalfSweep, blocks: RDD[Block], axis: Axis, what: str) -> Swept:
         played += piece.played_cells
         rows += len(piece.values)
     if rows != len(axis):
-        raise DataCheckError(f"{what}: {rows:,} of {len(axis):,} rows came back; has the input changed meanwhile?")
+        raise DataCheckError(
+            f"{what}: {rows:,} of {len(axis):,} rows were solved, expected all; did the input change? run again"
+        )
     total_gram = gram(values)
     if not np.isfinite(total_gram).all():
         bad = int((~np.isfinite(values).all(axis=1)).sum())

@@ -1,63 +1,61 @@
-"""Yesterday's factors brought up to date by folding in, without a refit.
+"""Update an earlier run's factors by folding in, without a refit.
 
-Users that have no factors yet, or whose interactions have changed, are solved on the earlier run's track factors; then
-tracks likewise on all user factors, those just folded in included, so that a new track heard by new users only gets
-factors too. Everything else is kept as it was. The basis stays that of the fit, so factors predicted for it remain
-comparable.
+Users without factors, or with changed interactions, are solved on the earlier run's track factors. Tracks are then
+solved the same way on all user factors, including those just folded in: a new track heard only by new users gets
+factors too. All other factors are kept. The basis stays that of the fit, so factors predicted for it stay comparable.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
+from etude.factors.fit import size_limit
 from etude.factors.foldin import fold_in
-from etude.factors.matrix import Factors, check_size
+from etude.vectors import Factors, collect
 
 _OBJECTIVE = ("rank", "confidence", "alpha", "epsilon", "regularization", "regularization_scaling")
 
 
 @dataclass(frozen=True)
 class Updated:
-    """One side after folding in: `kept` rows of the earlier run and the rows folded in."""
+    """Hold one side after folding in: `kept` rows of the earlier run, and the rows folded in."""
 
     kept: DataFrame
     """user_idx or track_idx, factors, origin, as in the earlier run."""
     folded: Factors
 
     def rows(self, column: str) -> DataFrame:
-        """Rows of user_factors or track_factors, without run_id."""
+        """Return rows of user_factors or track_factors, without run_id."""
         folded = self.folded.to_frame(self.kept.sparkSession, column)
         return self.kept.unionByName(folded.select(column, "factors", F.lit("fold_in").alias("origin")))
 
     def together(self, column: str, settings: WmfSettings) -> Factors:
-        """Both in memory.
+        """Collect the kept rows and return them with the rows folded in.
 
         Raises:
-            DataCheckError: they exceed wmf.max_broadcast_mb.
+            DataCheckError: the factors exceed wmf.max_broadcast_mb.
         """
-        kept = Factors.from_frame(self.kept, column, settings)
-        idx = np.concatenate([kept.idx, self.folded.idx])
-        check_size({column: len(idx)}, settings)
-        order = np.argsort(idx)
-        return Factors(idx[order], np.concatenate([kept.values, self.folded.values])[order])
+        limit = size_limit(settings)
+        kept = collect(self.kept, column, limit, settings.rank)
+        limit.check({column: len(kept) + len(self.folded)}, settings.rank)
+        return kept.union(self.folded)
 
 
 def objective_of(settings: WmfSettings, fitted: dict[str, object]) -> WmfSettings:
-    """The settings with the objective of the fit that is extended (its `wmf` settings as the ledger has them)."""
+    """Return the settings with the objective of the fit that is extended (its `wmf` settings in the ledger)."""
     return settings.model_copy(update={name: fitted[name] for name in _OBJECTIVE})
 
 
 def changed(now: DataFrame, before: DataFrame) -> DataFrame:
-    """user_idx, track_idx of the interactions that are new, have another sum or are gone.
+    """Return user_idx, track_idx of the interactions that are new, have another play_count or are gone.
 
     Args:
         now: user_idx, track_idx, play_count.
-        before: the same as the earlier run read them.
+        before: the same columns, as the earlier run read them.
     """
     columns = ["user_idx", "track_idx", "play_count"]
     now, before = now.select(columns), before.select(columns)
@@ -75,7 +73,7 @@ def update(
         earlier: `column`, factors, origin: that side's rows of the earlier run, without held-out ones.
         new: `column`: rows whose interactions have changed.
         fixed: factors of the other side.
-        settings: with the objective of the earlier run.
+        settings: settings with the objective of the earlier run.
 
     Raises:
         DataCheckError: a factor is not finite, or factors exceed wmf.max_broadcast_mb.

@@ -94,13 +94,12 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
     return Deal(rows.select(*tracks.columns, F.floor(shard).cast("int").alias("shard")), sizes)
 
 
-def build_examples(dealt: Deal, mel: DataFrame, vocabulary: Vocabulary, shape: ExampleShape, run_id: str) -> DataFrame:
-    """Return rows of the table `examples`, partitioned so that one task writes each shard as one file.
+def build_examples(dealt: Deal, mel: DataFrame, vocabulary: Vocabulary, shape: ExampleShape) -> DataFrame:
+    """Return rows of the table `examples` without run_id, partitioned so that one task writes each shard as one file.
 
     `dealt` has rows of `tracks` with split and target. Mel rows, by far the largest, are shuffled twice: to their
     track, and to their shard.
     """
     rows = features(dealt.rows, mel, vocabulary, shape, keep=("split", "shard", "target"))
-    return rows.select(
-        F.lit(run_id).alias("run_id"), "split", "shard", "track_idx", *FEATURE_COLUMNS, "target"
-    ).repartition("split", "shard")
+    columns = ("split", "shard", "track_idx", *FEATURE_COLUMNS, "target")
+    return rows.select(*columns).repartition("split", "shard")

@@ -309,6 +309,23 @@ METRICS = Table(
     partition_by=("job",),
 )
 
+USER_METRICS = Table(
+    name="user_metrics",
+    comment="Ranking metrics of each user, whose means over users are in metrics; written if evaluation.per_user.",
+    lifetime="run",
+    key=("run_id", "user_idx", "model", "slice", "metric", "k"),
+    columns=(
+        _RUN,
+        _USER_IDX,
+        Column("model", "string", "As in metrics."),
+        Column("slice", "string", "all, warm, cold, head or tail; without rows of users that it doesn't count."),
+        Column("metric", "string", "precision, recall, f1, hit_rate, map, ndcg, mrr; on the slice cold also auc."),
+        Column("k", "int", "Cut-off of the list; 0 for auc."),
+        Column("value", "double", "The user's value."),
+    ),
+    partition_by=("run_id",),
+)
+
 RELEASES = Table(
     name="releases",
     comment="What has been served, release by release; rows are only added, and the last one is served now.",
@@ -365,6 +382,6 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         PLAYS, INGESTED_FILES, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
-        PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, RELEASES, RUNS,
+        PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, USER_METRICS, RELEASES, RUNS,
     )
 }  # fmt: skip

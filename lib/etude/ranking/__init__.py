@@ -1,1 +1,1 @@
-"""Top-N lists of tracks for users, and what they are worth: exact ranking in numpy, mapped over users by Spark."""
+"""Rank tracks for users and measure the lists: exact ranking in numpy, mapped over users by Spark."""

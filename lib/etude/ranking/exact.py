@@ -1,13 +1,12 @@
-"""Exact top-N by inner product: tracks in order of their norm, so that a user's search can stop early.
+"""Find the exact top n by inner product: tracks are searched in order of norm, so that a search can stop early.
 
-x . y <= |x| |y|, so once |x| times the norm of the next track is under the user's n-th score, no later track can enter
-the list. Factors of listening data are so skewed in length that a few per cent of the tracks are looked at; where they
-are not, the search runs over all blocks and is an ordinary blocked matrix product.
+x . y <= |x| |y|, so if |x| times the norm of the next track is below the user's n-th score, no later track can enter
+the list. Factors of listening data have very skewed norms, so a search reads a few per cent of the tracks. With equal
+norms it reads all blocks and is an ordinary blocked matrix product.
 
-The score of a user and a track is defined one way: the products summed in float64 in factor order, then rounded to
-float32. Matrix products in float32 only choose which tracks to score so: their error is bounded, and a user whose list
-that bound leaves in doubt is searched again with more room. Lists therefore don't depend on batches or blocks, and
-equal scores are broken by the smaller track index.
+The score of a user and a track is the sum of products in float64 in factor order, rounded to float32. Matrix products
+in float32 only select the tracks to score. Their error is bounded; if the bound leaves a user's list uncertain, the
+search repeats with more room. So lists don't depend on batches or blocks. The smaller track index breaks ties.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from etude.ranking.candidates import NOTHING, Candidates, Floats, Ints, Longs, P
 from etude.ranking.merge import merge
 
 BATCH = 512
-"""Users searched together: enough for a matrix product at full speed, small enough for the caches."""
+"""Users per search: enough for a matrix product at full speed, few enough for the caches."""
 _FIRST_BLOCK = 512
 _LARGEST_BLOCK = 4096
 _SLACK = 8
-"""Tracks kept beyond n, so that float32 rounding at the n-th place is settled without a second search."""
+"""Tracks kept beyond n, so that float32 rounding at position n rarely needs a second search."""
 _SCORED_TOGETHER = 1 << 19
 
 
 def top_n(users: Floats, candidates: Candidates, n: int, heard: Pairs = NOTHING) -> tuple[Ints, Floats]:
-    """The n candidates of highest x . y for each user, best first; equal scores by ascending track index.
+    """Return the n candidates of highest x . y for each user, best first; ties by ascending track index.
 
     Args:
         users: (U, rank) float32, finite.
-        candidates: what may be listed.
+        candidates: tracks that may be listed.
         n: length of the lists.
-        heard: pairs that may not be listed, without repeats; tracks that are no candidates are ignored.
+        heard: distinct pairs that may not be listed; tracks that are no candidates are ignored.
 
     Returns:
-        (U, n) int32 track indices and (U, n) float32 scores; where a user has fewer candidates, the row ends with
-        track -1 and score -inf.
+        (U, n) int32 track indices and (U, n) float32 scores; if a user has fewer candidates, the row ends with track
+        -1 and score -inf.
     """
     users = np.ascontiguousarray(users, dtype=np.float32)
     tracks = np.full((len(users), n), -1, dtype=np.int32)
@@ -52,11 +51,11 @@ def top_n(users: Floats, candidates: Candidates, n: int, heard: Pairs = NOTHING)
 
 
 def score(users: Floats, vectors: Floats) -> Floats:
-    """The score that defines lists: float64 sum in factor order, rounded to float32.
+    """Compute the score that defines lists: the float64 sum in factor order, rounded to float32.
 
     Args:
         users: (U, rank) float32.
-        vectors: (U, m, rank) float32: the vectors to score for each user.
+        vectors: (U, m, rank) float32, the vectors to score for each user.
 
     Returns:
         (U, m) float32.
@@ -69,7 +68,7 @@ def _fill(users: Floats, candidates: Candidates, heard: Pairs, tracks: Ints, sco
     """Write the lists of one batch into tracks and scores."""
     n = tracks.shape[1]
     lengths = norms_of(users)
-    # A float32 dot product is within this of the score, whatever the order of summation.
+    # A float32 dot product differs from the score by at most this, for any order of summation.
     error = (users.shape[1] + 4) * 2.0**-24 * 1.01 * lengths * candidates.norms[0] + np.finfo(np.float32).tiny
     left, room = np.arange(len(users)), n + _SLACK
     while len(left):
@@ -77,13 +76,13 @@ def _fill(users: Floats, candidates: Candidates, heard: Pairs, tracks: Ints, sco
         mine = heard.of_rows(left, len(users))
         found, bound = _search(users[left], lengths[left], error[left], candidates, room, *_used_up(mine, candidates))
         tracks[left], scores[left] = _listed(candidates, found, _scores_at(users[left], candidates, found), mine, n)
-        # A vector left out has a float32 score of at most `bound`; not even a tie may be left to rounding.
+        # A vector outside has a float32 score of at most `bound`; rounding must not decide even a tie.
         sure = (scores[left, n - 1] > bound + error[left]) | (bound == -np.inf) | (room == len(candidates.vectors))
         left, room = left[~sure], 4 * room
 
 
 def _used_up(heard: Pairs, candidates: Candidates) -> tuple[Longs, Longs]:
-    """Rows and vectors of which the user has heard every track."""
+    """Return rows and vectors such that the user has heard every track of the vector."""
     size = len(candidates.vectors)
     codes, times = _heard_vectors(heard, candidates)
     whole = codes[times == candidates.counts[codes % size]]
@@ -99,7 +98,7 @@ def _search(
     excluded_rows: Longs,
     excluded: Longs,
 ) -> tuple[Ints, npt.NDArray[np.float64]]:
-    """Vectors of each user's `room` best float32 scores (U, room; -1 = none), and the worst of those scores (U,)."""
+    """Return the vectors of each user's `room` best float32 scores (U, room; -1 = none) and the worst of them (U,)."""
     best = np.full((len(users), room), -np.inf, dtype=np.float32)
     found = np.full((len(users), room), -1, dtype=np.int32)
     worst = np.full(len(users), -np.inf, dtype=np.float32)
@@ -127,7 +126,7 @@ def _search(
 
 
 def _keep_best(block: Floats, start: int, active: Longs, best: Floats, positions: Ints, worst: Floats) -> None:
-    """Let the block's scores that beat a user's worst kept one into best, positions and worst (changed in place)."""
+    """Insert the block's scores above a user's worst kept score into best, positions and worst, in place."""
     flat = np.flatnonzero(block > worst[active, None])
     if not len(flat):
         return
@@ -152,7 +151,7 @@ def _keep_best(block: Floats, start: int, active: Longs, best: Floats, positions
 
 
 def _scores_at(users: Floats, candidates: Candidates, found: Ints) -> Floats:
-    """Scores of the found vectors (U, m); -inf where none."""
+    """Return the scores of the found vectors (U, m); -inf for none."""
     scores = np.empty(found.shape, dtype=np.float32)
     wide = min(found.shape[1], 1024)
     rows = max(1, _SCORED_TOGETHER // (wide * users.shape[1]))
@@ -165,7 +164,7 @@ def _scores_at(users: Floats, candidates: Candidates, found: Ints) -> Floats:
 
 
 def _listed(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:
-    """The n best tracks (U, n) of the found vectors (U, m) by score, then track; -1 and -inf where there are fewer."""
+    """Return the n best tracks (U, n) of the found vectors (U, m) by score, then track; -1 and -inf at short ends."""
     if len(candidates) == len(candidates.vectors):
         tracks = np.where(found >= 0, candidates.tracks[found], np.int32(-1))
     else:
@@ -174,7 +173,7 @@ def _listed(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n
 
 
 def _unshare(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:
-    """From vectors (U, m) to their unheard tracks: (U, m') tracks and scores that hold the n best, unordered."""
+    """Expand vectors (U, m) to their unheard tracks: (U, m') tracks and scores that hold the n best, unordered."""
     order = np.argsort(-scores, axis=1, kind="stable")
     found, scores = np.take_along_axis(found, order, axis=1), np.take_along_axis(scores, order, axis=1)
     codes = np.arange(len(found))[:, None] * len(candidates.vectors) + found
@@ -183,7 +182,7 @@ def _unshare(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, 
     reached = np.cumsum(np.where(found >= 0, counts - heard_in, 0), axis=1) >= n
     last = np.take_along_axis(scores, reached.argmax(axis=1)[:, None], axis=1)
     needed = (found >= 0) & ((scores >= last) | ~reached.any(axis=1, keepdims=True))
-    # A vector's first n unheard tracks are among its first n + (how many of them were heard).
+    # A vector's first n unheard tracks are among its first n + (number of heard ones).
     flat = np.where(needed, np.minimum(counts, n + heard_in), 0).ravel()
     within = np.arange(flat.sum()) - np.repeat(np.cumsum(flat) - flat, flat)
     tracks = candidates.tracks[np.repeat(candidates.starts[found].ravel(), flat) + within]
@@ -193,7 +192,7 @@ def _unshare(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, 
 
 
 def _rectangle(rows: Longs, tracks: Ints, scores: Floats, height: int) -> tuple[Ints, Floats]:
-    """Flat (row, track, score), rows ascending, as two (height, longest row) arrays filled up with -1 and -inf."""
+    """Arrange flat (row, track, score), rows ascending, as two (height, longest row) arrays padded with -1 and -inf."""
     lengths = np.bincount(rows, minlength=height)
     columns = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     wide_tracks = np.full((height, lengths.max(initial=1)), -1, dtype=np.int32)
@@ -203,14 +202,14 @@ def _rectangle(rows: Longs, tracks: Ints, scores: Floats, height: int) -> tuple[
 
 
 def _heard_vectors(heard: Pairs, candidates: Candidates) -> tuple[Longs, Longs]:
-    """Ascending codes row * V + vector of the vectors of which a user heard tracks, and how many of them."""
+    """Return ascending codes row * V + vector of the vectors with heard tracks, and the number of those tracks."""
     vectors = candidates.vector_of(heard.tracks)
     known = vectors >= 0
     return np.unique(heard.rows[known] * len(candidates.vectors) + vectors[known], return_counts=True)
 
 
 def _look_up(codes: Longs, known: Longs, values: Longs) -> Longs:
-    """The value of each code, 0 where it isn't among the (ascending) known ones."""
+    """Return the value of each code, 0 if it is not among the (ascending) known ones."""
     if not len(known):
         return np.zeros_like(codes)
     place = np.minimum(np.searchsorted(known, codes), len(known) - 1)

@@ -1,4 +1,4 @@
-"""From the lake's rows to what ranking needs: plays that count, plays to be found again, and factors as arrays."""
+"""Select the inputs of a ranking from the lake: training plays, relevant plays, heard plays, and facts of tracks."""
 
 from __future__ import annotations
 
@@ -9,41 +9,22 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from etude.errors import DataCheckError
-from etude.ranking.candidates import Floats, Ints, Longs
+from etude.config.topn import TopnSettings
+from etude.ranking.candidates import Ints, Longs
+from etude.vectors import SizeLimit
 
 SPLITS = ("", "train", "validation", "test")
-"""What the numbers of `TrackFacts.split` mean: places here."""
-
-
-@dataclass(frozen=True)
-class Factors:
-    """tracks (N,) int32, ascending, and their factors (N, rank) float32."""
-
-    tracks: Ints
-    rows: Floats
-
-    def among(self, wanted: Ints) -> Factors:
-        """The factors of those of the wanted tracks that have any."""
-        return self.where(np.isin(self.tracks, wanted))
-
-    def where(self, mask: npt.NDArray[np.bool_]) -> Factors:
-        """The rows where the (N,) mask is true."""
-        return Factors(self.tracks[mask], self.rows[mask])
-
-    def scaled(self, by: float) -> Factors:
-        """All factors `by` times as long."""
-        return Factors(self.tracks, self.rows * np.float32(by))
+"""Names of the splits; `TrackFacts.split` holds positions in this tuple."""
 
 
 @dataclass(frozen=True)
 class TrackFacts:
-    """What is known of every track, by track index.
+    """Hold the facts of every track, by track index.
 
     Attributes:
         plays: (T,) int64 training plays.
         artist: (T,) int64, the same number for the same artist; 0 = unknown.
-        split: (T,) uint8, a place in SPLITS.
+        split: (T,) uint8, a position in SPLITS.
     """
 
     plays: Longs
@@ -51,12 +32,12 @@ class TrackFacts:
     split: npt.NDArray[np.uint8]
 
     def of_split(self, name: str) -> Ints:
-        """Indices of the split's tracks."""
+        """Return the indices of the split's tracks, ascending int32."""
         return np.flatnonzero(self.split == SPLITS.index(name)).astype(np.int32)
 
 
 def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
-    """user_idx, track_idx, play_count that the factors were fitted to.
+    """Return user_idx, track_idx, play_count of the interactions that the factors were fitted to.
 
     Protocols none and paper withhold nothing; strict withholds listed plays and all plays of held-out tracks.
     """
@@ -69,7 +50,7 @@ def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) ->
 
 
 def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
-    """user_idx, track_idx of everything that anybody has played: what the filters of interactions took out, too.
+    """Return user_idx, track_idx of all plays, including those that the filters of interactions removed.
 
     Args:
         plays: user_id, track_id.
@@ -82,14 +63,14 @@ def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFr
 
 
 def relevant_plays(interactions: DataFrame, splits: DataFrame) -> DataFrame:
-    """user_idx, track_idx of test plays: listed ones, and all plays of test tracks. Validation is for choosing only."""
+    """Return user_idx, track_idx of test plays: listed test plays, and all plays of test tracks."""
     tracks = splits.where("kind = 'track' AND split = 'test'").select("track_idx")
     of_tracks = interactions.join(tracks, "track_idx").select("user_idx", "track_idx")
     return splits.where("kind = 'play' AND split = 'test'").select("user_idx", "track_idx").union(of_tracks).distinct()
 
 
 def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> TrackFacts:
-    """Collect one row a track: a few numbers each, fewer bytes than the candidates' factors.
+    """Collect one row per track: a few numbers each, fewer bytes than the candidates' factors.
 
     Args:
         tracks: track_idx, artist_id.
@@ -119,59 +100,15 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
     return facts
 
 
-@dataclass(frozen=True)
-class Size:
-    """How many rows of factors a frame has, and their length (0 where there are none)."""
-
-    rows: int
-    rank: int
-
-    @staticmethod
-    def of(frame: DataFrame) -> Size:
-        """Look at every row's length.
-
-        Raises:
-            DataCheckError: lengths differ.
-        """
-        length = F.size("factors")
-        row = frame.agg(F.count(F.lit(1)), F.min(length), F.max(length)).first()
-        rows, shortest, longest = row or (0, None, None)
-        if shortest != longest:
-            raise DataCheckError(f"factors of one run have {shortest} to {longest} numbers")
-        return Size(rows, longest or 0)
-
-
 _ID_BYTES = 64
-"""About what an index and an id of a track take where they are broadcast for the lists."""
+"""About the size of a track's index and id, which are broadcast with the factors for the lists."""
 
 
-def check_size(sizes: list[Size], limit_mb: int) -> None:
-    """See that the candidates' factors and ids may be sent to every worker; before they are collected.
-
-    Raises:
-        DataCheckError: they are larger than the limit.
-    """
-    rows, total = sum(size.rows for size in sizes), sum(size.rows * (4 * size.rank + _ID_BYTES) for size in sizes)
-    if total > limit_mb * 2**20:
-        raise DataCheckError(
-            f"{rows} rows of track factors and ids are {total / 2**20:.0f} MB, more than "
-            f"topn.broadcast_mb={limit_mb}; every Python worker would hold a copy: give them the memory and raise it, "
-            "or lower wmf.rank"
-        )
-
-
-def collect_factors(frame: DataFrame) -> tuple[Factors, npt.NDArray[np.bool_]]:
-    """The rows (track_idx, factors, held_out boolean) as arrays on the driver, and which of them are held out.
-
-    Raises:
-        DataCheckError: factors that aren't finite, or of a track twice.
-    """
-    table = frame.select("track_idx", "factors", "held_out").toArrow().sort_by("track_idx")
-    tracks = table.column("track_idx").to_numpy().astype(np.int32)
-    numbers = table.column("factors").combine_chunks().flatten().to_numpy()
-    rows = numbers.reshape(len(tracks), -1) if len(tracks) else np.empty((0, 0), np.float32)
-    if not np.isfinite(rows).all():
-        raise DataCheckError("track factors that aren't finite")
-    if (np.diff(tracks) == 0).any():
-        raise DataCheckError("two rows of factors for one track")
-    return Factors(tracks, rows), table.column("held_out").to_numpy()
+def size_limit(settings: TopnSettings) -> SizeLimit:
+    """Return the limit of the candidates' factors and ids, which every task receives."""
+    return SizeLimit(
+        settings.broadcast_mb,
+        "topn.broadcast_mb",
+        "every Python worker holds a copy; give the workers the memory and raise it, or lower wmf.rank",
+        extra_bytes=_ID_BYTES,
+    )

@@ -1,4 +1,4 @@
-"""Lists of disjoint sets of tracks put together: the best of a union are among the best of its parts."""
+"""Merge lists of disjoint sets of tracks: the best of a union are among the best of its parts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from etude.ranking.candidates import Floats, Ints
 
 List = tuple[Ints, Floats]
-"""Tracks and scores, both (U, n), as `top_n` gives them: best first, -1 and -inf where there are fewer."""
+"""Tracks and scores, both (U, n), as `top_n` returns them: best first, -1 and -inf at the end of short lists."""
 
 
 def merge(parts: list[List], n: int) -> List:
-    """The n best of all parts, by score descending, then track ascending.
+    """Return the n best of all parts, by score descending, then track ascending.
 
     A part's list must be its n best, or all it has.
     """
@@ -24,15 +24,15 @@ def merge(parts: list[List], n: int) -> List:
 
 
 def merge_with_quota(warm: List, cold: List, n: int, cold_share: float) -> List:
-    """The best list of warm and cold tracks in which, for every k, at least cold_share k of the first k are cold.
+    """Return the best list of warm and cold tracks with, for every k, at least cold_share k cold tracks in the first k.
 
-    Shares are rounded down to whole places, and end where there are no more cold tracks. Places are filled from the
-    front, each by the better of the next warm and the next cold track, unless only a cold one keeps the share: so the
-    share holds on every screen of the list, and scores needn't descend.
+    The quota is rounded down to whole positions, and ends with the last cold track. Positions are filled from the
+    front, each with the better of the next warm and the next cold track, unless only a cold track meets the quota. So
+    the quota holds for every prefix of the list, and scores need not descend.
 
     Args:
-        warm: (U, m) lists of warm tracks: the n best, or all there are.
-        cold: the same of cold tracks.
+        warm: (U, m) lists of warm tracks: the n best, or all of them.
+        cold: the same for cold tracks.
         n: length of the lists.
         cold_share: 0 to 1; 0 is `merge`.
     """
@@ -56,6 +56,6 @@ def merge_with_quota(warm: List, cold: List, n: int, cold_share: float) -> List:
 
 
 def _with_an_end(part: List) -> List:
-    """The list with one empty place more."""
+    """Return the list with one more empty position."""
     end = ((0, 0), (0, 1))
     return np.pad(part[0], end, constant_values=-1), np.pad(part[1], end, constant_values=-np.inf)

@@ -1,8 +1,8 @@
-"""What a list is worth: one metric a function, from arrays of a batch of users to one figure a user.
+"""Compute ranking metrics: each function takes arrays of a batch of users and returns one value per user.
 
-`hits` is (U, K) bool, true where the track at that position is relevant to the user; `relevant` is (U,), how many
-relevant tracks the user has among the candidates, at least 1. Lists shorter than K count as misses at their end. Means
-over users are taken elsewhere (macro mean: every user weighs the same).
+`hits` is (U, K) bool, true if the track at that position is relevant to the user. `relevant` is (U,) int64, the number
+of the user's relevant tracks among the candidates, at least 1. Missing positions at the end of short lists count as
+misses. sums.py takes the means over users (macro mean: all users have the same weight).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 def precision(hits: Bools, _relevant: Counts, k: int) -> Doubles:
-    """Hits in the first k / k (Herlocker et al. 2004).
+    """Return hits in the first k / k (Herlocker et al. 2004).
 
     >>> precision(np.array([[True, False, True]]), np.array([5]), 3)
     array([0.66666667])
@@ -27,7 +27,7 @@ def precision(hits: Bools, _relevant: Counts, k: int) -> Doubles:
 
 
 def recall(hits: Bools, relevant: Counts, k: int) -> Doubles:
-    """Hits in the first k / relevant (Herlocker et al. 2004).
+    """Return hits in the first k / relevant (Herlocker et al. 2004).
 
     >>> recall(np.array([[True, False, True]]), np.array([5]), 3)
     array([0.4])
@@ -36,7 +36,7 @@ def recall(hits: Bools, relevant: Counts, k: int) -> Doubles:
 
 
 def f1(hits: Bools, relevant: Counts, k: int) -> Doubles:
-    """Harmonic mean of the user's precision and recall at k: 2 hits / (k + relevant); 0 without hits.
+    """Return the harmonic mean of precision and recall at k: 2 hits / (k + relevant); 0 without hits.
 
     >>> f1(np.array([[True, False, True]]), np.array([5]), 3)
     array([0.5])
@@ -45,7 +45,7 @@ def f1(hits: Bools, relevant: Counts, k: int) -> Doubles:
 
 
 def hit_rate(hits: Bools, _relevant: Counts, k: int) -> Doubles:
-    """1 where one of the first k is a hit, else 0.
+    """Return 1 if one of the first k is a hit, otherwise 0.
 
     >>> hit_rate(np.array([[False, True, True]]), np.array([5]), 1)
     array([0.])
@@ -54,7 +54,7 @@ def hit_rate(hits: Bools, _relevant: Counts, k: int) -> Doubles:
 
 
 def average_precision(hits: Bools, relevant: Counts, k: int) -> Doubles:
-    """Sum of precision@p over the hits at p <= k, divided by min(k, relevant); MAP@k is its mean (Aiolli 2013).
+    """Return the sum of precision@p over hits at p <= k, over min(k, relevant); MAP@k is its mean (Aiolli 2013).
 
     >>> average_precision(np.array([[True, False, True]]), np.array([2]), 3)
     array([0.83333333])
@@ -65,9 +65,9 @@ def average_precision(hits: Bools, relevant: Counts, k: int) -> Doubles:
 
 
 def ndcg(hits: Bools, relevant: Counts, k: int) -> Doubles:
-    """Gain of the hits over that of min(k, relevant) hits in front; one at p gains 1 / log2(p + 1).
+    """Return the gain of the hits over the gain of an ideal list; a hit at position p gains 1 / log2(p + 1).
 
-    Järvelin & Kekäläinen 2002, binary relevance, the ideal list cut at k.
+    The ideal list has min(k, relevant) hits at its front (Järvelin & Kekäläinen 2002, binary relevance, cut at k).
 
     >>> ndcg(np.array([[False, True, False]]), np.array([1]), 3)
     array([0.63092975])
@@ -78,7 +78,7 @@ def ndcg(hits: Bools, relevant: Counts, k: int) -> Doubles:
 
 
 def reciprocal_rank(hits: Bools, _relevant: Counts, k: int) -> Doubles:
-    """1 / position of the first hit, 0 if there is none in the first k; MRR@k is its mean (Voorhees 1999).
+    """Return 1 / position of the first hit, 0 without a hit in the first k; MRR@k is its mean (Voorhees 1999).
 
     >>> reciprocal_rank(np.array([[False, True, True]]), np.array([5]), 3)
     array([0.5])
@@ -96,17 +96,17 @@ LIST_METRICS: dict[str, Callable[[Bools, Counts, int], Doubles]] = {
     "ndcg": ndcg,
     "mrr": reciprocal_rank,
 }
-"""Metrics of hits, by the name they have in the table `metrics`."""
+"""Metrics of hits, by their name in the table `metrics`."""
 
 
 def mean_over_list(values: npt.NDArray, listed: Bools, k: int) -> Doubles:
-    """Mean of a figure over the tracks in the first k places; 0 for an empty list.
+    """Return the mean of a value over the tracks in the first k positions; 0 for an empty list.
 
-    Novelty@k is that of -log2(share of plays) (Vargas & Castells 2011), cold_share@k that of 1 = cold, 0 = warm.
+    Novelty@k is the mean of -log2(share of plays) (Vargas & Castells 2011), cold_share@k that of 1 = cold, 0 = warm.
 
     Args:
-        values: (U, K) the figure of each listed track.
-        listed: (U, K) where there is a track.
+        values: (U, K) the value of each listed track.
+        listed: (U, K) bool, true if the position holds a track.
         k: length of the list.
 
     >>> mean_over_list(np.array([[1.0, 0.0, 9.9]]), np.array([[True, True, False]]), 3)
@@ -117,18 +117,18 @@ def mean_over_list(values: npt.NDArray, listed: Bools, k: int) -> Doubles:
 
 
 def auc(wins: Doubles, relevant: Counts, candidates: int) -> Doubles:
-    """Chance that a relevant track scores above one that isn't, ties counting half (Rendle et al. 2009).
+    """Return the probability that a relevant track outscores another one; ties count half (Rendle et al. 2009).
 
     Args:
-        wins: (U,) over the user's relevant tracks, the sum of candidates scoring lower + half of those scoring the same
-            (relevant ones and the track itself included).
-        relevant: (U,) how many relevant tracks.
-        candidates: how many candidates, relevant ones included.
+        wins: (U,) over the user's relevant tracks, the sum of candidates with lower scores + half of those with the
+            same score (including relevant candidates and the track itself).
+        relevant: (U,) number of relevant tracks.
+        candidates: number of candidates, including relevant ones.
 
     Returns:
-        (U,); NaN where all candidates are relevant.
+        (U,) float64; NaN if all candidates are relevant.
 
-    Relevant tracks meet one another in all pairs, which add up to relevant**2 / 2 whatever their order.
+    `wins` includes all pairs of relevant tracks, whose sum is relevant**2 / 2 in any order.
 
     >>> auc(np.array([3.5 + 1.5]), np.array([2]), 4)  # scores 3 and 1 are relevant, 2 and 0 are not
     array([0.75])

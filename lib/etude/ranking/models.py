@@ -1,10 +1,10 @@
-"""Who ranks what: the model, its baselines and its bound, under each protocol.
+"""Define the model, its baselines and its bound, and their candidates under each protocol.
 
 - none: candidates are the tracks with fitted factors (warm) and, with predicted factors, all other tracks (cold).
   Nothing is measured.
-- strict: warm tracks and the test tracks (cold: nothing but their content is known). Validation tracks, and tracks that
-  nobody in the log played, are no candidates: the lists that are written are the lists that are measured.
-- paper: the test tracks only, nothing excluded; WMF and popularity saw their plays.
+- strict: candidates are the warm tracks and the test tracks (cold: only their content is known). Validation tracks and
+  tracks without plays are no candidates: the written lists are the measured lists.
+- paper: candidates are the test tracks only, and nothing is excluded; WMF and popularity saw their plays.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ import numpy as np
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.ranking.candidates import Candidates, Ints, Longs, norms_of
-from etude.ranking.inputs import Factors, TrackFacts
+from etude.ranking.inputs import TrackFacts
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_tracks
+from etude.vectors import Factors
 
 HEAD_SHARE = 0.8
-"""head: the most played tracks that together hold this share of the training plays."""
+"""Share of the training plays that the head, the most played tracks, holds together."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """Everything that plans are made of.
+    """Hold the inputs of a plan.
 
     Attributes:
-        fitted: factors of the tracks WMF was fitted to (origin fit or fold_in).
+        fitted: factors of the tracks that WMF was fitted to (origin fit or fold_in).
         held_out: factors of withheld tracks, folded in for evaluation only.
-        predicted: what the network predicts, for any track; None without a train run.
-        facts: what is known of every track.
+        predicted: factors that the network predicts, for any track; None without a train run.
+        facts: facts of every track.
         model: name of the network, for the table `metrics`.
         seed: its seed.
     """
@@ -45,9 +46,9 @@ class Known:
 
 
 def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, float]:
-    """Lay out candidates, models and slices for the protocol; and by how much predicted factors were lengthened."""
+    """Return the candidates, models and slices for the protocol, and the scale applied to predicted factors."""
     protocol = evaluation.protocol
-    part_of, truth = _parts(known, protocol), _truth(known)
+    part_of, truth = _parts(known, protocol), known.fitted.union(known.held_out)
 
     def scale(cold: Factors | None) -> float:
         return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
@@ -68,36 +69,37 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         cuts=tuple(sorted(set(evaluation.k))) if others else (),
         part_of=part_of,
         bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
+        per_user=evaluation.per_user and bool(others),
     )
     return plan, lengthened
 
 
 def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> float:
-    """Mean length of the validation tracks' factors over that of their guesses; 1 where there are none to compare.
+    """Return the mean norm of the validation tracks' factors over that of their guesses; 1 without any to compare.
 
-    Guesses shrink towards the mean; without this, cold tracks hardly surface among warm ones. One number for all
-    tracks, so the order of cold tracks among themselves stays.
+    Predictions shrink towards the mean, so without this scale few cold tracks rank among warm ones. It is one number
+    for all tracks, so cold tracks keep their order among themselves.
     """
     if guess is None:
         return 1.0
-    both = np.intersect1d(np.intersect1d(truth.tracks, guess.tracks), facts.of_split("validation"))
-    long, short = norms_of(truth.among(both).rows).sum(), norms_of(guess.among(both).rows).sum()
+    both = np.intersect1d(np.intersect1d(truth.idx, guess.idx), facts.of_split("validation"))
+    long, short = norms_of(truth.among(both).values).sum(), norms_of(guess.among(both).values).sum()
     return float(long / short) if long > 0 and short > 0 else 1.0
 
 
 def same_artist(known: Known) -> Factors:
-    """For each held-out track the mean factors of its artist's training tracks.
+    """Return for each held-out track the mean factors of its artist's training tracks.
 
-    Where the artist is unknown or has none, the mean of all training tracks.
+    If the artist is unknown or has no training tracks, it is the mean of all training tracks.
     """
     facts, fitted = known.facts, known.fitted
     held_out = np.union1d(facts.of_split("validation"), facts.of_split("test"))
-    training = fitted.among(np.setdiff1d(fitted.tracks, held_out))
-    if not len(training.tracks):
-        return Factors(held_out, np.zeros((len(held_out), fitted.rows.shape[1]), np.float32))
-    order = np.argsort(facts.artist[training.tracks], kind="stable")
-    artists, starts, counts = np.unique(facts.artist[training.tracks][order], return_index=True, return_counts=True)
-    rows = training.rows[order].astype(np.float64)
+    training = fitted.among(np.setdiff1d(fitted.idx, held_out))
+    if not len(training):
+        return Factors(held_out, np.zeros((len(held_out), fitted.rank), np.float32))
+    order = np.argsort(facts.artist[training.idx], kind="stable")
+    artists, starts, counts = np.unique(facts.artist[training.idx][order], return_index=True, return_counts=True)
+    rows = training.values[order].astype(np.float64)
     means = np.add.reduceat(rows, starts, axis=0) / counts[:, None]
     wanted = facts.artist[held_out]
     place = np.minimum(np.searchsorted(artists, wanted), len(artists) - 1)
@@ -106,39 +108,33 @@ def same_artist(known: Known) -> Factors:
 
 
 def head(plays: Longs, tracks: Ints) -> Ints:
-    """Those of the tracks that are head tracks: most played first (ties: smaller index) until HEAD_SHARE is reached."""
+    """Return the head of the tracks: most played first (ties: smaller index) until HEAD_SHARE is reached."""
     order = tracks[np.lexsort((tracks, -plays[tracks]))]
     before = np.cumsum(plays[order]) - plays[order]
     return order[before < HEAD_SHARE * plays[tracks].sum()]
 
 
-def _truth(known: Known) -> Factors:
-    tracks = np.concatenate([known.fitted.tracks, known.held_out.tracks])
-    order = np.argsort(tracks, kind="stable")
-    return Factors(tracks[order], np.concatenate([known.fitted.rows, known.held_out.rows])[order])
-
-
 def _parts(known: Known, protocol: str) -> np.ndarray:
-    """(T,) uint8: which part each track belongs to."""
+    """Return the part of each track, a position in PARTS: (T,) uint8."""
     part_of = np.full(len(known.facts.plays), NO_PART, dtype=np.uint8)
     if protocol == "none":
         if known.predicted is not None:
-            part_of[known.predicted.tracks] = PARTS.index("cold")
-        part_of[known.fitted.tracks] = PARTS.index("warm")
+            part_of[known.predicted.idx] = PARTS.index("cold")
+        part_of[known.fitted.idx] = PARTS.index("warm")
         return part_of
     if protocol == "strict":
-        part_of[known.fitted.tracks] = PARTS.index("tail")
-        part_of[head(known.facts.plays, known.fitted.tracks)] = PARTS.index("head")
+        part_of[known.fitted.idx] = PARTS.index("tail")
+        part_of[head(known.facts.plays, known.fitted.idx)] = PARTS.index("head")
     part_of[known.facts.of_split("test")] = PARTS.index("cold")
     return part_of
 
 
 def _final(known: Known, part_of: np.ndarray, scale: float) -> Model:
-    """The model whose lists are written: fitted factors for warm tracks, predicted ones for cold tracks."""
+    """Return the model whose lists are written: fitted factors for warm tracks, predicted ones for cold tracks."""
     factors = dict.fromkeys(("head", "tail", "warm"), known.fitted)
     slices = _measurable(part_of)
     if known.predicted is None:
-        # Without a network nothing can be said of cold tracks, so it isn't measured on them either.
+        # Without a network the model can't score cold tracks, so it is not measured on them.
         alone = tuple(name for name in slices if name != "cold")
         return Model("wmf", "factors", _part_candidates(factors, part_of), alone)
     factors["cold"] = known.predicted.scaled(scale)
@@ -146,7 +142,7 @@ def _final(known: Known, part_of: np.ndarray, scale: float) -> Model:
 
 
 def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Model, ...]:
-    """Baselines that know nothing of a user's taste, on every slice."""
+    """Return baselines without personalisation, on every slice."""
     everything = np.arange(len(part_of), dtype=np.int32)
     random = Factors(everything, random_tracks(seed, everything))
 
@@ -162,7 +158,7 @@ def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Mo
 
 
 def _with_cold(final: Model, cold: dict[str, Factors], part_of: np.ndarray) -> tuple[Model, ...]:
-    """The final model with other factors for cold tracks, on the slices where that makes a difference."""
+    """Return the final model with other factors for cold tracks, on the slices that hold cold tracks."""
     warm = {part: candidates for part, candidates in final.parts.items() if part != "cold"}
     measurable = _measurable(part_of)
     if "cold" not in measurable:
@@ -175,13 +171,13 @@ def _with_cold(final: Model, cold: dict[str, Factors], part_of: np.ndarray) -> t
 
 
 def _measurable(part_of: np.ndarray) -> tuple[str, ...]:
-    """Slices that have candidates."""
+    """Return the slices that have candidates."""
     there = {PARTS[number] for number in np.unique(part_of) if number != NO_PART}
     return tuple(name for name, parts in SLICES.items() if there & set(parts))
 
 
 def _part_candidates(factors: dict[str, Factors], part_of: np.ndarray) -> dict[str, Candidates]:
-    """The candidates of each part that has any."""
+    """Return the candidates of each part that has any."""
     found = {}
     for part, rows in factors.items():
         members = np.flatnonzero(part_of == PARTS.index(part))
@@ -192,26 +188,26 @@ def _part_candidates(factors: dict[str, Factors], part_of: np.ndarray) -> dict[s
 
 def _candidates(factors: Factors, tracks: np.ndarray) -> Candidates:
     some = factors.among(tracks)
-    return Candidates.of(some.tracks, some.rows)
+    return Candidates.of(some.idx, some.values)
 
 
 def _popularity(plays: Longs) -> Factors:
-    """Each track's share of all plays, as factors of rank 1."""
+    """Return each track's share of all plays, as factors of rank 1."""
     share = plays / max(plays.sum(), 1)
     return Factors(np.arange(len(plays), dtype=np.int32), share.astype(np.float32)[:, None])
 
 
 def _artist_plays(facts: TrackFacts) -> Longs:
-    """Plays of the artist's tracks; a track of unknown artist stands for itself."""
+    """Return the plays of each track's artist; a track of unknown artist counts alone."""
     _, artist_of = np.unique(facts.artist, return_inverse=True)
     by_artist = np.bincount(artist_of, weights=facts.plays).astype(np.int64)
     return np.where(facts.artist == 0, facts.plays, by_artist[artist_of])
 
 
 def _fallback(facts: TrackFacts, part_of: np.ndarray, protocol: str) -> Model:
-    """Popularity for users without factors: of warm tracks, or under paper of the test tracks."""
+    """Return popularity for users without factors: of warm tracks, or under paper of the test tracks."""
     popularity = _popularity(facts.plays)
     parts = _part_candidates(dict.fromkeys(PARTS, popularity), part_of)
     if protocol != "paper" and "cold" in parts:
-        parts["cold"] = _candidates(popularity, np.empty(0, np.int32))  # those it can't tell apart
+        parts["cold"] = _candidates(popularity, np.empty(0, np.int32))  # popularity can't distinguish them
     return Model("popularity", "ones", parts, ())

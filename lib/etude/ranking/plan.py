@@ -1,8 +1,8 @@
-"""What a ranking task has to know: whose lists are made, which models are measured, on which slices.
+"""Define the input of a ranking task beside users: the model of the lists, the measured models, and their slices.
 
-Candidates come in disjoint parts (head, tail and cold tracks where something is measured, else warm and cold ones). A
-slice restricts the candidates before ranking; since every slice is a union of parts, each part is searched once and
-the slices' lists are merged from the parts'.
+Candidates form disjoint parts: head, tail and cold tracks if models are measured, otherwise warm and cold tracks. A
+slice restricts the candidates before ranking. Every slice is a union of parts, so each part is searched once, and a
+slice's list is merged from its parts' lists.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from etude.hashing import uniforms
 from etude.ranking.candidates import Candidates, Floats, Ints
 
 PARTS = ("head", "tail", "cold", "warm")
-"""head and tail: warm tracks, split by plays; cold: tracks without fitted factors, for which nothing but their content
-speaks (under paper the test tracks, whose plays WMF saw); warm: head and tail in one."""
+"""Names of the parts. head and tail: warm tracks, split by plays; cold: tracks without fitted factors, known by their
+content only (under paper the test tracks, whose plays WMF saw); warm: head and tail together."""
 NO_PART = 255
 SLICES: dict[str, tuple[str, ...]] = {
     "all": PARTS,
@@ -33,13 +33,13 @@ _RANDOM_RANK = 8
 
 @dataclass(frozen=True)
 class Model:
-    """Something that ranks: its scores are inner products.
+    """Describe a model that ranks by inner products.
 
     Attributes:
-        name: as in the table `metrics`.
-        users: what stands for a user: their WMF factors, the number 1 (the same list for everybody), or random numbers.
-        parts: the candidates of each part that it can score; those it can't are ranked behind the others.
-        slices: on which slices it is measured.
+        name: name in the table `metrics`.
+        users: a user's vector: WMF factors, the number 1 (the same list for all users), or random numbers.
+        parts: the candidates of each part that it can score; all others rank behind them.
+        slices: slices on which it is measured.
         seed: seed of the model, for the table `metrics`.
     """
 
@@ -52,18 +52,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything but the users.
+    """Hold the input of a ranking task, except the users.
 
     Attributes:
-        final: whose lists are written; the first of `models` where something is measured.
-        fallback: what ranks for users without factors wherever a model needs them: popularity, which lists warm tracks
-            only (under paper the test tracks).
+        final: the model whose lists are written; the first of `models` if models are measured.
+        fallback: the model that replaces a model that needs factors, for users without factors: popularity, which lists
+            warm tracks only (under paper the test tracks).
         n: length of the lists.
         cold_share: least share of cold tracks.
-        models: what is measured; empty where nothing is.
+        models: the measured models; empty if nothing is measured.
         cuts: the k of the metrics, ascending.
-        part_of: (T,) uint8 by track index: position in PARTS, NO_PART where the track is no candidate.
+        part_of: (T,) uint8 by track index: position in PARTS, NO_PART if the track is no candidate.
         bits: (T,) float32: -log2 of the track's share of the training plays.
+        per_user: whether a task returns each user's metrics, beside their sums.
     """
 
     final: Model
@@ -74,30 +75,31 @@ class Plan:
     cuts: tuple[int, ...]
     part_of: npt.NDArray[np.uint8]
     bits: Floats
+    per_user: bool = False
 
     @property
     def longest(self) -> int:
-        """Length to which parts are searched."""
+        """Return the length of the parts' lists."""
         return max((self.n, *self.cuts))
 
     @cached_property
     def candidates(self) -> Ints:
-        """Indices of all tracks that can be listed, ascending."""
+        """Return the indices of all tracks that can be listed, ascending int32."""
         return np.flatnonzero(self.part_of != NO_PART).astype(np.int32)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """How many candidates each slice has."""
+        """Return the number of candidates of each slice."""
         of_part = np.bincount(self.part_of, minlength=NO_PART + 1)
         return {name: int(sum(of_part[PARTS.index(part)] for part in parts)) for name, parts in SLICES.items()}
 
 
 def random_users(seed: int, user_idx: Ints) -> Floats:
-    """Factors of users for the random baseline (U, 8): they order `random_tracks` each in a way of its own."""
+    """Return user factors for the random baseline (U, 8): each user orders `random_tracks` differently."""
     return (2 * uniforms(seed, "random list, user", user_idx[:, None], np.arange(_RANDOM_RANK)) - 1).astype(np.float32)
 
 
 def random_tracks(seed: int, tracks: Ints) -> Floats:
-    """Factors of tracks for the random baseline (C, 8), all of one length so that no track is favoured."""
+    """Return track factors for the random baseline (C, 8), all of norm 1 so that no track is favoured."""
     rows = 2 * uniforms(seed, "random list, track", tracks[:, None], np.arange(_RANDOM_RANK)) - 1
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

@@ -1,7 +1,8 @@
-"""Ranking spread over Spark: the plan is broadcast, users come in partitions, each list is made by one task.
+"""Distribute ranking over Spark: the plan is broadcast, users are partitioned, one task makes each list.
 
-A task hands on one row a user, then one row for each model and slice with its sums, then one row with its counts. The
-frame is kept on disk, since it is read twice: for the lists, and for the sums.
+A task returns a row per user with the list; with `Plan.per_user` a row per user, model and slice with the user's
+metrics; a row per model and slice with their sums; and a row with its counts. The frame is persisted on disk, because
+it is read several times: for lists, user metrics, sums and counts.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.lake.metrics import Metric
-from etude.ranking.candidates import Floats, Pairs
+from etude.ranking.candidates import Pairs
 from etude.ranking.plan import Plan
-from etude.ranking.sums import figures, seen_within
-from etude.ranking.task import SOURCES, Checks, Task, Users
+from etude.ranking.sums import figures, seen_within, user_metrics
+from etude.ranking.task import SOURCES, Checks, Ranked, Task, Users, UserValues
 
 _USERS_TOGETHER = 2048
 _SCHEMA = """user_idx int, tracks array<int>, scores array<float>, sources array<int>,
-    model string, slice string, task int, sums array<double>, seen binary"""
+    model string, slice string, user_values array<double>, task int, sums array<double>, seen binary"""
 _CHECKS = "checks"
 
 
 def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: DataFrame) -> DataFrame:
-    """One row a user: user_idx, factors (null where none), heard and relevant (arrays of track_idx, null where none).
+    """Return a row per user: user_idx, factors, heard and relevant (arrays of track_idx); null if the user has none.
 
     Args:
-        users: user_idx of everybody who gets a list.
+        users: user_idx of all users who get a list.
         factors: user_idx, factors.
-        heard: user_idx, track_idx that may not be listed, without repeats.
-        relevant: user_idx, track_idx that a good list holds, without repeats.
+        heard: user_idx, track_idx that may not be listed, distinct.
+        relevant: user_idx, track_idx that a good list holds, distinct.
     """
     rows = users.select("user_idx").join(factors.select("user_idx", "factors"), "user_idx", "left")
     for name, pairs in (("heard", heard), ("relevant", relevant)):
@@ -46,11 +47,11 @@ def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: 
 
 
 def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
-    """Rank every user of `user_rows`; the frame is persisted, and to be unpersisted by the caller.
+    """Rank every user of `user_rows`; the frame is persisted, and the caller unpersists it.
 
     Args:
         rows: see `user_rows`.
-        plan: what to rank.
+        plan: candidates, models and slices.
         rank: length of the users' factors.
         tasks: number of partitions.
     """
@@ -61,29 +62,31 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
         for batch in batches:
             for start in range(0, batch.num_rows, _USERS_TOGETHER):
                 users = _users(batch.slice(start, _USERS_TOGETHER), rank)
-                yield _list_rows(users, *task.rank(users))
+                found = task.rank(users)
+                yield _list_rows(users, found)
+                yield from map(_value_rows, found.user_values)
         context = TaskContext.get()
         yield _sum_rows(task, context.partitionId() if context else 0)
 
-    # In order of user_idx, so that a task's batches, and with them the sums' last digits, are the same in a rerun.
+    # Sorted by user_idx, so that a task's batches, and so the sums' last digits, are the same in a rerun.
     ordered = rows.repartition(tasks, "user_idx").sortWithinPartitions("user_idx")
     return ordered.mapInArrow(work, _SCHEMA).persist(StorageLevel.DISK_ONLY)
 
 
 def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
-    """user_idx, position, track_id, score, source of every list.
+    """Return user_idx, position, track_id, score, source of every list.
 
     Args:
         done: see `ranked`.
-        tracks: track_idx, track_id of all tracks; the candidates' are broadcast.
-        plan: what was ranked.
+        tracks: track_idx, track_id of all tracks; the candidates' rows are broadcast.
+        plan: the plan that was ranked.
     """
     listable = done.sparkSession.createDataFrame(pa.table({"listed_track": plan.candidates}))
     ids = tracks.select(F.col("track_idx").alias("listed_track"), "track_id").join(
         F.broadcast(listable), "listed_track", "left_semi"
     )
     names = F.array(*(F.lit(name) for name in SOURCES))
-    places = done.where(F.col("user_idx").isNotNull()).select(
+    places = done.where(F.col("tracks").isNotNull()).select(
         "user_idx", F.posexplode(F.arrays_zip("tracks", "scores", "sources")).alias("place", "listed")
     )
     return places.join(F.broadcast(ids), F.col("listed.tracks") == F.col("listed_track")).select(
@@ -95,21 +98,37 @@ def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
     )
 
 
+def user_metric_rows(done: DataFrame, plan: Plan) -> DataFrame:
+    """Return user_idx, model, slice, metric, k, value: the values whose means over users `measured` returns.
+
+    Args:
+        done: see `ranked`; without such rows unless `Plan.per_user`.
+        plan: the plan that was ranked.
+    """
+    measures = (F.struct(F.lit(name).alias("metric"), F.lit(k).alias("k")) for name, k in user_metrics(plan.cuts))
+    values = done.where(F.col("user_values").isNotNull()).select(
+        "user_idx", "model", "slice", F.posexplode("user_values").alias("place", "value")
+    )
+    measure = F.get(F.array(*measures), F.col("place")).alias("measure")
+    known = values.where(~F.isnan("value")).select("user_idx", "model", "slice", measure, "value")
+    return known.select("user_idx", "model", "slice", "measure.metric", "measure.k", "value")
+
+
 def checks(done: DataFrame) -> Checks:
-    """What all tasks counted."""
+    """Return the sums of all tasks' counts."""
     totals = [F.sum(F.get("sums", F.lit(i))).cast("bigint").alias(f.name) for i, f in enumerate(fields(Checks))]
     row = done.where(F.col("model") == _CHECKS).agg(*totals).first()
     return Checks(*(value or 0 for value in row or ()))
 
 
 def measured(done: DataFrame, plan: Plan) -> list[Metric]:
-    """Every figure of the plan's models: a few rows a model, slice and k."""
+    """Return every figure of the plan's models: a few rows per model, slice and k."""
     totals = (
         done.where(F.col("user_idx").isNull() & (F.col("model") != _CHECKS))
         .groupBy("model", "slice")
         .applyInPandas(_add_up(plan.cuts), "model string, slice string, sums array<double>, seen array<bigint>")
     )
-    of = {(row["model"], row["slice"]): row for row in totals.collect()}  # one row a model and slice
+    of = {(row["model"], row["slice"]): row for row in totals.collect()}  # one row per model and slice
     found: list[Metric] = []
     for model in plan.models:
         for name in model.slices:
@@ -151,11 +170,23 @@ def _flat(lists: pa.ListArray) -> np.ndarray:
     return lists.flatten().to_numpy(zero_copy_only=False)
 
 
-def _list_rows(users: Users, tracks: np.ndarray, scores: Floats, sources: np.ndarray) -> pa.RecordBatch:
-    listed = tracks >= 0
+def _list_rows(users: Users, found: Ranked) -> pa.RecordBatch:
+    listed = found.tracks >= 0
     offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(axis=1))]), pa.int32())
-    lists = [pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in (tracks, scores, sources)]
+    lists = [pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in found[:3]]
     return _batch(user_idx=pa.array(users.user_idx, pa.int32()), tracks=lists[0], scores=lists[1], sources=lists[2])
+
+
+def _value_rows(found: UserValues) -> pa.RecordBatch:
+    n, width = found.values.shape
+    return _batch(
+        user_idx=pa.array(found.user_idx, pa.int32()),
+        model=pa.array([found.model] * n, pa.string()),
+        slice=pa.array([found.slice] * n, pa.string()),
+        user_values=pa.ListArray.from_arrays(
+            pa.array(np.arange(n + 1) * width, pa.int32()), pa.array(found.values.ravel())
+        ),
+    )
 
 
 def _sum_rows(task: Task, number: int) -> pa.RecordBatch:
@@ -173,7 +204,7 @@ def _sum_rows(task: Task, number: int) -> pa.RecordBatch:
 
 
 def _batch(**columns: pa.Array) -> pa.RecordBatch:
-    """The columns given, and nulls in all others of the schema."""
+    """Return a batch of the given columns, with nulls in all other columns of the schema."""
     length = len(next(iter(columns.values())))
     arrays = [columns.get(name, pa.nulls(length, kind)) for name, kind in _ARROW.items()]
     return pa.RecordBatch.from_arrays(arrays, names=list(_ARROW))
@@ -186,6 +217,7 @@ _ARROW = {
     "sources": pa.list_(pa.int32()),
     "model": pa.string(),
     "slice": pa.string(),
+    "user_values": pa.list_(pa.float64()),
     "task": pa.int32(),
     "sums": pa.list_(pa.float64()),
     "seen": pa.binary(),

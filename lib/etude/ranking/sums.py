@@ -1,15 +1,15 @@
-"""Metrics of a batch of users added up, so that a task hands on a few hundred numbers and never a row a user."""
+"""Measure batches of users: each user's metrics, and their sums, a few hundred numbers per task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
 from etude.lake.metrics import Metric
 from etude.ranking import metrics
-from etude.ranking.candidates import Ints, Pairs
+from etude.ranking.candidates import Ints, Longs, Pairs
 from etude.ranking.metrics import Bools, Counts, Doubles
 from etude.ranking.plan import PARTS, SLICES, Model, Plan
 
@@ -19,18 +19,24 @@ _UNSEEN = 255
 
 @cache
 def layout(cuts: tuple[int, ...]) -> dict[tuple[str, int], int]:
-    """Where each (metric, k) stands in a vector of sums; k is 0 for those without."""
+    """Return the position of each (metric, k) in a vector of sums; k is 0 for metrics without k."""
     users = ("users", "users_left_out", "users_without_factors", "users_with_auc", "users_with_cold")
     single = [(name, 0) for name in (*users, "auc")]
     at_k = [(name, k) for name in (*metrics.LIST_METRICS, "novelty", "cold_share", "cold_recall") for k in cuts]
     return {key: place for place, key in enumerate(single + at_k)}
 
 
+@cache
+def user_metrics(cuts: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """Return the (metric, k) that have a value per user, in column order; k is 0 for auc."""
+    return (*((name, k) for name in metrics.LIST_METRICS for k in cuts), ("auc", 0))
+
+
 class SliceSums:
-    """Sums over users of one model's metrics on one slice, and which tracks its lists showed."""
+    """Add up one model's metrics on one slice over users, and collect the tracks that its lists show."""
 
     def __init__(self, plan: Plan, slice_: str):
-        """Nothing added yet."""
+        """Start with no users."""
         self.plan, self.slice = plan, slice_
         self.place = layout(plan.cuts)
         self.sums = np.zeros(len(self.place))
@@ -38,32 +44,41 @@ class SliceSums:
         self.seen = np.full(len(plan.part_of), _UNSEEN, dtype=np.uint8)
 
     def relevant(self, pairs: Pairs) -> Pairs:
-        """Those of the pairs whose track is a candidate of the slice."""
+        """Return the pairs whose track is a candidate of the slice."""
         parts = [PARTS.index(part) for part in SLICES[self.slice]]
         inside = np.isin(self.plan.part_of[pairs.tracks], parts)
         return Pairs(pairs.rows[inside], pairs.tracks[inside])
 
-    def add(self, tracks: Ints, relevant: Pairs, wins: Callable[[Pairs], Doubles], stood_in: bool = False) -> None:
+    def add(
+        self, tracks: Ints, relevant: Pairs, wins: Callable[[Pairs], Doubles], stood_in: bool = False
+    ) -> tuple[Longs, Doubles]:
         """Add a batch.
 
         Args:
-            tracks: (U, K) the lists on this slice, -1 at the end of short ones.
+            tracks: (U, K) the lists on this slice, -1 at the end of short lists.
             relevant: pairs of this slice only.
-            wins: gives `wins` of pairs, for AUC; called on the cold slice only.
-            stood_in: whether the lists are another model's, since the users have no factors.
+            wins: returns `wins` of pairs, for AUC; called on the cold slice only.
+            stood_in: whether the fallback made the lists, because the users have no factors.
+
+        Returns:
+            Rows (N,) int64 of the counted users, who have relevant tracks on the slice, and their metrics (N, M)
+            float64 in the order of `user_metrics`. AUC is NaN if it is undefined, and on slices other than cold.
         """
         counts = np.bincount(relevant.rows, minlength=len(tracks))
         some = np.flatnonzero(counts)
         self._put("users", len(some))
         self._put("users_left_out", len(tracks) - len(some))
         self._put("users_without_factors", len(some) if stood_in else 0)
+        values = np.full((len(some), len(user_metrics(self.plan.cuts))), np.nan, order="F")
         if not len(some):
-            return
+            return some, values
         mine = relevant.of_rows(some, len(tracks))
         tracks, counts = tracks[some], counts[some]
         hits = hits_of(tracks, mine)
-        for name, metric in metrics.LIST_METRICS.items():
-            self._put_at_k(name, partial(metric, hits, counts))
+        for column, (name, k) in enumerate(user_metrics(self.plan.cuts)):
+            if name in metrics.LIST_METRICS:
+                values[:, column] = metrics.LIST_METRICS[name](hits, counts, k)
+                self._put(name, values[:, column].sum(), k)
         listed = tracks >= 0
         bits = self.plan.bits[tracks]
         self._put_at_k("novelty", lambda k: metrics.mean_over_list(bits, listed, k))
@@ -73,12 +88,14 @@ class SliceSums:
         if self.slice == "all":
             self._add_cold(tracks, hits, mine)
         if self.slice == "cold":
-            values = metrics.auc(wins(relevant)[some], counts, self.plan.sizes["cold"])
-            self._put("auc", float(np.nansum(values)))
-            self._put("users_with_auc", np.isfinite(values).sum())
+            auc = values[:, user_metrics(self.plan.cuts).index(("auc", 0))]
+            auc[:] = metrics.auc(wins(relevant)[some], counts, self.plan.sizes["cold"])
+            self._put("auc", np.nansum(auc))
+            self._put("users_with_auc", np.isfinite(auc).sum())
+        return some, values
 
     def _add_cold(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
-        """What becomes of cold tracks in a list where they stand among warm ones."""
+        """Add the measures of cold tracks in a list that also holds warm ones."""
         listed = tracks >= 0
         cold = listed & (self.plan.part_of[tracks] == _COLD)
         self._put_at_k("cold_share", lambda k: metrics.mean_over_list(cold.astype(np.float64), listed, k))
@@ -88,29 +105,29 @@ class SliceSums:
         self._put("users_with_cold", some.sum())
         self._put_at_k("cold_recall", lambda k: metrics.recall((hits & cold)[some], counts[some], k))
 
-    def _put(self, name: str, value: float) -> None:
-        self.sums[self.place[name, 0]] += value
+    def _put(self, name: str, value: float, k: int = 0) -> None:
+        self.sums[self.place[name, k]] += value
 
     def _put_at_k(self, name: str, values: Callable[[int], Doubles]) -> None:
         for k in self.plan.cuts:
-            self.sums[self.place[name, k]] += values(k).sum()
+            self._put(name, values(k).sum(), k)
 
 
 def hits_of(tracks: Ints, relevant: Pairs) -> Bools:
-    """(U, K): whether each listed track is one of the user's relevant ones."""
+    """Return whether each listed track is relevant to the user: (U, K) bool."""
     rows = np.repeat(np.arange(len(tracks)), tracks.shape[1])
     return relevant.hold(rows, tracks.ravel()).reshape(tracks.shape)
 
 
 def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) -> Iterator[Metric]:
-    """Rows for the table `metrics` from the sums over all users.
+    """Yield rows of the table `metrics` from the sums over all users.
 
     Args:
-        plan: what was measured.
-        model: which model.
-        slice_: on which slice.
-        sums: as in `layout`.
-        seen: (len(cuts),) how many distinct tracks the lists hold within each cut.
+        plan: the plan that was ranked.
+        model: the measured model.
+        slice_: name of the slice.
+        sums: sums in the order of `layout`.
+        seen: (len(cuts),) number of distinct tracks that the lists hold within each cut.
     """
     place = layout(plan.cuts)
 
@@ -141,5 +158,5 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
 
 
 def seen_within(seen: Ints, cuts: tuple[int, ...]) -> Counts:
-    """(len(cuts),) distinct tracks within each cut, from the first cut that shows each track."""
+    """Return the number of distinct tracks within each cut (len(cuts),), from the first cut that shows each track."""
     return np.cumsum(np.bincount(seen, minlength=_UNSEEN + 1)[: len(cuts)])

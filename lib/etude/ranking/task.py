@@ -1,10 +1,11 @@
-"""What one Spark task does: rank and measure users batch by batch, in memory that doesn't grow with their number."""
+"""Rank and measure the users of one Spark task batch by batch, in memory that doesn't grow with their number."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +13,25 @@ import numpy.typing as npt
 from etude.ranking.candidates import Candidates, Floats, Ints, Longs, Pairs
 from etude.ranking.exact import top_n
 from etude.ranking.merge import List, merge, merge_with_quota
+from etude.ranking.metrics import Doubles
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_users
 from etude.ranking.sums import SliceSums
 from etude.ranking.wins import wins
 
 SOURCES = ("warm", "cold", "popularity")
-"""What `sources` numbers mean: places here."""
+"""Names of the sources; `Ranked.sources` holds positions in this tuple."""
 _WARM, _COLD, _POPULARITY = range(3)
 
 
 @dataclass(frozen=True)
 class Users:
-    """A batch of users.
+    """Hold a batch of users.
 
     Attributes:
         user_idx: (U,) int32.
-        factors: (U, rank) float32; all zeros where the user has none, NaN where they can't be used.
+        factors: (U, rank) float32; zeros if the user has no factors, NaN if they are unusable.
         heard: pairs of batch row and track that may not be listed.
-        relevant: pairs of batch row and track that a good list holds; empty where nothing is measured.
+        relevant: pairs of batch row and track that a good list holds; empty if nothing is measured.
     """
 
     user_idx: Ints
@@ -38,21 +40,22 @@ class Users:
     relevant: Pairs
 
     def some(self, rows: Longs) -> Users:
-        """The users at the (ascending) rows."""
+        """Return the users at the (ascending) rows."""
         heard, relevant = (pairs.of_rows(rows, len(self.user_idx)) for pairs in (self.heard, self.relevant))
         return Users(self.user_idx[rows], self.factors[rows], heard, relevant)
 
 
 @dataclass
 class Checks:
-    """What a task counted while it ranked.
+    """Collect the counts of a task.
 
     Attributes:
-        users: users with a list, of which `fallback` by popularity.
+        users: users with a list.
+        fallback: users whose list is by popularity.
         rows: tracks in all lists.
-        short: users whose list is shorter than min(n, candidates they haven't heard).
-        bad_scores: scores that aren't finite.
-        bad_factors: users whose factors aren't finite; they are taken for users without.
+        short: users whose list is shorter than min(n, number of unheard candidates).
+        bad_scores: scores that are not finite.
+        bad_factors: users whose factors are not finite; they are ranked like users without factors.
         out_of_reach: relevant pairs whose track is no candidate of any slice.
     """
 
@@ -65,19 +68,51 @@ class Checks:
     out_of_reach: int = 0
 
 
+class UserValues(NamedTuple):
+    """Hold one model's metrics on one slice, per user.
+
+    Attributes:
+        model: name of the model.
+        slice: name of the slice.
+        user_idx: (N,) int32, the counted users of the slice.
+        values: (N, M) float64 in the order of `sums.user_metrics`; AUC is NaN if it is undefined.
+    """
+
+    model: str
+    slice: str
+    user_idx: Ints
+    values: Doubles
+
+
+class Ranked(NamedTuple):
+    """Hold the lists of a batch of users.
+
+    Attributes:
+        tracks: (U, n) int32; -1 at the end of short lists.
+        scores: (U, n) float32; -inf at the end of short lists.
+        sources: (U, n) int32, positions in SOURCES.
+        user_values: metrics per user; empty unless `Plan.per_user`.
+    """
+
+    tracks: Ints
+    scores: Floats
+    sources: Ints
+    user_values: list[UserValues]
+
+
 class Task:
-    """Ranks batches of users and adds up what is measured."""
+    """Rank batches of users and add up their metrics."""
 
     def __init__(self, plan: Plan):
-        """Nothing ranked yet."""
+        """Start with no users."""
         self.plan = plan
         self.checks = Checks()
         self._listable = self._mask(plan.final.parts.values())
         self._listable_by_popularity = self._mask(plan.fallback.parts.values())
         self.sums = {(m.name, name): SliceSums(plan, name) for m in plan.models for name in m.slices}
 
-    def rank(self, users: Users) -> tuple[Ints, Floats, Ints]:
-        """Tracks, scores and sources (places in SOURCES) of each user's list, all (U, n); -1 and -inf at short ends."""
+    def rank(self, users: Users) -> Ranked:
+        """Rank the candidates for each user, and add up the metrics."""
         shape = len(users.user_idx), self.plan.n
         tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
         sources = np.full(shape, _POPULARITY, np.int32)
@@ -85,15 +120,16 @@ class Task:
         self.checks.bad_factors += int((~finite).sum())
         has_factors = finite & users.factors.any(axis=1)
         known, others = np.flatnonzero(has_factors), np.flatnonzero(~has_factors)
+        user_values: list[UserValues] = []
         for rows, stand_in in ((known, None), (others, self.plan.fallback)):
             if len(rows):
-                tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in)
+                tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in, user_values)
         sources[known] = np.where(self.plan.part_of[tracks[known]] == PARTS.index("cold"), _COLD, _WARM)
         self._check(users, known, others, tracks, scores)
-        return tracks, scores, sources
+        return Ranked(tracks, scores, sources, user_values)
 
-    def _rank(self, users: Users, stand_in: Model | None) -> List:
-        """The users' lists, measured on the way; a stand-in ranks wherever a model needs factors that they lack."""
+    def _rank(self, users: Users, stand_in: Model | None, user_values: list[UserValues]) -> List:
+        """Return the users' lists, and measure them; a stand-in ranks if a model needs factors that they lack."""
         plan = self.plan
         found: dict[tuple[str, int], List] = {}
         for model in plan.models or (plan.final,):
@@ -106,11 +142,14 @@ class Task:
                 tracks = mixed[0] if name == "all" else self._slice_list(name, lists)[0]
                 sums = self.sums[model.name, name]
                 relevant = sums.relevant(users.relevant)
-                sums.add(tracks, relevant, partial(self._wins, ranker, users), stood_in=ranker is not model)
+                wins_of = partial(self._wins, ranker, users)
+                rows, values = sums.add(tracks, relevant, wins_of, stood_in=ranker is not model)
+                if plan.per_user:
+                    user_values.append(UserValues(model.name, name, users.user_idx[rows], values))
         return final
 
     def _part_lists(self, model: Model, users: Users, found: dict[tuple[str, int], List]) -> dict[str, List]:
-        """The list of each of the model's parts; parts that models share are searched once."""
+        """Return the list of each of the model's parts; parts that models share are searched once."""
         lists = {}
         for part, candidates in model.parts.items():
             key = model.users, id(candidates)
@@ -132,7 +171,7 @@ class Task:
         return wins(_rows(model, users), cold, self.plan.sizes["cold"] - len(cold), pairs)
 
     def _check(self, users: Users, known: Longs, others: Longs, tracks: Ints, scores: Floats) -> None:
-        """Count what a list must fulfil; a breach is for the driver to report."""
+        """Count violations of what every list must satisfy; the driver reports them."""
         counted = self.checks
         counted.users += len(tracks)
         counted.fallback += len(others)
@@ -146,7 +185,7 @@ class Task:
         counted.out_of_reach += int((self.plan.part_of[users.relevant.tracks] == NO_PART).sum())
 
     def _mask(self, candidates: Iterable[Candidates]) -> npt.NDArray[np.bool_]:
-        """(T,) by track index: whether the track is among the candidates."""
+        """Return whether each track is among the candidates: (T,) bool by track index."""
         mask = np.zeros(len(self.plan.part_of), dtype=bool)
         for some in candidates:
             mask[some.tracks] = True
@@ -154,7 +193,7 @@ class Task:
 
 
 def _rows(model: Model, users: Users) -> Floats:
-    """What stands for the users in this model's inner products."""
+    """Return the users' vectors in this model's inner products."""
     if model.users == "random":
         return random_users(model.seed, users.user_idx)
     return users.factors if model.users == "factors" else np.ones((len(users.user_idx), 1), np.float32)

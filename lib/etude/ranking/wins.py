@@ -1,4 +1,4 @@
-"""How often a user's relevant tracks outscore other candidates: what AUC is made of, over all scores of a batch."""
+"""Count how often a user's relevant tracks outscore other candidates, for AUC, over all scores of a batch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from etude.ranking.candidates import Candidates, Floats, Pairs
 from etude.ranking.metrics import Doubles
 
 _CELLS = 1 << 22
-"""Scores held at a time (float32: 16 MB), so that memory doesn't grow with users or candidates."""
+"""Scores in memory at a time (float32: 16 MB), so that memory doesn't grow with users or candidates."""
 
 
 def wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) -> Doubles:
-    """Over each user's relevant tracks: candidates scoring lower, plus half of those scoring the same.
+    """Sum, over each user's relevant tracks, the candidates with lower scores, plus half of those with the same score.
 
     Args:
         users: (U, rank).
         candidates: tracks with factors.
-        unscored: how many candidates have none; they rank behind all others, and tie with one another.
-        relevant: pairs of user row and track; a track that isn't in `candidates` is one of the unscored.
+        unscored: number of candidates without factors; they rank behind all others, and tie with one another.
+        relevant: pairs of user row and track; a track outside `candidates` is one of the unscored.
 
     Returns:
         (U,) float64.
@@ -40,5 +40,5 @@ def wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) 
 
 
 def _count(where: np.ndarray, counts: np.ndarray | None) -> Doubles:
-    """How many tracks the true cells of (P, V) stand for."""
+    """Return the number of tracks behind the true cells of each row of (P, V)."""
     return np.count_nonzero(where, axis=1) if counts is None else (where @ counts).astype(np.float64)
