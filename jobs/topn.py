@@ -88,6 +88,9 @@ def misfit(job: JobRun, train: str, wmf: str) -> str | None:
     Raises:
         InputMissingError: the train run predicts nothing.
     """
+    problem = fitting.outdated(job.graph, train, wmf)
+    if problem is not None:
+        return problem
     predicted = job.read("predicted_factors", run_id=train)
     spaces = sorted(row[0] for row in predicted.select("wmf_run_id").distinct().limit(3).collect())
     if not spaces:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
+
 from etude import storage
 
 
 def table(root: str, name: str) -> str:
     """Return the URI of a table's folder."""
     return storage.join(root, name)
+
+
+def unfinished(root: str, name: str) -> str:
+    """Return a new URI for a table's folder until it is complete."""
+    return storage.join(root, f"_unfinished-{name}-{uuid.uuid4().hex}")
 
 
 def log(root: str, name: str) -> str:

@@ -175,10 +175,8 @@ class Lake:
 
     def create(self, table: str) -> None:
         """Create the table with its comments and constraints, if it isn't there."""
-        spec, version = TABLES[table], self.version(table)
-        # deltalake adds constraints in a second commit: at version 0 they may still be missing.
-        if version is None or (version == 0 and spec.constraints):
-            self._small.create(spec)
+        if not self.exists(table):
+            self._small.create(TABLES[table])
 
     def _written(self, table: str) -> int:
         version = self.version(table)

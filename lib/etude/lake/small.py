@@ -7,8 +7,10 @@ does it is decided in `library`, and nowhere else.
 from __future__ import annotations
 
 import operator
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from pathlib import Path
 from typing import Any, Protocol
 
 from pyspark.sql import SparkSession
@@ -18,7 +20,7 @@ from etude import storage
 from etude.frames import arrow_table, small_frame
 from etude.lake import folders
 from etude.lake.conflicts import retry_conflicts
-from etude.lake.schema import Table
+from etude.lake.schema import PROPERTIES, Table
 
 Equals = Mapping[str, Any]
 Rows = list[dict[str, Any]]
@@ -82,34 +84,30 @@ class Deltalake:
         condition = " AND ".join(f"{column} = {_literal(value)}" for column, value in equals.items())
         write_deltalake(table, arrow_table(rows, schema), mode="overwrite", predicate=condition or None)
 
-    @retry_conflicts
     def create(self, spec: Table) -> None:
-        """Create the table unless it is there, then its constraints unless they are there."""
-        from deltalake import DeltaTable, Schema
-        from deltalake.exceptions import DeltaError
+        """Create the table unless it is there.
 
-        checks = dict(spec.constraints)
-        uri = folders.table(self.root, spec.name)
-        plain = {name: value for name, value in spec.properties.items() if not name.startswith("delta.constraints.")}
+        deltalake needs two commits for a table with constraints. They are made in a folder of their own, which then
+        becomes the table's in one step: nobody sees a table without its constraints, and of several creators one wins.
+        """
+        from deltalake import DeltaTable, Schema
+
+        unfinished = Path(storage.filesystem(folders.unfinished(self.root, spec.name))[1])
+        properties = {name: text for name, text in spec.properties.items() if name in PROPERTIES}
         table = DeltaTable.create(
-            uri,
+            str(unfinished),
             Schema.from_json(spec.schema.json()),
-            mode="ignore",
             partition_by=list(spec.partition_by) or None,
             description=spec.comment,
-            configuration=plain,
+            configuration=properties,
         )
-        table.update_incremental()
-        there = table.metadata().configuration
-        missing = {name: check for name, check in checks.items() if f"delta.constraints.{name}" not in there}
-        if not missing:
-            return
+        if spec.constraints:
+            table.alter.add_constraint(spec.constraints)
         try:
-            table.alter.add_constraint(missing)
-        except DeltaError:
-            # Another process may have added them at the same moment.
-            there = DeltaTable(uri).metadata().configuration
-            if any(f"delta.constraints.{name}" not in there for name in missing):
+            unfinished.rename(storage.filesystem(folders.table(self.root, spec.name))[1])
+        except OSError:
+            shutil.rmtree(unfinished)
+            if not storage.exists(folders.log(self.root, spec.name)):
                 raise
 
     def _open(self, spec: Table) -> Any:

@@ -8,6 +8,14 @@ from etude.errors import DataCheckError
 from etude.lake.graph import RunGraph
 
 
+def outdated(graph: RunGraph, train: str, wmf: str) -> str | None:
+    """Return which of the two runs rests on a run that has run again since; None if neither does."""
+    for name, run_id in (("wmf", wmf), ("train", train)):
+        if graph.is_outdated(name, run_id):
+            return f"{name} run {run_id} was built on a run that has run again since: run jobs/{name}.py again"
+    return None
+
+
 def misfit(graph: RunGraph, train: str, wmf: str, spaces: Sequence[str]) -> str | None:
     """Return why the predictions of a train run can't meet a wmf run's user factors; None if they can.
 
@@ -20,9 +28,6 @@ def misfit(graph: RunGraph, train: str, wmf: str, spaces: Sequence[str]) -> str 
     Raises:
         DataCheckError: a wmf run among them doesn't count (any more).
     """
-    for name, run_id in (("wmf", wmf), ("train", train)):
-        if graph.is_outdated(name, run_id):
-            return f"{name} run {run_id} was built on a run that has run again since: run jobs/{name}.py again"
     basis = graph.basis(wmf).run_id
     if all(graph.basis(space).run_id == basis for space in spaces):
         return None
