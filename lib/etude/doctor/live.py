@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import shlex
 import sys
 import tempfile
@@ -191,16 +190,14 @@ def check_checkpoints(settings: Settings) -> Finding:
         storage.write_bytes(probe, b"")
         storage.delete(probe)
     except Exception as error:  # each file system has its own error classes
-        return Finding(part, "fault", f"{masked(uri)} isn't writable: {first_line(error)}", remedy)
+        shown = storage.shown(uri)
+        # An error that quotes a part of the URI may quote a part of a secret, which nothing can recognise.
+        why = first_line(error) if shown == uri else type(error).__name__
+        return Finding(part, "fault", f"{shown} isn't writable: {why}", remedy)
     parent = "" if folder == uri else " (doesn't exist yet; its parent is writable)"
-    return Finding(part, "ok", masked(uri) + parent)
+    return Finding(part, "ok", storage.shown(uri) + parent)
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class, with credentials masked."""
-    return masked((str(error).strip().splitlines() or [type(error).__name__])[0])
-
-
-def masked(text: str) -> str:
-    """Return `text` with the part before the @ of a URI's host masked."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    return storage.shown((str(error).strip().splitlines() or [type(error).__name__])[0])
