@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 
 from etude.config.lake import LakeSettings, SparkSettings
-from etude.environment import horovod
+from etude.doctor import toolchain
 from etude.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +97,7 @@ def real_data() -> Path:
 @pytest.fixture
 def needs_horovod() -> None:
     """Horovod, to import: the test is skipped where it can't be built, and fails where it could have been."""
-    lacking = horovod.lacking()
+    lacking = toolchain.lacking()
     if importlib.util.find_spec("horovod") is None and lacking:
         pytest.skip(f"Horovod is not built here: it needs {lacking}")
     import horovod.torch as hvd

@@ -1,4 +1,4 @@
-"""`etude doctor`: its two forms and its exit status."""
+"""Test `etude doctor`: its two output formats and its exit status."""
 
 import json
 import subprocess
@@ -9,10 +9,10 @@ import pytest
 
 from etude.cli import doctor
 from etude.cli.main import main
-from etude.environment.checks import Finding
+from etude.doctor.checks import Finding
 
 GOOD = Finding("Java", "ok", "17.0.9")
-NOTE = Finding("CUDA", "note", "no GPU seen", "nothing")
+NOTE = Finding("CUDA", "note", "no GPU found", "nothing")
 FAULT = Finding("Delta", "fault", "delta-storage-4.0.1.jar is missing", "run `make setup` again")
 
 
@@ -21,9 +21,9 @@ def test_faults_exit_1_and_notes_do_not(monkeypatch: pytest.MonkeyPatch, capsys:
     assert main(["doctor"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "ok     Java  17.0.9",
-        "note   CUDA  no GPU seen",
+        "note   CUDA  no GPU found",
         "             -> nothing",
-        "1 ok, 1 to note, 0 at fault",
+        "ok: 1, note: 1, fault: 0",
     ]
     monkeypatch.setattr(doctor, "examine", lambda args: iter([GOOD, FAULT]))
     assert main(["doctor"]) == 1
@@ -48,12 +48,12 @@ def test_settings_that_do_not_parse_exit_2(capsys: pytest.CaptureFixture) -> Non
     assert "lake.rot" in capsys.readouterr().err
 
 
-def test_where_packages_are_missing_it_says_so_and_does_not_crash(
+def test_missing_packages_are_a_fault_and_not_a_crash(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(doctor, "static_findings", lambda folder: [GOOD])
-    monkeypatch.delattr("etude.environment.live", raising=False)
-    monkeypatch.setitem(sys.modules, "etude.environment.live", None)
+    monkeypatch.delattr("etude.doctor.live", raising=False)
+    monkeypatch.setitem(sys.modules, "etude.doctor.live", None)
     assert main(["doctor", "--quick"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("17.0.9")
@@ -61,8 +61,8 @@ def test_where_packages_are_missing_it_says_so_and_does_not_crash(
     assert lines[2].endswith("-> run `make setup` again")
 
 
-def test_without_any_package_it_still_speaks(tmp_path) -> None:
-    """As on a machine where the set-up hasn't run: this Python, and nothing installed."""
+def test_without_any_package_it_still_reports(tmp_path) -> None:
+    """Run it as on a machine without a set-up: this Python and no packages."""
     script = (
         f"import sys; sys.path.insert(0, {str(Path(doctor.__file__).parents[2])!r})\n"
         "from etude.cli import doctor, main\n"
@@ -76,8 +76,8 @@ def test_without_any_package_it_still_speaks(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_on_this_very_environment(tmp_path) -> None:
-    """Everything real: torch, Horovod, a Spark session with one task, a Delta table."""
+def test_on_this_environment(tmp_path) -> None:
+    """Use no stand-ins: torch, Horovod, a Spark session with one task, a Delta table."""
     command = [sys.executable, "-m", "etude.cli.main", "doctor", "--json", f"lake.root={tmp_path}/lake"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
     findings = {finding["part"]: finding for finding in json.loads(done.stdout)["findings"]}

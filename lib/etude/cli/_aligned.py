@@ -1,4 +1,4 @@
-"""Rows for a terminal: columns aligned, numbers to the right."""
+"""Format rows for a terminal, as CSV or as JSON lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 
 def text_of(value: Any) -> str:
-    """A value as one line of text; nothing for null, seconds only for times."""
+    """Return a value as one line of text: null as an empty text, times to the second."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -21,12 +21,12 @@ def text_of(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple | dict):
         return json.dumps(value, default=str, ensure_ascii=False)
-    # Line breaks and control characters of titles would tear the table, or drive the terminal.
+    # Line breaks in titles would break the table; control characters would reach the terminal.
     return "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in str(value))
 
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: int = 60) -> str:
-    """A table with a heading; longer texts are cut at `widest` characters."""
+    """Return a table with a heading; numbers are aligned right, texts longer than `widest` characters are cut."""
     texts = [[_cut(text_of(value), widest) for value in row] for row in rows]
     right = [_numeric(row[i] for row in rows) for i in range(len(columns))]
     widths = [max(_width(text) for text in (columns[i], *(row[i] for row in texts))) for i in range(len(columns))]
@@ -41,7 +41,7 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: int =
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], out: TextIO | None = None) -> None:
-    """Comma-separated values with a heading; lists and maps as JSON."""
+    """Write comma-separated values with a heading, to standard output if `out` is None; lists and maps as JSON."""
     writer = csv.writer(out or sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -49,7 +49,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], out: TextIO
 
 
 def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], out: TextIO | None = None) -> None:
-    """One JSON object a line."""
+    """Write one JSON object per line, to standard output if `out` is None."""
     for row in rows:
         line = json.dumps(dict(zip(columns, row, strict=True)), default=str, ensure_ascii=False)
         print(line, file=out or sys.stdout)

@@ -1,8 +1,8 @@
 """Make the synthetic conservatoire: audio, catalogue and listening log with a planted structure.
 
-The corpus appears at OUT as a whole when it is finished. Where the same corpus is already there, nothing is done;
-one of other settings, or of an earlier Etude, is made anew. `demo.` settings (what each source tells of taste, faults,
-log format ...) may stand anywhere on the line as demo.key=value.
+The corpus appears at OUT in one step when it is complete. If the same corpus is already at OUT, the command does
+nothing. A corpus of other settings or of an earlier Etude is replaced. demo.key=value arguments set the share of taste
+that each source explains, the planted faults, the log format and more; they may stand anywhere on the line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from etude.demo.corpus import build
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `demo-corpus` and its arguments."""
+    """Add the parser of `demo-corpus` and its arguments."""
     parser = subparsers.add_parser(
         "demo-corpus",
         help="make the synthetic conservatoire",
@@ -28,15 +28,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     for name in ("users", "tracks", "events", "seed"):
         parser.add_argument(f"--{name}", type=int, help=f"the same as demo.{name}=")
-    parser.add_argument("--no-audio", action="store_true", help="catalogue, log and truth only")
-    parser.add_argument("--force", action="store_true", help="make it anew also where the same corpus is there")
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML layer, may be repeated")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder of the corpus")
+    parser.add_argument("--no-audio", action="store_true", help="write catalogue, log and truth only")
+    parser.add_argument("--force", action="store_true", help="replace the corpus even if it is the same")
+    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML settings; may be repeated")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the corpus's folder")
     take_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the corpus and print one JSON line; 0, or an EtudeError with its exit status."""
+    """Make the corpus, print one JSON line, and return 0.
+
+    Raises:
+        SettingsError: a setting is invalid, or OUT holds something other than a corpus.
+    """
     flags = {name: getattr(args, name) for name in ("users", "tracks", "events", "seed")}
     overrides = [*args.overrides, *(f"demo.{name}={value}" for name, value in flags.items() if value is not None)]
     if args.no_audio:

@@ -1,6 +1,6 @@
-"""What is installed, whether it is right, and for each fault what to do.
+"""Check the installation and print a remedy for each fault.
 
-Exit status 0 when nothing is at fault, else 1; notes are no faults.
+The exit status is 0 if there is no fault, otherwise 1; notes don't count.
 """
 
 from __future__ import annotations
@@ -14,23 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from etude.cli._settings import take_settings
-from etude.environment import horovod
-from etude.environment.checks import AGAIN, Finding, static_findings
-from etude.environment.packages import installed
+from etude.doctor import toolchain
+from etude.doctor.checks import AGAIN, Finding, static_findings
+from etude.doctor.packages import installed
 
 
 def add_parser(subparsers: Any) -> None:
     """Describe the command's arguments."""
     parser: argparse.ArgumentParser = subparsers.add_parser("doctor", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="start no Spark session: executors are not looked at")
+    parser.add_argument("--quick", action="store_true", help="skip the checks that need a Spark session (executors)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    parser.add_argument("--master", default="local[1]", help="where to look at executors (default: %(default)s)")
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="settings, as jobs take them")
+    parser.add_argument(
+        "--master", default="local[1]", help="Spark master whose executors are checked (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="FILE", help="YAML settings, as jobs take them"
+    )
     take_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at everything, print it, and return the exit status."""
+    """Run all checks, print the findings, and return the exit status."""
     findings = list(examine(args))
     faults = sum(finding.status == "fault" for finding in findings)
     if args.json:
@@ -41,11 +45,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine(args: argparse.Namespace) -> Iterable[Finding]:
-    """All findings; the cheap ones first, since later ones often follow from them."""
+    """Yield all findings; the fast checks come first, since their faults often cause later ones.
+
+    Raises:
+        SettingsError: a setting is unknown or invalid.
+    """
     site_packages = Path(sysconfig.get_path("purelib"))
     try:
         from etude.config import load_settings
-        from etude.environment import live
+        from etude.doctor import live
     except (ImportError, OSError) as error:
         yield from static_findings(site_packages)
         yield Finding("imports", "fault", f"settings can't be read: {error}", AGAIN)
@@ -54,7 +62,7 @@ def examine(args: argparse.Namespace) -> Iterable[Finding]:
     yield from static_findings(site_packages)
     yield live.check_imports()
     yield from live.check_torch()
-    yield live.check_horovod(installed(site_packages).get("horovod"), horovod.lacking())
+    yield live.check_horovod(installed(site_packages).get("horovod"), toolchain.lacking())
     yield live.check_audio()
     yield live.check_checkpoints(settings)
     if not args.quick:
@@ -62,7 +70,7 @@ def examine(args: argparse.Namespace) -> Iterable[Finding]:
 
 
 def as_text(findings: list[Finding]) -> str:
-    """A line a finding, its remedy below it, and the sum."""
+    """Return one line per finding, with its remedy on the next line, and the number of findings per status."""
     width = max(len(finding.part) for finding in findings)
     lines = []
     for finding in findings:
@@ -70,5 +78,5 @@ def as_text(findings: list[Finding]) -> str:
         if finding.remedy:
             lines.append(f"{'':<{width + 9}}-> {finding.remedy}")
     counts = {status: sum(finding.status == status for finding in findings) for status in ("ok", "note", "fault")}
-    lines.append(f"{counts['ok']} ok, {counts['note']} to note, {counts['fault']} at fault")
+    lines.append(", ".join(f"{status}: {count}" for status, count in counts.items()))
     return "\n".join(lines)

@@ -1,24 +1,20 @@
-"""The configuration folder of the environment's own Spark: what a plain `spark-submit jobs/x.py` finds there."""
+"""Write the configuration that `spark-submit jobs/x.py` finds in the environment's own Spark."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from etude.environment.java import VERSIONS
-from etude.environment.pins import ROOT
+from etude.doctor.java import VERSIONS
+from etude.doctor.pins import ROOT
+from etude.doctor.spark import spark_home
 
 LINKED = ("spark-defaults.conf", "log4j2.properties")
-
-
-def spark_home(site_packages: Path) -> Path:
-    """SPARK_HOME of the pip-installed Spark."""
-    return site_packages / "pyspark"
 
 
 def write(site_packages: Path, python: Path, java_home: Path, root: Path = ROOT) -> None:
     """Link the project's Spark defaults, and write spark-env.sh and find-spark-home.
 
-    Each file comes in one step, so that a job that is just starting sees the old one or the new one.
+    Each file is replaced in one step, so that a starting job reads the old or the new one.
     """
     folder = spark_home(site_packages) / "conf"
     folder.mkdir(exist_ok=True)
@@ -31,9 +27,12 @@ def write(site_packages: Path, python: Path, java_home: Path, root: Path = ROOT)
 
 
 def spark_env(python: Path, java_home: Path) -> str:
-    """The text of spark-env.sh, which every Spark start script reads: Java and Python, where the user's don't fit."""
+    """Return the text of spark-env.sh, which every Spark start script reads.
+
+    It sets JAVA_HOME unless the user's Java fits, and PYSPARK_PYTHON unless the user set it.
+    """
     fitting = "|".join(str(version) for version in VERSIONS)
-    return f"""# Written by `make setup`. A JAVA_HOME of yours is kept where its Java fits Spark; so is PYSPARK_PYTHON.
+    return f"""# Written by `make setup`. Keeps your JAVA_HOME if its Java fits Spark, and your PYSPARK_PYTHON.
 case "$(sed -n 's/^JAVA_VERSION="\\([0-9]*\\).*/\\1/p' "${{JAVA_HOME:-/nowhere}}/release" 2>/dev/null)" in
   {fitting}) ;;
   *) JAVA_HOME='{java_home}' ;;
@@ -43,21 +42,11 @@ PYSPARK_PYTHON="${{PYSPARK_PYTHON:-{python}}}"
 
 
 def find_spark_home(home: Path) -> str:
-    """The text of find-spark-home, which `spark-submit` and its like read when SPARK_HOME isn't set."""
+    """Return the text of find-spark-home, which `spark-submit` and similar scripts read if SPARK_HOME isn't set."""
     return f"""#!/usr/bin/env bash
-# Written by `make setup`. Spark's own version asks the first python3 of PATH, which in a crontab isn't this one's.
+# Written by `make setup`. Spark's own version asks the first python3 in PATH, which in a crontab is another Python.
 export SPARK_HOME="${{SPARK_HOME:-{home}}}"
 """
-
-
-def defaults(site_packages: Path) -> dict[str, str]:
-    """The settings of the environment's spark-defaults.conf; empty where there is none."""
-    file = spark_home(site_packages) / "conf" / "spark-defaults.conf"
-    if not file.exists():
-        return {}
-    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
-    pairs = (line.split(None, 1) for line in lines if line and not line.startswith("#"))
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 def _write(file: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The trust store of a Java that the set-up brings."""
+"""Test the trust store of a packaged Java."""
 
 import shutil
 import ssl
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etude.environment import java, truststore
+from tools.setup import java_home, truststore
 
 
 def test_the_users_bundle_comes_before_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_the_users_bundle_comes_before_the_systems(tmp_path: Path, monkeypatch: 
 
 
 def test_certificates_of_the_system_are_added_to_javas_own(tmp_path: Path) -> None:
-    home, bundle = java.find(), truststore.system_bundle()
+    home, bundle = java_home.find(), truststore.system_bundle()
     keytool = home and shutil.which("keytool", path=str(home.home / "bin"))
     if not home or not bundle or not keytool:
         pytest.skip("needs a Java with keytool, and a bundle of certificates")

@@ -1,4 +1,4 @@
-"""What the environment's own Spark finds in its configuration folder."""
+"""Test the configuration folder of the environment's own Spark."""
 
 import os
 import subprocess
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from etude.environment import sparkconf
-from etude.environment.pins import ROOT
+from etude.doctor.pins import ROOT
+from etude.doctor.spark import defaults
+from tools.setup import spark_conf
 
 
 def sourced(text: str, tmp_path: Path, **environ: str) -> dict[str, str]:
-    """JAVA_HOME and PYSPARK_PYTHON after a start script has read spark-env.sh."""
+    """Return JAVA_HOME and PYSPARK_PYTHON as a start script has them after it read spark-env.sh."""
     file = tmp_path / "spark-env.sh"
     file.write_text(text)
     script = f'. "{file}"; echo "$JAVA_HOME"; echo "$PYSPARK_PYTHON"'
@@ -23,10 +24,10 @@ def sourced(text: str, tmp_path: Path, **environ: str) -> dict[str, str]:
 
 @pytest.fixture
 def text() -> str:
-    return sparkconf.spark_env(Path("/env/bin/python"), Path("/found/java"))
+    return spark_conf.spark_env(Path("/env/bin/python"), Path("/found/java"))
 
 
-def test_nothing_set_takes_what_the_setup_found(text: str, tmp_path: Path) -> None:
+def test_without_settings_the_setups_java_and_python_are_used(text: str, tmp_path: Path) -> None:
     assert sourced(text, tmp_path) == {"JAVA_HOME": "/found/java", "PYSPARK_PYTHON": "/env/bin/python"}
 
 
@@ -50,20 +51,20 @@ def test_the_folder_is_written_and_read_back(tmp_path: Path) -> None:
     (site / "pyspark").mkdir(parents=True)
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
-    assert sparkconf.defaults(site) == {}
-    for _ in range(2):  # the second time finds everything there
-        sparkconf.write(site, python, Path("/found/java"))
+    assert defaults(site) == {}
+    for _ in range(2):  # at the second time everything exists
+        spark_conf.write(site, python, Path("/found/java"))
     assert "JAVA_HOME='/found/java'" in (site / "pyspark" / "conf" / "spark-env.sh").read_text()
     names = sorted(file.name for file in (site / "pyspark" / "conf").iterdir())
     assert names == ["log4j2.properties", "spark-defaults.conf", "spark-env.sh"]
-    values = sparkconf.defaults(site)
+    values = defaults(site)
     assert values["spark.sql.catalog.spark_catalog"] == "org.apache.spark.sql.delta.catalog.DeltaCatalog"
     assert values["spark.driver.memory"] == "2g"
 
 
 def test_sparks_scripts_find_their_home_whatever_the_path_holds(tmp_path: Path) -> None:
     script = tmp_path / "find-spark-home"
-    script.write_text(sparkconf.find_spark_home(Path("/env/pyspark")))
+    script.write_text(spark_conf.find_spark_home(Path("/env/pyspark")))
     for environ, expected in (({}, "/env/pyspark"), ({"SPARK_HOME": "/theirs"}, "/theirs")):
         command = ["/bin/bash", "-c", f'source {script}; printf %s "$SPARK_HOME"']
         done = subprocess.run(command, env={"PATH": "/nowhere", **environ}, capture_output=True, text=True)

@@ -1,31 +1,31 @@
-"""The doctor's checks that start nothing: each fault recognised, each with a remedy."""
+"""Test the checks that don't start Spark: each fault is recognised and has a remedy."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from etude.environment import checks, delta, pins, sparkconf
+from etude.doctor import checks, delta, pins
+from java_stub import fake_java
+from tools.setup import spark_conf
 
 HERE = "/usr/bin:/bin"
 
 
 @pytest.fixture
-def site(fake_java, tmp_path: Path) -> Path:
-    """A site-packages folder with a Spark, its scripts, and the project's configuration."""
+def site(tmp_path: Path) -> Path:
+    """Make a site-packages folder with a Spark, its scripts, and the project's configuration."""
     site = tmp_path / ".venv" / "lib" / "python3.11" / "site-packages"
     (site / "pyspark" / "jars").mkdir(parents=True)
     scripts = tmp_path / ".venv" / "bin"
     scripts.mkdir()
     (scripts / "spark-submit").write_text("#!/bin/sh\n")
     (scripts / "spark-submit").chmod(0o755)
-    sparkconf.write(site, scripts / "python", fake_java(tmp_path / "java", "17.0.9"))
+    spark_conf.write(site, scripts / "python", fake_java(tmp_path / "java", "17.0.9"))
     return site
 
 
-def test_python_of_another_version_is_a_fault_and_another_environment_worth_a_note(
-    assert_fault, tmp_path: Path
-) -> None:
+def test_python_of_another_version_is_a_fault_and_another_environment_a_note(assert_fault, tmp_path: Path) -> None:
     (tmp_path / "Makefile").touch()
     own = tmp_path / ".venv"
     assert checks.check_python((3, 11, 7), own, tmp_path).status == "ok"
@@ -48,7 +48,7 @@ def test_packages_are_compared_with_the_constraints(assert_fault, tmp_path: Path
     assert_fault(checks.check_packages(right, (), [needs], tmp_path), "requires dill", "make setup")
 
 
-def test_java_is_the_one_that_sparks_scripts_take(fake_java, site: Path, tmp_path: Path) -> None:
+def test_java_is_the_one_that_sparks_scripts_take(site: Path, tmp_path: Path) -> None:
     environ = {"PATH": HERE}
     assert checks.spark_java_home(site, environ) == str(tmp_path / "java")
     old = fake_java(tmp_path / "old", "11.0.1")
@@ -60,7 +60,7 @@ def test_java_is_the_one_that_sparks_scripts_take(fake_java, site: Path, tmp_pat
     assert checks.spark_java_home(site, {**environ, "SPARK_CONF_DIR": str(empty)}) == ""
 
 
-def test_java_that_is_absent_broken_or_of_another_version_is_a_fault(assert_fault, fake_java, tmp_path: Path) -> None:
+def test_java_that_is_absent_broken_or_of_another_version_is_a_fault(assert_fault, tmp_path: Path) -> None:
     good, old = fake_java(tmp_path / "good", "17.0.9"), fake_java(tmp_path / "old", "11.0.1")
     broken = fake_java(tmp_path / "broken", "17.0.9", fails=True)
     assert checks.check_java(str(good), {}).status == "ok"
@@ -84,7 +84,7 @@ def test_a_spark_that_is_not_the_environments_is_a_fault(assert_fault, site: Pat
     assert_fault(checks.check_spark("4.0.2", site, other), f"{tmp_path}/other", "first in PATH")
 
 
-def test_defaults_that_spark_does_not_read_are_noticed(assert_fault, site: Path) -> None:
+def test_defaults_that_spark_does_not_read_are_detected(assert_fault, site: Path) -> None:
     assert checks.check_defaults(site, {}).status == "ok"
     assert checks.check_defaults(site, {"SPARK_CONF_DIR": "/etc/spark"}).status == "note"
     (site / "pyspark" / "conf" / "spark-defaults.conf").unlink()

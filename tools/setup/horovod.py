@@ -1,24 +1,22 @@
-"""Horovod's wheel, built once for each Python, torch and platform, and kept in build/wheels."""
+"""Build Horovod's wheel once per Python, torch and platform, and keep it in build/wheels."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from etude.environment.pins import ROOT, SetupError, constraints, python_tag
+from etude.doctor.pins import ROOT, constraints
+from etude.doctor.toolchain import compiler
+from tools.setup.errors import SetupError
 
-# What the built package imports, and what building it takes besides; versions from constraints.txt.
+# The imports of the built package, and the additional needs of its build; versions from constraints.txt.
 RUN_NEEDS = ("cffi", "cloudpickle", "packaging", "psutil", "PyYAML")
 BUILD_NEEDS = ("cmake", "setuptools")
-INSTALL_HINT = (
-    "Debian: apt-get install g++ make python3-dev; Fedora: dnf install gcc-c++ make python3-devel; "
-    "macOS: xcode-select --install"
-)
 _SWITCHES = {
     "HOROVOD_WITH_PYTORCH": "1",
     "HOROVOD_WITH_GLOO": "1",
@@ -28,58 +26,42 @@ _SWITCHES = {
 }
 
 
-def lacking(environ: Mapping[str, str] = os.environ, include: str | None = None) -> str | None:
-    """What this machine lacks to build Horovod, as words for a sentence; None where nothing is lacking."""
-    path = environ.get("PATH", "")
-    if compiler(environ) is None:
-        return "a C++ compiler"
-    if not shutil.which("make", path=path):
-        return "make"
-    if not Path(include or sysconfig.get_path("include"), "Python.h").exists():
-        return "Python's C headers"
-    return None
-
-
-def compiler(environ: Mapping[str, str] = os.environ) -> str | None:
-    """The C++ compiler to use: CXX, else the first of the usual names in PATH."""
-    path = environ.get("PATH", "")
-    named = shlex.split(environ.get("CXX", ""))
-    if named:
-        return shlex.join(named) if shutil.which(named[0], path=path) else None
-    return next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name, path=path))), None)
+def python_tag() -> str:
+    """Return the running Python's tag in wheel names, such as cp311."""
+    return f"cp{sys.version_info.major}{sys.version_info.minor}"
 
 
 def wheel_folder(root: Path = ROOT) -> Path:
-    """Where the wheel for the pinned torch and this platform is kept; the wheel's own name tells the Python.
+    """Return the folder of the wheel for the pinned torch and this platform; the wheel's name has the Python's tag.
 
-    A checkout may lie on a disk that several machines share.
+    Several machines may share the disk that holds a checkout.
     """
     return root / "build" / "wheels" / f"torch-{constraints(root)['torch']}-{sysconfig.get_platform()}"
 
 
 def kept_wheel(root: Path = ROOT) -> Path | None:
-    """The wheel built earlier for this Python, torch and platform, if any."""
+    """Return the wheel built earlier for this Python, torch and platform; None if there is none."""
     version = constraints(root)["horovod"]
     return next(iter(sorted(wheel_folder(root).glob(f"horovod-{version}-{python_tag()}-*.whl"))), None)
 
 
 def installed_for(site_packages: Path, root: Path = ROOT) -> bool:
-    """Whether the pinned Horovod is installed and was built for the pinned torch (its wheel's folder tells)."""
+    """Return whether the pinned Horovod is installed and built for the pinned torch, from its wheel's folder."""
     origin = site_packages / f"horovod-{constraints(root)['horovod']}.dist-info" / "direct_url.json"
     return origin.exists() and f"/{wheel_folder(root).name}/" in origin.read_text(encoding="utf-8")
 
 
 def remove(site_packages: Path) -> None:
-    """Uninstall it, however little of it is left: without its list of files pip couldn't."""
+    """Uninstall Horovod, even if its list of files is missing, without which pip couldn't."""
     for folder in (site_packages / "horovod", *site_packages.glob("horovod-*.dist-info")):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def build(python: Path, environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Path:
-    """Build the wheel with an environment's Python, in which torch, RUN_NEEDS and BUILD_NEEDS are installed.
+    """Build the wheel with an environment's Python, which needs torch, RUN_NEEDS and BUILD_NEEDS; return its path.
 
     Raises:
-        SetupError: the build failed; its log is named.
+        SetupError: the build failed; the message names its log.
     """
     folder, log = wheel_folder(root), root / "build" / "log" / "horovod.log"
     work = root / "build" / "tmp" / "horovod"
@@ -99,18 +81,21 @@ def build(python: Path, environ: Mapping[str, str] = os.environ, root: Path = RO
     if done.returncode != 0:
         raise SetupError(f"Horovod couldn't be built (log: {log})")
     built = next(work.glob("horovod-*.whl"))
-    kept = built.replace(folder / built.name)  # one step: an interrupted build leaves no half wheel
+    kept = built.replace(folder / built.name)  # one step: an interrupted build leaves no partial wheel
     shutil.rmtree(work, ignore_errors=True)
     return kept
 
 
 def _build_environment(python: Path, cxx: str, work: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Horovod's sources ask for C++14, torch's headers need 17: a compiler that adds the flag last settles it."""
+    """Return the build's process environment; its compiler is a wrapper that adds -std=c++17 last.
+
+    Horovod's sources ask for C++14, torch's headers need C++17.
+    """
     wrapper = work / "c++17"
     wrapper.write_text(f'#!/bin/sh\nexec {cxx} "$@" -std=c++17\n', encoding="utf-8")
     wrapper.chmod(0o755)
-    # cmake is a Python package here: its command lies beside the environment's Python.
+    # cmake is a Python package: its command is beside the environment's Python.
     path = f"{python.parent}{os.pathsep}{environ.get('PATH', '')}"
-    # The flags of the `make` that runs the set-up are none of its business; with none, it takes 8 jobs of 1 GB each.
+    # Replace the flags of the `make` that runs the set-up. Without any, the build runs 8 jobs of 1 GB each.
     flags = f"-j{os.cpu_count() or 1}"
     return {**_SWITCHES, **environ, "CXX": str(wrapper), "PATH": path, "MAKEFLAGS": flags}

@@ -1,6 +1,6 @@
-"""What `etude doctor` looks at without starting anything: Python, packages, Java, Spark, Delta's jars.
+"""Check installed parts without starting Spark: Python, packages, Java, Spark, Delta's jars.
 
-Each check is given facts and judges them, so that tests can show it every fault.
+Each check takes facts and judges them, so that tests can pass it every fault.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from etude.environment import delta, java, pins, sparkconf
-from etude.environment.packages import damaged, inconsistent, installed
+from etude.doctor import delta, java, pins, spark
+from etude.doctor.packages import damaged, inconsistent, installed
 
 Status = Literal["ok", "note", "fault"]
 AGAIN = "run `make setup` again"
@@ -23,9 +23,9 @@ AGAIN = "run `make setup` again"
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one part: whether it is right, what is there, and what to do where it isn't right.
+    """Hold the result of one check: the part, its status, the text of the finding, and the remedy of a fault or note.
 
-    A `note` is worth knowing and nothing fails for it.
+    A `note` is information; it doesn't change the exit status.
     """
 
     part: str
@@ -35,25 +35,25 @@ class Finding:
 
 
 def check_python(version: tuple[int, ...], prefix: Path, root: Path = pins.ROOT) -> Finding:
-    """The Python that runs this very command."""
+    """Check the Python that runs this command."""
     text = f"{'.'.join(str(part) for part in version[:3])} in {prefix}"
     if tuple(version[:2]) != (3, 11):
-        return Finding("Python", "fault", text, "Etude runs on Python 3.11: make setup PYTHON=/path/to/python3.11")
+        return Finding("Python", "fault", text, "Etude needs Python 3.11: make setup PYTHON=/path/to/python3.11")
     if (root / "Makefile").exists() and prefix.resolve() != (root / ".venv").resolve():
         remedy = f"put {root / '.venv' / 'bin'} first in PATH"
-        return Finding("Python", "note", text + ", which isn't the project's own environment", remedy)
+        return Finding("Python", "note", text + ", which isn't the project's environment", remedy)
     return Finding("Python", "ok", text)
 
 
 def check_packages(
     have: Mapping[str, str], torn: Sequence[str] = (), lacking: Sequence[str] = (), root: Path = pins.ROOT
 ) -> Finding:
-    """Installed versions against constraints.txt and against what packages require of one another.
+    """Check installed versions against constraints.txt and against the packages' requirements.
 
     Args:
-        have: normalised name -> version of what is installed.
-        torn: names of packages that lack files.
-        lacking: pip's complaints of packages that others require.
+        have: normalised name -> version of each installed distribution.
+        torn: names of packages with missing files.
+        lacking: pip's complaints about unmet requirements.
         root: the project's folder.
     """
     pinned = (root / "constraints.txt").exists()
@@ -61,16 +61,16 @@ def check_packages(
     if wrong:
         return Finding("packages", "fault", "; ".join(wrong), AGAIN)
     if not pinned:
-        return Finding("packages", "note", f"{len(have)} installed; no constraints.txt here to compare them with")
+        return Finding("packages", "note", f"{len(have)} installed; no constraints.txt to compare them with")
     return Finding("packages", "ok", f"{len(have)} installed, versions as in constraints.txt")
 
 
 def spark_java_home(site_packages: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """The JAVA_HOME that Spark's start scripts end up with; empty where they would take `java` from PATH.
+    """Return the JAVA_HOME that Spark's start scripts use; empty if they take `java` from PATH.
 
-    Asked of the very file those scripts read, SPARK_CONF_DIR or SPARK_HOME included where they lead elsewhere.
+    Sources spark-env.sh as those scripts do, from SPARK_CONF_DIR or SPARK_HOME if they are set.
     """
-    home = Path(environ.get("SPARK_HOME") or sparkconf.spark_home(site_packages))
+    home = Path(environ.get("SPARK_HOME") or spark.spark_home(site_packages))
     file = Path(environ.get("SPARK_CONF_DIR") or home / "conf", "spark-env.sh")
     script = 'if [ -f "$1" ]; then . "$1"; fi; printf %s "$JAVA_HOME"'
     done = subprocess.run(
@@ -84,12 +84,12 @@ def spark_java_home(site_packages: Path, environ: Mapping[str, str] = os.environ
 
 
 def check_java(home: str, environ: Mapping[str, str] = os.environ) -> Finding:
-    """The Java that Spark would start."""
+    """Check the Java that Spark would start."""
     binary = str(Path(home, "bin", "java")) if home else shutil.which("java", path=environ.get("PATH", ""))
     wanted = " or ".join(str(version) for version in java.VERSIONS)
-    hint = f"{java.INSTALL_HINT}, or let the set-up bring one: {AGAIN}"
+    hint = f"{java.INSTALL_HINT}, or {AGAIN}, which installs a Java package"
     if not binary:
-        return Finding("Java", "fault", "none", hint)
+        return Finding("Java", "fault", "none found", hint)
     found = java.probe(binary, home or "PATH")
     if found is None:
         return Finding("Java", "fault", f"{binary} doesn't run, or lacks a module that Spark needs", hint)
@@ -99,11 +99,11 @@ def check_java(home: str, environ: Mapping[str, str] = os.environ) -> Finding:
 
 
 def check_spark(version: str | None, site_packages: Path, environ: Mapping[str, str] = os.environ) -> Finding:
-    """Whether `spark-submit` is the environment's own Spark."""
+    """Check that `spark-submit` is the environment's own."""
     if version is None:
         return Finding("Spark", "fault", "pyspark is not installed", AGAIN)
     home = environ.get("SPARK_HOME")
-    own = sparkconf.spark_home(site_packages)
+    own = spark.spark_home(site_packages)
     if home and Path(home).resolve() != own.resolve():
         return Finding("Spark", "fault", f"SPARK_HOME is {home}, the environment's Spark is {own}", "unset SPARK_HOME")
     submit = shutil.which("spark-submit", path=environ.get("PATH", ""))
@@ -115,25 +115,25 @@ def check_spark(version: str | None, site_packages: Path, environ: Mapping[str, 
 
 
 def check_defaults(site_packages: Path, environ: Mapping[str, str] = os.environ) -> Finding:
-    """Whether Spark reads the project's spark-defaults.conf."""
+    """Check that Spark reads the project's spark-defaults.conf."""
     part = "Spark defaults"
     if environ.get("SPARK_CONF_DIR"):
-        remedy = "unset SPARK_CONF_DIR, unless that folder is meant (jobs set Delta and Arrow themselves)"
-        return Finding(part, "note", f"SPARK_CONF_DIR leads to {environ['SPARK_CONF_DIR']}", remedy)
-    values = sparkconf.defaults(site_packages)
+        remedy = "unset SPARK_CONF_DIR, unless you want that folder (jobs set Delta and Arrow themselves)"
+        return Finding(part, "note", f"SPARK_CONF_DIR is {environ['SPARK_CONF_DIR']}", remedy)
+    values = spark.defaults(site_packages)
     if "DeltaSparkSessionExtension" not in values.get("spark.sql.extensions", ""):
-        return Finding(part, "fault", "the environment's spark-defaults.conf is missing or lacks Delta", AGAIN)
+        return Finding(part, "fault", "the environment's spark-defaults.conf is missing or doesn't set Delta", AGAIN)
     return Finding(part, "ok", f"{len(values)} settings, driver memory {values.get('spark.driver.memory', '1g')}")
 
 
 def check_delta(version: str | None, site_packages: Path) -> Finding:
-    """Delta's jars, their match with the Python package delta-spark, and with Spark's Scala."""
+    """Check Delta's jars, and that they fit the Python package delta-spark and Spark's Scala version."""
     part = "Delta"
     if version is None:
         return Finding(part, "fault", "delta-spark is not installed", AGAIN)
     wrong = delta.faults(site_packages)
     wrong += [f"{jar.file_name} beside delta-spark {version}" for jar in delta.JARS if jar.version != version]
-    scala = sorted((sparkconf.spark_home(site_packages) / "jars").glob("scala-library-*.jar"))
+    scala = sorted((spark.spark_home(site_packages) / "jars").glob("scala-library-*.jar"))
     wrong += [f"jars for Scala 2.13 beside {file.name}" for file in scala if "-2.13." not in file.name]
     if wrong:
         return Finding(part, "fault", "; ".join(wrong), AGAIN)
@@ -141,7 +141,7 @@ def check_delta(version: str | None, site_packages: Path) -> Finding:
 
 
 def static_findings(site_packages: Path, environ: Mapping[str, str] = os.environ) -> list[Finding]:
-    """All checks of this module on the running environment."""
+    """Run all checks of this module on the running environment."""
     have = installed(site_packages)
     return [
         check_python(tuple(sys.version_info[:3]), Path(sys.prefix)),

@@ -1,7 +1,7 @@
-"""What a brought Java trusts: its own certificates and those that the machine trusts, such as a company's.
+"""Write the trust store of a packaged Java: its own certificates and this machine's, such as a company's.
 
-Java has a trust store of its own. An installed Java's is kept by the system; one that comes in a package knows nothing
-of what this machine's administrators have added, so downloads that Python's tools manage would fail in Java.
+The system maintains an installed Java's trust store. A packaged Java lacks the certificates that this machine's
+administrators added, so downloads that succeed in Python would fail in Java.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _PLACES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.c
 
 
 def system_bundle(environ: Mapping[str, str] = os.environ, places: tuple[str, ...] = _PLACES) -> Path | None:
-    """The PEM file of the certificates that this machine trusts, if one is found."""
+    """Return the PEM file of the certificates that this machine trusts; None if there is none."""
     named = [environ.get(name) for name in _SETTINGS]
     candidates = [*named, ssl.get_default_verify_paths().cafile, *places]
     return next((Path(name) for name in candidates if name and Path(name).is_file()), None)
 
 
 def write(java: Path, own_store: Path, bundle: Path, target: Path) -> int:
-    """Write a JKS trust store with the certificates of another store and of a PEM file; returns how many it holds.
+    """Write a JKS trust store with the certificates of another store and of a PEM file; return their number.
 
-    Needs py4j: Java's own classes do the work. No password guards it, since it holds nothing secret.
+    Needs py4j, through which Java's own classes write the store. It has no password, since it holds no secret.
     """
     from py4j.java_gateway import JavaGateway
 
