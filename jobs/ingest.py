@@ -1,13 +1,12 @@
-"""Takes in a listening log and catalogues: cleaned plays, stable indices of users and tracks, interactions.
+"""Clean a listening log and catalogues: plays, rejects, stable indices of users and tracks, interactions.
 
-Of the log (listening.*), files that earlier batches took are left alone; they are known by content. Rows that can't
-be used go to `rejects` with the reason, and rows in = plays kept + rows rejected. Running a batch again, or batches
-in another order, leaves the tables the same. With ETUDE_USER_KEY in the environment, user ids are replaced by their
-HMAC-SHA256.
+Files of the log (listening.*) that an earlier batch took are skipped; they are recognised by content. A row that can't
+be used goes to `rejects` with the reason, so rows in = plays kept + rows rejected. The tables are the same if a batch
+runs again or if batches come in another order. If ETUDE_USER_KEY is set, user ids are replaced by their HMAC-SHA256.
 
-Catalogues (catalogue.sources) fill `tracks`; later ones fill what earlier ones lack. `interactions` always holds
-the newest state: all plays, summed by user and track, after the k-core and samples that listening.* asks for. It is
-made anew each time, since a k-core is a property of the whole matrix, and wmf reads all of it next anyway.
+Catalogues (catalogue.sources) fill `tracks`; a later one fills only the fields that earlier ones lack. `interactions`
+holds the newest state: all plays, summed by user and track, after the k-core and the samples of listening.*. It is
+computed from all plays each time, because a k-core depends on the whole matrix and wmf reads the whole table next.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from etude.pseudonym import user_key
 
 
 def run(job: JobRun) -> None:
-    """Work everything out before the first table is written, so that a run that fails leaves the lake as it was."""
+    """Compute everything before the first table is written: a run that fails until then leaves the lake as it was."""
     with Staging(job.spark, folders.checkpoints(job.lake.root, f"ingest-{job.run_id}")) as staging:
         ingest(job, staging)
 
 
 def ingest(job: JobRun, staging: Staging) -> None:
-    """What `run` does, with a place for intermediate results."""
+    """Do the work of `run`, with a folder for intermediate results."""
     key, now, listening = user_key(), utc_now(), job.settings.listening
     plays, rejects = job.read("plays"), job.read("rejects", job="ingest")
     of_log = F.col("source") == listening.source
@@ -60,17 +59,17 @@ def ingest(job: JobRun, staging: Staging) -> None:
     summed = staging.keep(sum_plays(all_plays, users, tracks))
     interactions, rounds = filtered(summed, users, tracks, listening, staging)
 
-    # Ids before plays: a run that dies in between leaves no play without an index.
+    # Ids before plays: if the process is killed in between, no play lacks an index.
     merge(job, "users", new_users)
     merge(job, "tracks", new_tracks)
     if batch.taken.read:
         where = {"source": listening.source, "batch_date": list(settled.batches)}
-        # Rejects before plays: what a run that dies in between has refused of known plays, the next refuses again.
+        # Rejects before plays: if the process is killed in between, the next run rejects the same known plays again.
         job.replace("rejects", settled.rejects, **where)
         job.replace("plays", settled.plays, **where)
     replace_rejects(job, catalogues, rejects)
     job.replace("interactions", interactions)
-    # Files last: only now do they count as taken.
+    # Files last: they count as taken only now.
     merge(job, "ingested_files", file_rows(job.spark, listening.source, batch.taken, batch.columns, key))
     job.note("k_core_rounds", rounds)
     job.note("catalogues", coverage(catalogues, summed.join(tracks, "track_idx")))
@@ -79,16 +78,16 @@ def ingest(job: JobRun, staging: Staging) -> None:
 
 
 def tell_columns(job: JobRun, wanted: Wanted) -> None:
-    """Say which column was taken for what, where nobody had said it, and which one may have been forgotten."""
+    """Log the columns that were guessed, and warn of columns that may have been forgotten."""
     if wanted.guessed:
         found = " ".join(f"{role}={column!r}" for role, column in wanted.columns.items())
         job.log.info("%s=guessed %s", wanted.section, found)
     for role, column in wanted.overlooked.items():
-        job.log.warning("%s.%s=null hint='not read: column %s, which looks like it'", wanted.section, role, column)
+        job.log.warning("%s.%s=null hint='column %s looks like it and is not read'", wanted.section, role, column)
 
 
 def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
-    """Count what became of the batch's records, and check that none is missing."""
+    """Count the batch's records by outcome, and check that none is missing."""
     counts = {row["reason"]: row["count"] for row in outcomes.groupBy("reason").count().collect()}
     kept = counts.pop(None, 0)
     taken = batch.taken
@@ -101,7 +100,7 @@ def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
     job.log.info("rows_in=%d plays_kept=%d rejects=%d reasons=%s", batch.rows_in, kept, sum(counts.values()), counts)
     repeats = counts.get("duplicate", 0)
     if repeats > batch.rows_in / 2:
-        hint = "most rows are known already; a file that grows in place comes whole each time: better a file a batch"
+        hint = "most rows are known already; a file that grows in place is read whole each time: write one per batch"
         job.log.warning("duplicates=%d rows_in=%d hint=%r", repeats, batch.rows_in, hint)
     if taken.skipped:
         job.log.info("files_skipped=%d reason='content known from other files or earlier batches'", taken.skipped)
@@ -110,7 +109,7 @@ def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
 
 
 def number_users(job: JobRun, clean: DataFrame, staging: Staging) -> tuple[DataFrame, DataFrame]:
-    """All users with their indices, and the new ones among them."""
+    """Return user_id and user_idx of all users, and those of the new users."""
     known = job.read("users")
     new = continue_indices(clean, known, "user_id", "user_idx", staging)
     return known.unionByName(new), new
@@ -119,7 +118,7 @@ def number_users(job: JobRun, clean: DataFrame, staging: Staging) -> tuple[DataF
 def number_tracks(
     job: JobRun, clean: DataFrame, catalogues: Sequence[Catalogue], staging: Staging
 ) -> tuple[DataFrame, DataFrame]:
-    """track_id, track_idx of all tracks, and the rows of `tracks` that are new or have changed."""
+    """Return track_id and track_idx of all tracks, and the rows of `tracks` that are new or have changed."""
     known = job.read("tracks")
     merged = merge_tracks(known, catalogues, clean, job.settings.catalogue.only_played, staging)
     changed = staging.keep(changed_tracks(merged, known))
@@ -132,7 +131,7 @@ def number_tracks(
 
 
 def replace_rejects(job: JobRun, catalogues: Sequence[Catalogue], known: DataFrame) -> None:
-    """Put the catalogues' rejects in the place of those of earlier runs, if there are any of either."""
+    """Replace the catalogues' rejects of earlier runs, unless there are neither old nor new ones."""
     sources = [catalogue.source for catalogue in catalogues]
     if not sources:
         return
@@ -143,7 +142,7 @@ def replace_rejects(job: JobRun, catalogues: Sequence[Catalogue], known: DataFra
 
 
 def merge(job: JobRun, table: str, rows: DataFrame) -> None:
-    """Merge rows into a table; where there are none, the table's version stays as it is."""
+    """Merge rows into a table; without rows, the table's version doesn't change."""
     if rows.isEmpty():
         return
     if job.lake.exists(table):

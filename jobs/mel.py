@@ -1,10 +1,10 @@
-"""Turns audio files into mel spectrograms: a row of `mel` for each track and crop, a row of `rejects` for each refusal.
+"""Compute mel spectrograms of audio files: a row of `mel` per track and crop, a row of `rejects` per refused crop.
 
-The files are those of audio.manifest, else those below audio.root, else audio_uri of `tracks`; no log is needed.
-Only what is new or changed is computed: a file is unchanged when its path, size and modification time are, under the
-same mel settings. A file refused for what it holds (undecodable, too_short, silent, non_finite, too_large,
-out_of_memory) is tried again when it or the settings change; one refused for other causes, in every run.
-Crops in = computed + unchanged + rejected; a file has mel.crops of them.
+The files come from audio.manifest, else from audio.root, else from audio_uri of `tracks`; no log is needed. Only new or
+changed files are computed: a file is unchanged if its path, size, modification time and the mel settings are. A file
+refused for its content (undecodable, too_short, silent, non_finite, too_large, out_of_memory) is tried again if the
+file or the settings change. A file refused for another reason is tried again in every run. A file has mel.crops crops;
+crops in = computed + unchanged + rejected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from etude.job import JobRun, main
 
 
 def run(job: JobRun) -> None:
-    """Find the files, compute once what is asked of them, then write mel rows and rejects."""
+    """Find the files, compute the crops that are new or changed, then write mel rows and rejects."""
     mel = job.settings.mel
     source = audio_source(job.spark, job.settings.audio, lambda: job.read("tracks"))
     rejects = job.read("rejects", job="mel", source=source.name)
@@ -30,12 +30,12 @@ def run(job: JobRun) -> None:
     crops = plan.fates(plan.crops_of(source.files, mel.crops), known, rejects, mel.attempt_sha256).persist()
     fates = counts(crops, "fate")
     if not fates:
-        raise InputMissingError(f"{source.name} names no audio")
+        raise InputMissingError(f"{source.name} lists no audio file; expected at least one")
 
     asked = plan.asked_files(crops).persist()
     files = asked.count()
     done = job.spark.sparkContext.accumulator(0)
-    # Read twice, for mel and for rejects, but computed once; what memory can't hold goes to the executors' disks.
+    # Computed once and read twice, for mel and for rejects; what memory can't hold goes to the executors' disks.
     results = compute(asked, files, mel, done).persist(StorageLevel.MEMORY_AND_DISK)
     with watched(job.log, "files", lambda: done.value, files):
         outcomes = counts(results, "reason")
@@ -52,7 +52,7 @@ def run(job: JobRun) -> None:
 
 
 def check(job: JobRun, source: str, fates: dict[str | None, int], outcomes: dict[str | None, int]) -> None:
-    """Every crop is computed, unchanged or rejected, and some can be used.
+    """Check that every crop was computed, unchanged or rejected, and that some can be used.
 
     Raises:
         DataCheckError: the counts don't balance.
@@ -67,13 +67,15 @@ def check(job: JobRun, source: str, fates: dict[str | None, int], outcomes: dict
     job.count("crops_rejected", rejected)
     job.note("rejected", dict(sorted(reasons.items())))
     if found != computed + unchanged + rejected:
-        raise DataCheckError(f"{found} crops in, but {computed} computed, {unchanged} unchanged, {rejected} rejected")
+        raise DataCheckError(
+            f"{found} crops in, but {computed} computed, {unchanged} unchanged, {rejected} rejected; expected the sum"
+        )
     if not computed + unchanged:
-        raise InputMissingError(f"{source}: none of {found} crops can be used; refused as {reasons}")
+        raise InputMissingError(f"{source}: none of {found} crops can be used; they were rejected as {reasons}")
 
 
 def counts(rows: DataFrame, column: str) -> dict[str | None, int]:
-    """How many rows have each value of a column that has few."""
+    """Return value -> number of rows, of a column with few values."""
     return {row[0]: row[1] for row in rows.groupBy(column).count().collect()}
 
 

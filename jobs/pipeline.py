@@ -1,9 +1,10 @@
-"""All stages in one process and one session: ingest, mel, wmf, train, topn and the report.
+"""Run all stages in one process and one session: ingest, mel, wmf, train, topn and the report.
 
-wmf, train and topn run twice: under the evaluation protocol (run_id with the suffix -eval), for the report's
-figures, and under the protocol none, for the lists that are published. A stage whose settings and inputs are those
-of its last succeeded run under the same run_id is skipped; without --run-id that is the batch date, so the same command
-goes on where it stopped, and does what is new where it didn't. --from and --to name the first and the last stage.
+wmf, train and topn run twice: under the evaluation protocol (run_id with the suffix -eval) for the report's metrics,
+and under protocol none for the lists that are published. A stage is skipped if its run under the same run_id has
+succeeded with the same settings and inputs. The default run_id is the batch date, so the same command continues a
+pipeline that was stopped, and computes only what is new after one that wasn't. --from and --to name the first and the
+last stage.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from etude.report.gather import sample_lists
 
 
 def run(job: JobRun) -> None:
-    """Run what is not up to date, step after step; the first failure ends the pipeline with its exit status."""
+    """Run the steps that are not up to date, in order; the first failure ends the pipeline with its exit status."""
     planned = steps(job.arguments, job.arguments.extra["from"], job.arguments.extra["to"])
     done: dict[str, str] = {}
     for step in job.progress(planned, "stages", len(planned)):
@@ -31,11 +32,11 @@ def run(job: JobRun) -> None:
     if planned[-1].stage in ("topn", "report"):
         print_samples(job)
         look = "etude user RAW_ID --lake %s | etude sql 'SELECT * FROM recommendations_current LIMIT 20' --lake %s"
-        job.log.info(f"to look closer: {look}", job.lake.root, job.lake.root)
+        job.log.info(f"next: {look}", job.lake.root, job.lake.root)
 
 
 def run_step(job: JobRun, step: Step) -> str:
-    """Run one stage unless there is nothing for it to do; returns what became of it."""
+    """Run one stage unless it has nothing to do; return the outcome in words."""
     outside = fingerprints(step.stage, step.arguments.settings, job.batch_date)
     if up_to_date(step, job.lake, outside):
         job.log.info("stage=%s run_id=%s skipped: up to date", step.stage, step.arguments.run_id)
@@ -49,7 +50,7 @@ def run_step(job: JobRun, step: Step) -> str:
     body = import_module(step.stage).run
     outcome = execute(step.stage, body, job.spark, step.arguments, job.log, outside, parent=job.run_id)
     if outcome.exit_code:
-        error = EtudeError(f"{step.stage} (run {step.arguments.run_id}) failed; its own line above says why")
+        error = EtudeError(f"{step.stage} run {step.arguments.run_id} failed; see its error= line above")
         error.exit_code = outcome.exit_code
         raise error
     return "done"
@@ -69,14 +70,14 @@ def print_samples(job: JobRun) -> None:
 
 
 def named(line: Line) -> str:
-    """A track as a person calls it."""
+    """Return title and artist of a track, or its track_id if it has no title."""
     return (
         f"{line.title or line.track_id} by {line.artist_name}" if line.artist_name else str(line.title or line.track_id)
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The stages to run. The day counts as given, so that the run_id follows from it."""
+    """Add --from and --to, and set --batch-date to today, so that the run_id follows from it."""
     parser.set_defaults(batch_date=utc_now().date().isoformat())
     names = [stage.name for stage in stages.steps()]
     parser.add_argument("--from", choices=names, default=names[0], help="first stage (default: %(default)s)")

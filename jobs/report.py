@@ -1,10 +1,10 @@
-"""Writes one self-contained HTML page for people.
+"""Write one self-contained HTML page for people.
 
-It shows what came in and what was refused, the factors' loss, mel pictures, training curves, ranking metrics with
-baselines and bound, sample recommendations, timings and how it was all made.
+It shows rows in and rejects, the loss of the factors, mel spectrograms, training curves, ranking metrics with baselines
+and bound, sample recommendations, timings, and the runs behind all of it.
 
-Reads the evaluated run report.evaluation_run_id (else the newest that succeeded under strict or paper) and the run in
-force (or report.production_run_id). What isn't there is named as missing. Writes to report.path.
+It reads the evaluated run report.evaluation_run_id (else the newest that succeeded under strict or paper) and the
+served run (or report.production_run_id). The page names what is missing. It is written to report.path.
 """
 
 from __future__ import annotations

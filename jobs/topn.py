@@ -1,13 +1,13 @@
-"""Ranks tracks for every user, and under an evaluation protocol scores the ranking.
+"""Rank tracks for every user, and measure the lists under an evaluation protocol.
 
-Every user gets the topn.n candidates of highest x_u . y_i: warm tracks with their fitted factors and, where a train run
-is there, cold tracks with predicted ones; users without factors get what is popular. Tracks the user has played are
-left out (topn.exclude_heard); where lists are measured, held-out plays are not, since a list is measured by them.
+Every user gets the topn.n candidates with the highest x_u . y_i: warm tracks with fitted factors and, if there is a
+train run, cold tracks with predicted factors. A user without factors gets popular tracks. Tracks that the user has
+played are left out (topn.exclude_heard). Held-out plays don't count as played when lists are measured by them.
 
-evaluation.protocol: none writes the lists and publishes them. strict and paper also measure the model beside
-random, popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm, cold, head,
-tail; evaluation.per_user writes each user's values too. Under strict the candidates are the warm and the test tracks;
-under paper the test tracks alone, with nothing left out, and a popularity that has seen their plays.
+evaluation.protocol=none writes the lists and publishes them. strict and paper measure the model beside random,
+popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm, cold, head and tail;
+evaluation.per_user also writes each user's values. Under strict, the candidates are the warm and the test tracks. Under
+paper, they are the test tracks; nothing is left out, and popularity counts their plays.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def run(job: JobRun) -> None:
 
 
 def train_run(job: JobRun, wmf: str) -> str | None:
-    """The train run whose predictions are ranked; None, with a line in the log, where none was ever trained or fits.
+    """Return the train run whose predictions are ranked; None, with a line in the log, if there is none or none fits.
 
     Raises:
-        InputMissingError: there is none, and it was asked for, or paper lists nothing without.
-        DataCheckError: the same of one that doesn't fit the wmf run.
+        InputMissingError: there is none, but inputs.train_run_id or protocol paper needs one.
+        DataCheckError: it doesn't fit the wmf run, but inputs.train_run_id or protocol paper needs it.
     """
     needed = job.settings.inputs.train_run_id is not None or job.settings.evaluation.protocol == "paper"
     try:
@@ -76,7 +76,7 @@ def train_run(job: JobRun, wmf: str) -> str | None:
         problem = str(error)
     job.record.upstream.pop("train", None)
     if not has_features(job.lake):
-        job.log.info("the lists hold warm tracks only: no track has sound, artist, year or tags to learn from")
+        job.log.info("the lists hold warm tracks only: no track has sound, artist, year or tags")
         return None
     job.log.warning("cold tracks have no factors, so the lists hold warm tracks only: %s", problem)
     return None
@@ -99,7 +99,7 @@ def misfit(job: JobRun, train: str, wmf: str) -> str | None:
 
 
 def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) -> tuple[Plan, int]:
-    """Collect the candidates' factors (their size is checked first); what is ranked and measured, and the rank.
+    """Collect the candidates' factors, after a check of their size; return the plan of the ranking, and the rank.
 
     Raises:
         InputMissingError: there are no track factors.
@@ -110,7 +110,7 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
         frames.append(job.read("predicted_factors", run_id=train))
     fitted, withheld, *predicted = collect_all(frames, "track_idx", inputs.size_limit(job.settings.topn))
     if not len(fitted) + len(withheld):
-        raise InputMissingError(f"wmf run {wmf} left no track factors")
+        raise InputMissingError(f"wmf run {wmf} has no track factors: run jobs/wmf.py again")
     name, seed = network_of(job, train) if train else ("", 0)
     known = Known(
         fitted=fitted,
@@ -135,29 +135,31 @@ def write_user_metrics(job: JobRun, done: DataFrame, plan: Plan) -> None:
 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:
-    """Name and seed of the network that a train run trained."""
+    """Return model name and seed of the network that a train run trained."""
     run = ledger.find(job.lake, "train", train)
     settings = run.settings.get("train", {}) if run else {}
     return settings.get("model", "model"), settings.get("seed", 0)
 
 
 def tasks(job: JobRun, users: int) -> int:
-    """How many tasks share the users."""
+    """Return the number of tasks that share the users."""
     job.count("users", users)
     return max(job.spark.sparkContext.defaultParallelism, -(-users // job.settings.topn.users_per_task))
 
 
 def check(job: JobRun, found: Checks) -> None:
-    """Note what was counted, and stop before anything is written where it can't be right.
+    """Record the counts, and stop before anything is written if they can't be right.
 
     Raises:
-        DataCheckError: factors or scores that aren't finite, or a list shorter than its candidates allow.
+        DataCheckError: a factor or score is not finite, or a list is shorter than its candidates allow.
     """
     job.count("recommendations", found.rows)
     job.count("users_by_popularity", found.fallback)
     job.count("relevant_out_of_reach", found.out_of_reach)
     if found.bad_factors or found.bad_scores:
-        raise DataCheckError(f"{found.bad_factors} users' factors and {found.bad_scores} scores aren't usable numbers")
+        raise DataCheckError(
+            f"factors of {found.bad_factors} users and {found.bad_scores} scores are not finite; expected none"
+        )
     if found.short:
         raise DataCheckError(f"{found.short} of {found.users} lists are shorter than their candidates allow")
 

@@ -1,9 +1,9 @@
-"""Teaches a network to predict tracks' factors from their sound, artist, year and tags, and predicts them for all.
+"""Train a network to predict factors of tracks from sound, artist, year and tags; predict them for all such tracks.
 
-Reads track_factors and splits of the wmf run it builds on, tracks, and the mel rows made with the present mel
-settings; writes examples (what the ranks read), predicted_factors and metrics. Each epoch leaves a checkpoint under
-_checkpoints/train/<run_id> in the lake; --resume goes on from the last one, to the result that an unbroken run gives.
-With evaluation.protocol=strict, held-out tracks are kept from everything the network learns from.
+It reads track_factors and splits of a wmf run, tracks, and the mel rows of the present mel settings. It writes examples
+(what the training ranks read), predicted_factors and metrics. Each epoch writes a checkpoint to
+_checkpoints/train/<run_id> in the lake. --resume continues from the last one, with the result of an uninterrupted run.
+With evaluation.protocol=strict, the network learns nothing from held-out tracks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from etude.lake import Metric, folders
 
 @dataclass(frozen=True)
 class Content:
-    """What is known of the tracks."""
+    """Hold the content of the tracks."""
 
     tracks: DataFrame
     """Rows of `tracks` with anything that the model can read."""
@@ -45,8 +45,8 @@ class Content:
 
 
 def run(job: JobRun) -> None:
-    """Examples, training, prediction, errors."""
-    # Before anything is replaced, and once more when the ranks start.
+    """Build the examples, train, predict, measure the errors."""
+    # Checked before anything is replaced, and again when the ranks start.
     if lasting_executors(job.spark):
         check_slots(job.spark, job.settings.train)
     content = known_content(job)
@@ -66,7 +66,7 @@ def run(job: JobRun) -> None:
 
 
 def known_content(job: JobRun) -> Content:
-    """The tracks that the model can read anything of. Sound counts only where training tracks have some."""
+    """Return the tracks with content that the model reads. Sound is used only if some training track has it."""
     train = job.settings.train
     mel, mel_shape = chosen_mel(job.read("mel", settings_sha256=job.settings.mel.settings_sha256), train)
     tracks = job.read("tracks")
@@ -75,16 +75,16 @@ def known_content(job: JobRun) -> Content:
         if tracks.join(learned, on="track_idx").join(mel, on="track_id").isEmpty():
             mel, mel_shape = mel.limit(0), MelShape()
     if mel_shape == MelShape() and train.model == "fusion":
-        job.log.warning("no training track has mel rows of the present mel settings: the network reads metadata alone")
+        job.log.warning("no training track has mel rows of the present mel settings: the network reads metadata only")
     if train.crops > 1 and mel_shape != MelShape():
         most = mel.agg(F.max("crop")).collect()[0][0] + 1
         if most < train.crops:
-            job.log.warning("train.crops=%d, but mel has %d of a track at most: they are repeated", train.crops, most)
+            job.log.warning("train.crops=%d, but mel has at most %d per track: they are repeated", train.crops, most)
     return Content(known_tracks(tracks, mel, train), mel, mel_shape)
 
 
 def prepared(job: JobRun, content: Content, folder: str) -> Training:
-    """Write `examples` and return a training from its start."""
+    """Write `examples` and return a new training."""
     train, wmf = job.settings.train, job.upstream("wmf")
     goals, rank = targets(job.read("track_factors", run_id=wmf), job.read("splits", run_id=wmf), job.record.protocol)
     examples = content.tracks.join(goals, on="track_idx")
@@ -125,7 +125,7 @@ def prepared(job: JobRun, content: Content, folder: str) -> Training:
 
 
 def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Training:
-    """Return the training that goes on from `earlier`, over the version of `examples` that it read.
+    """Return the training that continues `earlier`, on the version of `examples` that it read.
 
     Raises:
         SettingsError: it was trained on other inputs than this run would read.
@@ -158,19 +158,19 @@ def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Training:
 
 
 def track_factors_version(job: JobRun, wmf: str) -> int | None:
-    """Delta version of `track_factors` that a wmf run left when it last succeeded."""
+    """Return the Delta version of `track_factors` that a wmf run wrote when it last succeeded."""
     run = job.graph.succeeded("wmf", wmf)
     return None if run is None else run.outputs.get("track_factors")
 
 
 def count_examples(job: JobRun, sizes: Mapping[str, int]) -> None:
-    """Note how many examples each split has."""
+    """Record the number of examples per split."""
     for split in ("train", "validation", "test"):
         job.count(f"examples_{split}", sizes.get(split, 0))
 
 
 def write_predictions(job: JobRun, content: Content, training: Training) -> None:
-    """Factors of every track with features, by the best epoch's network."""
+    """Write predicted factors of every track with features, from the network of the best epoch."""
     network = storage.read_bytes(checkpoints.best_uri(training.folder))
     known = features(content.tracks, content.mel, training.vocabulary, training.shape)
     found = predict(known, job.read("tracks").count(), network, training.shape)
@@ -181,7 +181,7 @@ def write_predictions(job: JobRun, content: Content, training: Training) -> None
 
 
 def measure(job: JobRun, training: Training) -> None:
-    """Errors of the predicted factors, by split."""
+    """Record the errors of the predicted factors, by split."""
     predicted = job.written("predicted_factors", run_id=job.run_id)
     job.count("predicted_factors", predicted.count())
     examples = job.lake.read("examples", training.origin.examples_version, run_id=job.run_id)
@@ -189,7 +189,7 @@ def measure(job: JobRun, training: Training) -> None:
     settings = training.settings
     job.metrics(
         Metric(settings.model, row["split"], row["metric"], row["value"], seed=settings.seed)
-        for row in errors.collect()  # five figures a split
+        for row in errors.collect()  # five metrics per split
     )
 
 

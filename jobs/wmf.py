@@ -1,13 +1,13 @@
-"""Factorises interactions into user and track factors (weighted matrix factorisation, Hu, Koren & Volinsky 2008).
+"""Factorise interactions into user and track factors (weighted matrix factorisation, Hu, Koren & Volinsky 2008).
 
-Reads interactions, users and tracks; writes splits, user_factors, track_factors and the loss of every iteration. With
-evaluation.protocol=strict, plays of held-out tracks and held-out plays of the others are kept from the fit, and
-held-out tracks get factors with origin held_out: their plays folded in on the user factors, the bound of what can be
-predicted.
+It reads interactions, users and tracks; it writes splits, user_factors, track_factors and the loss of every iteration.
+With evaluation.protocol=strict, the fit sees neither plays of held-out tracks nor held-out plays of other tracks.
+Held-out tracks get factors with origin held_out: their plays, folded in on the user factors. These factors are the
+bound for predictions.
 
-A run for a batch date uses plays up to it: where newer ones have been ingested, or wmf.window_days is set, interactions
-are made again from plays, with the listening.* filters given to this job. wmf.mode=fold_in extends an earlier run
-(inputs.wmf_run_id, or as any upstream run is found) by users and tracks whose interactions are not what it read.
+A run for a batch date uses the plays up to that date. If newer plays have been ingested, or wmf.window_days is set, it
+computes interactions from plays, with its own listening.* filters. wmf.mode=fold_in extends an earlier run
+(inputs.wmf_run_id, or chosen like any upstream run) by users and tracks whose interactions have changed since.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ def run(job: JobRun) -> None:
     """Fit factors, or fold new plays into those of an earlier run.
 
     Raises:
-        SettingsError: fold_in under a protocol that withholds plays.
+        SettingsError: wmf.mode is fold_in under a protocol that withholds plays.
     """
     extends = job.settings.wmf.mode == "fold_in"
     if extends and job.settings.evaluation.protocol != "none":
-        raise SettingsError("wmf.mode=fold_in serves production runs: evaluation.protocol must be none")
+        raise SettingsError(
+            f"wmf.mode=fold_in with evaluation.protocol={job.settings.evaluation.protocol}: expected "
+            "evaluation.protocol=none"
+        )
     with Staging(job.spark, folders.checkpoints(job.lake.root, f"wmf-{job.run_id}")) as staging:
         played = interactions(job, staging)
         split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep)
@@ -50,7 +53,7 @@ def run(job: JobRun) -> None:
 
 
 def fit(job: JobRun, split: Split) -> None:
-    """Fit, fold held-out tracks in, write."""
+    """Fit, fold in held-out tracks, write."""
     settings = job.settings.wmf
     training = split.training.select("user_idx", "track_idx", "play_count")
     size = Size.of(training)
@@ -80,7 +83,7 @@ def fit(job: JobRun, split: Split) -> None:
 
 
 def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> None:
-    """Keep the factors of an earlier run; fold in what has changed since.
+    """Keep the factors of an earlier run; fold in users and tracks that have changed since.
 
     Raises:
         DataCheckError: the earlier run extends one that has run again since: their factors have no common basis.
@@ -104,25 +107,27 @@ def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> No
 
 
 def changes(job: JobRun, played: DataFrame, run_id: str) -> DataFrame:
-    """user_idx, track_idx of the interactions that aren't what an earlier run read; all, where that can't be read."""
+    """Return user_idx, track_idx of interactions that differ from an earlier run's; all if the latter can't be read."""
     run = job.graph.succeeded("wmf", run_id)
     version = None if run is None else run.tables_read.get("interactions")
     try:
         if version is not None:
-            # Not by job.read: the ledger has this run's own version.
+            # Not through job.read, which pins the version that this run reads.
             return changed(played, job.lake.read("interactions", version))
         reason = "it summed plays itself"
     except AnalysisException as error:
         reason = str(error).splitlines()[0]
-    job.log.warning("everything is folded in again: what wmf run %s read can't be compared (%s)", run_id, reason)
+    job.log.warning(
+        "everything is folded in again: the interactions of wmf run %s can't be compared (%s)", run_id, reason
+    )
     return played.select("user_idx", "track_idx")
 
 
 def interactions(job: JobRun, staging: Staging) -> DataFrame:
-    """What users played up to the batch date (and within the window): user_idx, track_idx, play_count and times.
+    """Return interactions up to the batch date (and within the window): user_idx, track_idx, play_count and times.
 
     Raises:
-        InputMissingError: there is nothing.
+        InputMissingError: there are none.
     """
     days = job.settings.wmf.window_days
     newest = job.read("plays").agg(F.max("batch_date").alias("date")).first()
@@ -142,9 +147,9 @@ def interactions(job: JobRun, staging: Staging) -> DataFrame:
 
 
 def plays(job: JobRun, days: int | None = None) -> DataFrame:
-    """Plays of the batches up to the batch date, of the last so many days where that is given.
+    """Return the plays of batches up to the batch date; of the last `days` days if given.
 
-    A play without a time belongs to the day of the batch that counted it.
+    A play without a time has the date of the batch that counted it.
     """
     upto = job.read("plays").where(F.col("batch_date") <= F.lit(job.batch_date))
     if days is None:
@@ -154,7 +159,7 @@ def plays(job: JobRun, days: int | None = None) -> DataFrame:
 
 
 def write(job: JobRun, splits: DataFrame, users: DataFrame, tracks: DataFrame) -> None:
-    """Write the run's rows, when everything has been computed."""
+    """Write the run's rows, after everything has been computed."""
     tables = {"splits": splits, "user_factors": users, "track_factors": tracks}
     for table, rows in tables.items():
         job.replace(table, rows)

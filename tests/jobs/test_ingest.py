@@ -251,6 +251,6 @@ def test_a_column_that_vanishes_from_a_later_file_is_changed_data(start, tmp_pat
     (tmp_path / f"{DAYS[0]}.csv").write_text("user,track,listens\nu,t,7\n")
     (tmp_path / f"{DAYS[1]}.csv").write_text("user,piece of music,mood\nu,t,glad\n")
     assert start(path, "listening.columns={user: user, track: track}", day=DAYS[0])[0] == 0
-    assert "listening.columns.play_count=null hint='not read: column listens, which looks like it'" in log.getvalue()
+    assert "listening.columns.play_count=null hint='column listens looks like it and is not read'" in log.getvalue()
     code, line = start(path, day=DAYS[1])
     assert code == 4 and "track" in line["error"]

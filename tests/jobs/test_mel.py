@@ -144,11 +144,11 @@ def test_nothing_to_use_exits_3_and_says_why(start, tmp_path):
     folder = tmp_path / "music"
     folder.mkdir()
     code, line = start(f"audio.root={folder}")
-    assert (code, line["error"]) == (3, f"file://{folder} names no audio")
+    assert (code, line["error"]) == (3, f"file://{folder} lists no audio file; expected at least one")
     write(folder / "short.wav", seconds=1)
     code, line = start(f"audio.root={folder}")
     assert code == 3
-    assert "none of 1 crops can be used; refused as {'too_short': 1}" in line["error"]
+    assert "none of 1 crops can be used; they were rejected as {'too_short': 1}" in line["error"]
     _, rejects = tables(start.lake)
     assert rejects["short#0"]["reason"] == "too_short"
     code, line = start()
