@@ -43,7 +43,7 @@ demo: setup ## run the whole pipeline on a synthetic conservatoire: lake and rep
 	  case $$made in *'"status": "made"'*) rm -rf build/demo/lake;; esac  # remove the lake of another corpus
 	spark-submit $(SMALL) jobs/pipeline.py --config conf/demo.yaml
 	@echo "report: $(CURDIR)/build/demo/report.html" >&2
-	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_latest LIMIT 10' --config conf/demo.yaml)" >&2
+	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_current LIMIT 10' --config conf/demo.yaml)" >&2
 
 test: lint ## check format, lint and types, and run all tests except the cluster's
 	pytest $(IN_PAIRS) -m "not cluster" --durations=25
@@ -67,7 +67,7 @@ cluster-test: setup ## PART=name: run one test file that starts cluster processe
 	$(call needs,tests/cluster$(if $(PART),/test_$(PART).py))
 	pytest -m cluster tests/cluster$(if $(PART),/test_$(PART).py)
 
-docs: setup ## generate docs/tables.md, docs/settings.md and conf/etude.yaml from the code's definitions
+docs: setup ## generate docs/tables.md, settings.md, stages.md and conf/etude.yaml from the code's definitions
 	python -m etude.reference
 
 clean: ## remove outputs of demo, tests and benchmarks; keep environment, built wheels and fetched jars
