@@ -60,7 +60,7 @@ cluster-test: setup ## PART=name: run one test file that starts cluster processe
 	$(call needs,tests/cluster$(if $(PART),/test_$(PART).py))
 	pytest -m cluster tests/cluster$(if $(PART),/test_$(PART).py)
 
-docs: setup ## generate docs/tables.md, docs/settings.md and conf/etude.yaml from the code's definitions
+docs: setup ## generate docs/tables.md, settings.md, stages.md and conf/etude.yaml from the code's definitions
 	python -m etude.reference
 
 clean: ## remove outputs of demo, tests and benchmarks; keep environment, built wheels and fetched jars

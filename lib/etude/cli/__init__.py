@@ -1,1 +1,1 @@
-"""What people type: `etude <command>`; each command is a module of this package (see `etude.cli.main`)."""
+"""Implement `etude <command>`: each command is a module of this package (see `etude.cli.main`)."""

@@ -1,4 +1,4 @@
-"""What the sub-commands that look into the lake share: which lake, and which settings."""
+"""Add the options that all commands on a lake share, and load their settings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from etude.config import Settings, load_settings
 
 
 def add_lake_options(parser: argparse.ArgumentParser) -> None:
-    """--lake, --config and section.key=value, the latter anywhere on the line."""
+    """Add --lake, --config and section.key=value, the last anywhere on the line."""
     parser.add_argument("--lake", metavar="ROOT", help="path or URI of the lake (default: lake.root)")
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML layer; repeatable")
     take_settings(parser)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings that the options give.
+    """Return the settings that the options give.
 
     Raises:
-        SettingsError: one is wrong.
+        SettingsError: a setting is wrong.
     """
     settings = load_settings(args.config, args.overrides)
     if args.lake is None:

@@ -11,7 +11,7 @@ from etude.lake.graph import Source
 def tree_lines(node: Source, prefix: str = "", seen: set[tuple[str, str]] | None = None) -> Iterator[str]:
     """Yield the tree as text: a line per run, with the versions that it read and wrote.
 
-    A run that stood above is named again and not opened.
+    A run that is already shown is named again, without its sources.
     """
     seen = set() if seen is None else seen
     again = node.run.key in seen

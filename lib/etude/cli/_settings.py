@@ -1,4 +1,4 @@
-"""Settings on the line of a sub-command; imports nothing that has to be installed."""
+"""Accept settings on the command line of a sub-command; import the standard library only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SETTING = re.compile(r"[a-z]\w*(\.\w+)+=")
 
 
 def take_settings(parser: argparse.ArgumentParser) -> None:
-    """Let section.key=value stand anywhere on the command's line: they become `overrides`."""
+    """Accept section.key=value anywhere on the command line; the parsed arguments hold them as `overrides`."""
     parser.epilog = parser.epilog or "section.key=value: settings, as jobs take them"
     parse = parser.parse_known_args
 
     def take_settings_out(args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """Argparse wants all positional arguments together; settings may stand between and after options."""
+        """Take the settings out first: argparse needs all positional arguments side by side."""
         words = list(args or ())
         overrides = [word for word in words if _SETTING.match(word)]
         found, rest = parse([word for word in words if not _SETTING.match(word)], namespace)

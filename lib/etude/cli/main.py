@@ -1,9 +1,8 @@
-"""The `etude` command: finds the module of a sub-command and hands over to it.
+"""Run the `etude` command: find the module of a sub-command and call it.
 
-A sub-command is a module of this package: `demo_corpus.py` is `etude demo-corpus`. It offers
-`add_parser(subparsers)`, which adds its parser, and `run(args) -> int`, which returns the exit status; the first line
-of its docstring is its line in `etude --help`. Only the module of the command that was asked for is imported, so the
-others cost nothing.
+A sub-command is a module of this package: `demo_corpus.py` is `etude demo-corpus`. The module defines
+`add_parser(subparsers)`, which adds its parser, and `run(args) -> int`, which returns the exit status. The first line
+of its docstring is its line in `etude --help`. Only the module of the given command is imported.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _PACKAGE = "etude.cli"
 
 
 def commands() -> dict[str, str]:
-    """Names of the sub-commands and the modules behind them, sorted by name."""
+    """Return sub-command -> module, sorted by name."""
     package = importlib.import_module(_PACKAGE)
     names = (info.name for info in pkgutil.iter_modules(package.__path__))
     return {
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, path in known.items():
             subparsers.add_parser(name, help=_summary(path))
     args = parser.parse_args(arguments)
-    if module is None:  # options before the command: only --help and --version exist, and both have exited
+    if module is None:  # an option before the command; --help and --version have exited
         parser.error("give the command first, then its options")
     try:
         return int(module.run(args))
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _summary(module: str) -> str:
-    """First line of a module's docstring, read without importing the module."""
+    """Return the first line of a module's docstring, without importing the module."""
     source = resources.files(_PACKAGE).joinpath(module.rpartition(".")[2] + ".py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].replace("%", "%%")
 

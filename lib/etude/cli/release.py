@@ -1,8 +1,9 @@
-"""List what has been served, publish a run, or go back to an earlier release.
+"""List the releases, publish a run, or roll back to an earlier release.
 
-`promote` publishes a topn run with the runs that it rests on. `rollback` publishes the runs of an earlier release
-again; without a number, those of the release before the current one. Both check first that the run succeeded under
-protocol none, that nothing it rests on has run again, and that all its rows are there; exit status 4 says what isn't.
+`promote` publishes a topn run and its upstream runs. `rollback` publishes the runs of an earlier release again; without
+a number, those of the release before the current one. Both first check that the run succeeded under protocol none, that
+no run it builds on has run again since, and that all its rows are in the lake. If a check fails, they exit with status
+3 (no such run or release) or 4 and name the cause; the current release stays.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=("list", "promote", "rollback"), help="what to do")
     parser.add_argument(
-        "which", nargs="?", metavar="RUN_ID | RELEASE", help="the topn run to promote, or the release to go back to"
+        "action",
+        choices=("list", "promote", "rollback"),
+        help="list releases, publish a run, or publish an earlier release again",
+    )
+    parser.add_argument(
+        "which", nargs="?", metavar="RUN_ID | RELEASE", help="promote: the topn run; rollback: the release"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per release")
     add_lake_options(parser)
@@ -58,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(args: argparse.Namespace) -> int | None:
-    """Return the number of the release to go back to, if one is given.
+    """Return the number of the release to roll back to, if one is given.
 
     Raises:
-        SettingsError: an argument is missing or superfluous.
+        SettingsError: an argument is missing or unexpected.
     """
     if (args.action == "promote") != (args.which is not None) and args.action != "rollback":
         needed = "the run_id of a topn run" if args.action == "promote" else "no further argument"

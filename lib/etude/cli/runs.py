@@ -1,4 +1,4 @@
-"""List what ran, the newest first: run, job, batch, how it ended, and which runs are served.
+"""List the runs, newest first: run_id, job, batch, status, times, error, and which are served.
 
 A * marks the runs of the current release (see `etude release list`).
 """

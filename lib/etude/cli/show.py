@@ -1,4 +1,4 @@
-"""Show one run: how it ended, its settings that differ from the defaults, and the runs behind it, back to the plays."""
+"""Show one run: its outcome, its settings that differ from the defaults, and the runs it builds on, back to ingest."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def last_stage(runs: Sequence[Run]) -> Run:
-    """Return the run whose sources are shown: the latest stage that wrote something others can read."""
+    """Return the run whose sources are shown: that of the last stage that writes tables."""
     by_job = {each.job: each for each in runs}
     return next((by_job[job] for job in reversed(makers()) if job in by_job), runs[-1])
 

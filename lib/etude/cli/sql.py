@@ -1,7 +1,7 @@
-"""Run one SQL query over the lake, with every table and `<table>_current` view known by name.
+"""Run one SQL query on the lake; tables and `<table>_current` views are known by name.
 
-`SELECT * FROM recommendations_current` and `SELECT * FROM etude.recommendations_current` mean the same: the lists
-that are served. The query can only read.
+`SELECT * FROM recommendations_current` and `SELECT * FROM etude.recommendations_current` both return the served lists.
+A query that would write is refused.
 """
 
 from __future__ import annotations
@@ -42,13 +42,15 @@ def add_parser(subparsers: Any) -> None:
         "sql", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "query", metavar="QUERY", help="a SELECT (or WITH, VALUES, DESCRIBE, SHOW, EXPLAIN), or - to read it"
+        "query",
+        metavar="QUERY",
+        help="a SELECT (or WITH, VALUES, DESCRIBE, SHOW, EXPLAIN), or - to read it from standard input",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print comma-separated values")
-    form.add_argument("--json", action="store_true", help="print one JSON object a row")
+    form.add_argument("--json", action="store_true", help="print one JSON object per row")
     parser.add_argument(
-        "--limit", type=int, default=100, metavar="N", help="most rows (default: %(default)s; 0: all of them)"
+        "--limit", type=int, default=100, metavar="N", help="largest number of rows (default: %(default)s; 0: all)"
     )
     add_lake_options(parser)
 
@@ -73,21 +75,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_reads(text: str) -> None:
-    """Refuse what begins like a statement that changes something.
+    """Refuse a statement that doesn't begin like a query.
 
     Raises:
-        SettingsError: it does.
+        SettingsError: the statement may write.
     """
     bare = re.sub(r"\A(\s|--[^\n]*(\n|\Z)|/\*.*?\*/)*", "", text, flags=re.DOTALL).lower()
     if not bare.startswith(_READS):
-        raise SettingsError("only queries are run (SELECT, WITH, VALUES, DESCRIBE, SHOW, EXPLAIN); jobs write the lake")
+        raise SettingsError(
+            "only queries are allowed (SELECT, WITH, VALUES, DESCRIBE, SHOW, EXPLAIN); only jobs write to the lake"
+        )
 
 
 def fetch(spark: SparkSession, root: str, text: str, limit: int) -> tuple[list[str], list[Any], bool]:
-    """Column names, at most `limit` rows (0: all), and whether there are more.
+    """Return column names, at most `limit` rows (0: all), and whether there are more.
 
     Raises:
-        SettingsError: Spark can't make sense of the query, or it would write.
+        SettingsError: Spark can't analyse the query, or it would write.
     """
     from pyspark.errors import AnalysisException, ParseException
 
@@ -102,7 +106,7 @@ def fetch(spark: SparkSession, root: str, text: str, limit: int) -> tuple[list[s
 
 
 def show(columns: list[str], rows: list[Any], more: bool, limit: int, form: str, names: set[str]) -> Iterator[str]:
-    """Print the rows; yields what there is to say beside them."""
+    """Print the rows; yield notes for standard error."""
     if form == "csv":
         write_csv(columns, rows)
     elif form == "json":
@@ -112,20 +116,20 @@ def show(columns: list[str], rows: list[Any], more: bool, limit: int, form: str,
     if more:
         yield f"only the first {limit} rows are shown; --limit N shows more, --limit 0 all"
     elif not rows and any(name.endswith(("_current", "_latest")) for name in names):
-        yield "no rows: `_current` holds what is served, and only topn runs with evaluation.protocol=none are published"
+        yield "no rows: `_current` shows served rows, and only topn runs with evaluation.protocol=none are published"
 
 
 @contextmanager
 def quiet_session(settings: Settings) -> Iterator[SparkSession]:
-    """A session that says nothing but errors, unless PYSPARK_SUBMIT_ARGS asks for something else."""
+    """Start a session that logs errors only, unless PYSPARK_SUBMIT_ARGS is set."""
     from etude.session import spark_session
 
     options = " ".join(f"--conf {key}={value}" for key, value in _QUIET.items())
     os.environ.setdefault("PYSPARK_SUBMIT_ARGS", f"{options} pyspark-shell")
-    # It would print the whole stack of a misspelt column.
+    # This logger prints the whole stack for a misspelt column.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="etude-sql-") as folder:
-        # A query leaves nothing in the lake, a checkpoint folder included.
+        # A query writes nothing to the lake, not even a checkpoint folder.
         options_here = settings.spark.model_copy(update={"checkpoint_dir": storage.to_uri(folder)})
         with spark_session("etude sql", options_here, settings.lake) as spark:
             yield spark
@@ -136,10 +140,10 @@ def _rows(frame: DataFrame, limit: int) -> list[Any]:
 
 
 def _check_plan(spark: SparkSession, text: str) -> None:
-    """WITH and FROM can introduce an INSERT too: the parsed plan tells."""
+    """Check the parsed plan, since WITH and FROM can also introduce an INSERT."""
     plan = spark._jsparkSession.sessionState().sqlParser().parsePlan(text)
     if _WRITES.search(plan.treeString()):
-        raise SettingsError("the query would write; jobs write the lake")
+        raise SettingsError("the query would write; only jobs write to the lake")
 
 
 def _plain(row: Any) -> list[Any]:
@@ -147,5 +151,5 @@ def _plain(row: Any) -> list[Any]:
 
 
 def _one_line(message: str) -> str:
-    """The first line of one of Spark's messages, without its error class's suffixes."""
+    """Return the first line of a Spark message, without the SQLSTATE."""
     return message.strip().splitlines()[0].split(" SQLSTATE:")[0]

@@ -1,4 +1,4 @@
-"""List the lake's tables with their rows and versions, or the columns of one."""
+"""List the lake's tables with versions and numbers of rows, or the columns of one table."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def overview(lake: Lake) -> str:
-    """Return each table with version and number of rows; a table never written has neither."""
+    """Return each table with version and number of rows; both are empty for a table that was never written."""
     lines = []
     for name, table in TABLES.items():
         version = lake.version(name)

@@ -1,7 +1,7 @@
-"""Show one user's id in the lake and the list that is served.
+"""Show one user's id in the lake and the served list.
 
-RAW_ID is the id as the log writes it; the lake holds its HMAC where ETUDE_USER_KEY was set. A - reads the id from
-standard input, which keeps it out of the shell's history.
+RAW_ID is the id as in the log; the lake holds its HMAC if ETUDE_USER_KEY was set. A - reads the id from standard input,
+which keeps it out of the shell's history.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "user", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("raw_id", metavar="RAW_ID", help="the user's id in the log, or - to read it")
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="most places of the list (default: 20)")
+    parser.add_argument(
+        "raw_id", metavar="RAW_ID", help="the user's id in the log, or - to read it from standard input"
+    )
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="largest number of positions (default: 20)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_lake_options(parser)
 
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def look_up(lake: Lake, raw_id: str, limit: int) -> dict[str, Any]:
-    """Return the user's ids, how much they play, and the first places of the list that is served.
+    """Return the user's ids, number of tracks played, and the first positions of the served list.
 
     Raises:
         InputMissingError: the lake knows no such user; the message doesn't repeat the id.
@@ -57,8 +59,10 @@ def look_up(lake: Lake, raw_id: str, limit: int) -> dict[str, Any]:
     user_id = lake_user_id(raw_id)
     users = lake.look("users", user_id=user_id)
     if not users:
-        how = "is set: its HMAC was looked for" if os.environ.get(KEY_VARIABLE) else "is not set: the id itself was"
-        raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how}; an id as in the log, not user_idx)")
+        how = (
+            "is set, so its HMAC was searched" if os.environ.get(KEY_VARIABLE) else "is not set, so the id was searched"
+        )
+        raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how}); expected an id as in the log")
     index = users[0]["user_idx"]
     release = releases.current(lake)
     run_id = release.run_ids.get("recommendations") if release else None
@@ -89,7 +93,7 @@ def _places(lake: Lake, run_id: str, user_idx: int, limit: int) -> list[dict[str
 
 
 def as_lines(found: dict[str, Any]) -> Iterator[str]:
-    """The user for a terminal."""
+    """Yield the user for a terminal."""
     yield f"id in the lake  {found['user_id']}"
     yield f"user_idx        {found['user_idx']}"
     yield f"tracks played   {found['tracks_played']}"
@@ -98,7 +102,7 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         return
     yield f"list            run {found['run_id']}, served since {text_of(found['since'])} UTC"
     if not found["recommendations"]:
-        yield "                holds nothing for this user"
+        yield "                has no rows for this user"
         return
     columns = ("position", "title", "artist_name", "track_id", "source", "score")
     yield ""

@@ -1,41 +1,45 @@
 """Define every Delta table of the lake: columns, key, partitions, constraints, and the meaning of each column.
 
-`ingest` turns raw logs into plays and rejects, gives users and tracks their dense indices, and aggregates plays into
-interactions. `wmf` decides the splits and turns interactions into factors. `mel` turns audio into mel rows. `train`
-joins factors, mel and catalogue into examples and predicts factors of tracks from their content. `topn` ranks tracks
-for users. Each job adds its figures to metrics and a row to runs; `releases` says which runs are served. Which stage
-reads and writes which table is in etude.stages.
+`ingest` turns logs into plays and rejects, assigns dense indices to users and tracks, and sums plays into interactions.
+`wmf` splits interactions and factorises them. `mel` turns audio into mel rows. `train` joins factors, mel and catalogue
+into examples, and predicts factors of tracks from their content. `topn` ranks tracks for users. Jobs write figures to
+metrics and a row to runs; `releases` says which runs are served. etude.stages says which stage reads and writes which
+table.
 """
 
 from __future__ import annotations
 
 from etude.lake.schema import Column, Table
 
-_RUN = Column("run_id", "string", "Run that made the row; its rows count once `runs` says succeeded.")
-_USER_IDX = Column("user_idx", "int", "Dense index of the user, given once in `users`.")
-_TRACK_IDX = Column("track_idx", "int", "Dense index of the track, given once in `tracks`.")
-_BATCH = Column("batch_date", "date", "The batch (UTC date) that brought the row.")
+_RUN = Column("run_id", "string", "Run that wrote the row; its rows count if `runs` says that it succeeded.")
+_USER_IDX = Column("user_idx", "int", "Dense index of the user, assigned in `users`.")
+_TRACK_IDX = Column("track_idx", "int", "Dense index of the track, assigned in `tracks`.")
+_BATCH = Column("batch_date", "date", "Batch (UTC date) that the row came with.")
 
 PLAYS = Table(
     name="plays",
-    comment="Cleaned plays: one row an event (events logs) or a user-track count so far (snapshot logs).",
+    comment="Cleaned plays: one row per event (event logs), or per user and track with the count so far (snapshots).",
     lifetime="lake",
     key=("event_id",),
     columns=(
         Column(
             "event_id",
             "string",
-            "128-bit hash, hex. Events: of source, user, track, played_at, play_count. Snapshots: source, user, track.",
+            "128-bit hash (hex) of source, user, track, played_at, play_count; in snapshots of source, user, track.",
         ),
-        Column("user_id", "string", "The log's user id, or its HMAC-SHA256 (hex) where ETUDE_USER_KEY is set."),
+        Column("user_id", "string", "The log's user id; its HMAC-SHA256 (hex) if ETUDE_USER_KEY was set."),
         Column("track_id", "string", "The log's track id, or `name:` + hash of normalised artist and title."),
-        Column("played_at", "timestamp", "UTC; null where the log has no time.", nullable=True),
-        Column("play_count", "bigint", "How many plays the row stands for; at least 1."),
+        Column("played_at", "timestamp", "UTC; null if the log has no time.", nullable=True),
+        Column("play_count", "bigint", "Number of plays that the row stands for; at least 1."),
         Column("source", "string", "Name of the log (`listening.source`)."),
         _BATCH,
-        Column("counted_on", "date", "Batch whose count stands; later than batch_date where a snapshot counted anew."),
-        Column("file", "string", "File of the row: its path below the log's folder, @, start of its content hash."),
-        Column("record", "bigint", "64-bit hash of the raw record; as in a reject's locator, where it stands in hex."),
+        Column(
+            "counted_on",
+            "date",
+            "Batch that the count comes from; later than batch_date if a newer snapshot changed the count.",
+        ),
+        Column("file", "string", "File of the row: path below the log's folder, @, start of the content hash."),
+        Column("record", "bigint", "64-bit hash of the raw record; a reject's locator holds it in hex."),
     ),
     partition_by=("batch_date",),
     constraints={"play_count_positive": "play_count >= 1"},
@@ -43,54 +47,58 @@ PLAYS = Table(
 
 INGESTED_FILES = Table(
     name="ingested_files",
-    comment="Files of logs that batches have taken, known by content, so that later batches leave them alone.",
+    comment="Files of logs that batches have read, identified by content, so that later batches skip them.",
     lifetime="lake",
     key=("source", "path", "content_sha256"),
     columns=(
         Column("source", "string", "Name of the log (`listening.source`)."),
-        Column("path", "string", "Where the file lay."),
-        Column("content_sha256", "string", "SHA-256 of its bytes; HMAC-SHA256 where ETUDE_USER_KEY is set."),
+        Column("path", "string", "Path or URI of the file when it was read."),
+        Column("content_sha256", "string", "SHA-256 of its bytes; HMAC-SHA256 if ETUDE_USER_KEY was set."),
         Column("file", "string", "Its name in plays and locators."),
         Column("size", "bigint", "Bytes."),
-        Column("modified_at", "timestamp", "Modification time, UTC; with path and size it tells an unchanged file."),
-        Column("first_batch_date", "date", "Earliest batch that saw the content; its rows belong there."),
-        Column("last_batch_date", "date", "Latest batch that read it; later than the first for snapshots only."),
-        Column("taken_at", "timestamp", "When the content was first taken, UTC; later plays in it are refused."),
+        Column(
+            "modified_at",
+            "timestamp",
+            "Modification time, UTC; a file with the same path, size and time counts as unchanged.",
+        ),
+        Column("first_batch_date", "date", "Earliest batch that had the content; its rows have that batch_date."),
+        Column("last_batch_date", "date", "Latest batch that read it; later than the first only for snapshots."),
+        Column("taken_at", "timestamp", "When the content was first read, UTC; plays after that time are rejected."),
         Column(
             "columns",
             "map<string,string>",
-            "What its columns were taken for, role -> name or position; played_at, play_count and event can't come or "
-            "go from batch to batch.",
+            "Role -> name or position of the column. Whether there is one for played_at, play_count and event can't "
+            "change between batches.",
         ),
-        Column("key_id", "string", "Which ETUDE_USER_KEY was set; null where none was.", nullable=True),
+        Column("key_id", "string", "Identifies the ETUDE_USER_KEY that was set; null if none was.", nullable=True),
     ),
 )
 
 REJECTS = Table(
     name="rejects",
-    comment="Every refused input with its cause; what a job read equals what it kept plus what stands here.",
+    comment="Every rejected input with its reason; inputs of a job = inputs that it kept + rows here.",
     lifetime="lake",
     key=("job", "source", "locator"),
     columns=(
-        Column("job", "string", "The job that refused the input."),
-        Column("source", "string", "Log, catalogue or manifest the input came from."),
+        Column("job", "string", "Job that rejected the input."),
+        Column("source", "string", "Log, catalogue or manifest that the input came from."),
         Column(
             "locator",
             "string",
-            "File name + hash of the raw record + ordinal among equal records; mel: track#crop.",
+            "File, hash of the raw record and ordinal among equal records; in mel: track#crop.",
         ),
         Column(
             "raw",
             "string",
-            "The raw record without its user field; mel: JSON of path, size, time and a hash of the settings tried.",
+            "Raw record without its user field; in mel: JSON of path, size, time and a hash of the settings tried.",
             nullable=True,
         ),
         Column(
             "reason",
             "string",
-            "One word for the cause, such as bad_timestamp, negative_count, duplicate, too_short.",
+            "Reason as one word, such as bad_timestamp, negative_count, duplicate, too_short.",
         ),
-        Column("detail", "string", "What exactly was wrong, for a person.", nullable=True),
+        Column("detail", "string", "Explanation for a person.", nullable=True),
         _BATCH,
     ),
     partition_by=("job",),
@@ -98,28 +106,30 @@ REJECTS = Table(
 
 TRACKS = Table(
     name="tracks",
-    comment="Union of log and catalogue: one row a track ever seen, with its stable dense index.",
+    comment="Union of log and catalogue: one row per track ever seen, with its stable dense index.",
     lifetime="lake",
     key=("track_id",),
     columns=(
-        Column("track_id", "string", "Id of the track; a lake holds one family of ids."),
-        Column("title", "string", "Title as the first catalogue source that has one writes it.", nullable=True),
+        Column("track_id", "string", "Id of the track; all ids of a lake come from one family."),
+        Column("title", "string", "Title, from the first catalogue source that has one.", nullable=True),
         Column(
             "artist_id",
             "string",
             "Id of the artist, or `name:` + hash of the normalised name.",
             nullable=True,
         ),
-        Column("artist_name", "string", "Artist as the catalogue writes it.", nullable=True),
-        Column("release_year", "int", "Year of release; null where unknown (0 in the source).", nullable=True),
-        Column("tags", "array<string>", "Tags or genres, most important first; empty where none.", nullable=True),
+        Column("artist_name", "string", "Artist as in the catalogue.", nullable=True),
+        Column("release_year", "int", "Year of release; null if unknown (0 in the source).", nullable=True),
+        Column(
+            "tags", "array<string>", "Tags or genres, most important first; empty if there are none.", nullable=True
+        ),
         Column("tag_weights", "array<float>", "Weights of tags, same length, summing to 1.", nullable=True),
-        Column("audio_uri", "string", "Where the audio file lies, if any.", nullable=True),
+        Column("audio_uri", "string", "URI of the audio file, if there is one.", nullable=True),
         _TRACK_IDX,
         Column(
             "origins",
             "map<string,string>",
-            "Which catalogue each filled column comes from; `log`, or `artist_name` where artist_id was derived.",
+            "Filled column -> the catalogue it comes from, `log`, or `artist_name` if artist_id was derived from that.",
         ),
     ),
     constraints={"track_idx_not_negative": "track_idx >= 0"},
@@ -127,10 +137,10 @@ TRACKS = Table(
 
 USERS = Table(
     name="users",
-    comment="One row a user ever seen, with the stable dense index.",
+    comment="One row per user ever seen, with the stable dense index.",
     lifetime="lake",
     key=("user_id",),
-    columns=(Column("user_id", "string", "As in plays: raw or HMAC."), _USER_IDX),
+    columns=(Column("user_id", "string", "User id as in plays: raw or HMAC."), _USER_IDX),
     constraints={"user_idx_not_negative": "user_idx >= 0"},
 )
 
@@ -142,9 +152,9 @@ INTERACTIONS = Table(
     columns=(
         _USER_IDX,
         _TRACK_IDX,
-        Column("play_count", "bigint", "r of the formulas: plays of the track by the user."),
-        Column("first_played_at", "timestamp", "UTC; null where the log has no time.", nullable=True),
-        Column("last_played_at", "timestamp", "UTC; null where the log has no time.", nullable=True),
+        Column("play_count", "bigint", "Plays of the track by the user; r in the formulas."),
+        Column("first_played_at", "timestamp", "UTC; null if the log has no time.", nullable=True),
+        Column("last_played_at", "timestamp", "UTC; null if the log has no time.", nullable=True),
     ),
     constraints={"play_count_positive": "play_count >= 1"},
 )
@@ -157,20 +167,20 @@ _ORIGIN = Column(
 
 USER_FACTORS = Table(
     name="user_factors",
-    comment="x_u of the factorisation.",
+    comment="Factors of users: x_u of the factorisation.",
     lifetime="run",
     key=("run_id", "user_idx"),
-    columns=(_RUN, _USER_IDX, Column("factors", "array<float>", "x_u, `wmf.rank` numbers."), _ORIGIN),
+    columns=(_RUN, _USER_IDX, Column("factors", "array<float>", "x_u: `wmf.rank` values."), _ORIGIN),
     partition_by=("run_id",),
     constraints={"origin_known": "origin IN ('fit', 'fold_in')"},
 )
 
 TRACK_FACTORS = Table(
     name="track_factors",
-    comment="y_i of the factorisation; rank candidates with origin = 'fit' or 'fold_in' only.",
+    comment="Factors of tracks: y_i of the factorisation. Only origin = 'fit' or 'fold_in' may be ranked.",
     lifetime="run",
     key=("run_id", "track_idx"),
-    columns=(_RUN, _TRACK_IDX, Column("factors", "array<float>", "y_i, `wmf.rank` numbers."), _ORIGIN),
+    columns=(_RUN, _TRACK_IDX, Column("factors", "array<float>", "y_i: `wmf.rank` values."), _ORIGIN),
     partition_by=("run_id",),
     constraints={"origin_known": "origin IN ('fit', 'fold_in', 'held_out')"},
 )
@@ -182,8 +192,8 @@ MEL = Table(
     key=("track_id", "crop", "settings_sha256"),
     columns=(
         Column("track_id", "string", "As in tracks or the manifest."),
-        Column("crop", "int", "0, 1, ...: which of the track's windows."),
-        Column("settings_sha256", "string", "Hash of the mel settings that shaped the row."),
+        Column("crop", "int", "Number of the track's window: 0, 1, ..."),
+        Column("settings_sha256", "string", "Hash of the mel settings that the row depends on."),
         Column("mel", "array<float>", "Row-major n_mels x n_frames, dB with reference 1."),
         Column("n_mels", "int", "Number of mel filters."),
         Column("n_frames", "int", "Number of frames."),
@@ -191,7 +201,7 @@ MEL = Table(
         Column("offset_s", "double", "Start of the window in the file, seconds."),
         Column("duration_s", "double", "Decodable length of the file, seconds."),
         Column("audio_uri", "string", "The file that was read."),
-        Column("file_size", "bigint", "Bytes; with audio_uri and file_mtime it tells unchanged audio."),
+        Column("file_size", "bigint", "Bytes; a file with the same audio_uri, size and mtime counts as unchanged."),
         Column("file_mtime", "timestamp", "Modification time of the file, UTC."),
         Column("content_sha256", "string", "Hash of the decoded window's samples at the native rate."),
     ),
@@ -200,7 +210,7 @@ MEL = Table(
 
 EXAMPLES = Table(
     name="examples",
-    comment="What the batch readers read: one row a track that has a target, in equal row groups.",
+    comment="Input of the batch readers: one row per track with a target, in equal row groups.",
     lifetime="run",
     key=("run_id", "track_idx"),
     columns=(
@@ -209,15 +219,15 @@ EXAMPLES = Table(
         Column("shard", "int", "0, 1, ...: equal part of the split; one file, one Parquet row group."),
         _TRACK_IDX,
         Column(
-            "mel", "array<float>", "As in mel, crop after crop; zeros where has_mel is 0 (readers need equal lengths)."
+            "mel", "array<float>", "As in mel, crop after crop; zeros if has_mel is 0 (readers need equal lengths)."
         ),
-        Column("has_mel", "int", "1 where the track has a mel row, else 0."),
+        Column("has_mel", "int", "1 if the track has a mel row, else 0."),
         Column(
             "artist_index", "int", "Row of the artist embedding; 0 = an artist without training tracks, 1 = no artist."
         ),
         Column("year_index", "int", "Row of the year embedding; 0 = a year without training tracks, 1 = no year."),
-        Column("tag_indices", "array<int>", "Rows of the tag embedding, padded with 0 = none to equal length."),
-        Column("tag_weights", "array<float>", "Weights of tag_indices, 0 where padded."),
+        Column("tag_indices", "array<int>", "Rows of the tag embedding, padded to equal length with 0 = none."),
+        Column("tag_weights", "array<float>", "Weights of tag_indices; 0 for padding."),
         Column("target", "array<float>", "Track factors on their original scale."),
     ),
     partition_by=("run_id", "split", "shard"),
@@ -226,14 +236,18 @@ EXAMPLES = Table(
 
 PREDICTED_FACTORS = Table(
     name="predicted_factors",
-    comment="Factors the network gives, for every track with features.",
+    comment="Factors predicted by the network, for every track with features.",
     lifetime="run",
     key=("run_id", "track_idx"),
     columns=(
         _RUN,
         _TRACK_IDX,
         Column("factors", "array<float>", "Predicted y_i on the original factor scale."),
-        Column("wmf_run_id", "string", "The wmf run whose space the factors live in; topn refuses any other."),
+        Column(
+            "wmf_run_id",
+            "string",
+            "The wmf run whose basis the factors have; topn refuses predictions in another basis.",
+        ),
     ),
     partition_by=("run_id",),
 )
@@ -268,15 +282,15 @@ RECOMMENDATIONS = Table(
 
 SPLITS = Table(
     name="splits",
-    comment="Which plays and tracks were held out. A play not listed here is a training play.",
+    comment="Held-out plays, and the split of every track. A play that is not listed is a training play.",
     lifetime="run",
     key=("run_id", "kind", "track_idx", "user_idx"),
     columns=(
         _RUN,
         Column("kind", "string", "play: one user-track pair; track: a whole track."),
         _TRACK_IDX,
-        Column("user_idx", "int", "Dense index of the user; -1 where kind is track."),
-        Column("split", "string", "train, validation or test; for plays only validation and test are listed."),
+        Column("user_idx", "int", "Dense index of the user; -1 if kind is track."),
+        Column("split", "string", "train, validation or test; plays are listed only for validation and test."),
     ),
     partition_by=("run_id",),
     constraints={
@@ -287,7 +301,7 @@ SPLITS = Table(
 
 METRICS = Table(
     name="metrics",
-    comment="Every figure a job reports: losses, curves, ranking metrics. Never null: what doesn't apply is 0 or ''.",
+    comment="Figures that jobs report: losses, curves, ranking metrics. Never null; 0 or '' if a column doesn't apply.",
     lifetime="lake",
     key=("run_id", "job", "model", "protocol", "slice", "metric", "k", "step", "seed"),
     columns=(
@@ -301,9 +315,9 @@ METRICS = Table(
             "all, warm, cold, head, tail; or train, validation, test for losses and errors.",
         ),
         Column("metric", "string", "Such as loss, recall, ndcg, auc, rmse."),
-        Column("k", "int", "Cut-off of the list; 0 where none applies."),
-        Column("step", "int", "Iteration or epoch; 0 where none applies."),
-        Column("seed", "bigint", "Seed of what was measured; 0 where none applies."),
+        Column("k", "int", "Cut-off of the list; 0 if none applies."),
+        Column("step", "int", "Iteration or epoch; 0 if none applies."),
+        Column("seed", "bigint", "Seed of the measured model; 0 if none applies."),
         Column("value", "double", "The figure."),
     ),
     partition_by=("job",),
@@ -318,7 +332,7 @@ USER_METRICS = Table(
         _RUN,
         _USER_IDX,
         Column("model", "string", "As in metrics."),
-        Column("slice", "string", "all, warm, cold, head or tail; without rows of users that it doesn't count."),
+        Column("slice", "string", "all, warm, cold, head or tail; users that a slice leaves out have no rows in it."),
         Column("metric", "string", "precision, recall, f1, hit_rate, map, ndcg, mrr; on the slice cold also auc."),
         Column("k", "int", "Cut-off of the list; 0 for auc."),
         Column("value", "double", "The user's value."),
@@ -328,49 +342,51 @@ USER_METRICS = Table(
 
 RELEASES = Table(
     name="releases",
-    comment="What has been served, release by release; rows are only added, and the last one is served now.",
+    comment="All releases: which runs were served, since when and why. Rows are only added; the newest is served.",
     lifetime="lake",
     key=("release",),
     columns=(
         Column("release", "bigint", "1 for the first release of the lake; the largest is served."),
-        Column("run_ids", "map<string,string>", "Table -> run_id of the rows that the release serves."),
-        Column("published_by", "string", "The topn run that published itself, or the command and its user."),
-        Column("previous", "bigint", "The release that was served until then; null for the first.", nullable=True),
+        Column("run_ids", "map<string,string>", "Table -> run_id whose rows are served."),
+        Column(
+            "published_by", "string", "The topn run that was published when it succeeded, or the command and its user."
+        ),
+        Column("previous", "bigint", "Release that was served before; null for the first.", nullable=True),
         Column("since", "timestamp", "When it was published, UTC."),
-        Column("reason", "string", "Why: a topn run that succeeded, a promotion, a rollback to a release."),
+        Column("reason", "string", "Reason: success of a topn run, a promotion, or a rollback to a release."),
     ),
     constraints={"release_from_1": "release >= 1"},
 )
 
 RUNS = Table(
     name="runs",
-    comment="The run ledger: what ran, with which settings, from which table versions, to which, and how it ended.",
+    comment="The run ledger: job, settings, table versions read and written, and outcome of every run.",
     lifetime="lake",
     key=("run_id", "job"),
     columns=(
         _RUN,
-        Column("job", "string", "The stage that ran, such as ingest, wmf or topn."),
-        Column("parent", "string", "run_id of the run that started it, such as a pipeline; else null.", nullable=True),
+        Column("job", "string", "Stage that ran, such as ingest, wmf or topn."),
+        Column(
+            "parent", "string", "run_id of the run that started it, such as a pipeline; otherwise null.", nullable=True
+        ),
         _BATCH,
         Column("protocol", "string", "evaluation.protocol of the run."),
-        Column("settings", "string", "All settings as JSON, secrets redacted."),
-        Column("inputs", "map<string,bigint>", "Delta version of each table read; -1 if it did not exist yet."),
+        Column("settings", "string", "All settings as JSON; credentials in URIs are masked."),
+        Column("inputs", "map<string,bigint>", "Delta version of each table read; -1 if the table did not exist."),
         Column(
             "fingerprints",
             "map<string,bigint>",
-            "Hash of path, size and modification time of what was read from outside the lake, by setting.",
+            "Setting -> hash of path, size and time of files outside the lake; ETUDE_USER_KEY -> hash by that key.",
         ),
-        Column(
-            "outputs", "map<string,bigint>", "Delta version that each table written had then; an earlier attempt's too."
-        ),
+        Column("outputs", "map<string,bigint>", "Delta version of each table written, also by an earlier attempt."),
         Column("upstream", "map<string,array<string>>", "Job -> run_ids of its runs whose rows were read."),
         Column("row_counts", "map<string,bigint>", "Rows in and out, by name."),
-        Column("facts", "map<string,string>", "What else the job noted for its JSON line: name -> value as JSON."),
+        Column("facts", "map<string,string>", "Further keys of the JSON line: name -> value as JSON."),
         Column("started_at", "timestamp", "UTC."),
         Column("ended_at", "timestamp", "UTC; null while running.", nullable=True),
         Column("status", "string", "running, succeeded or failed."),
-        Column("error", "string", "One line, for a failed run.", nullable=True),
-        Column("attempt", "int", "1 for the first try of this run_id and job."),
+        Column("error", "string", "First line of the error of a failed run.", nullable=True),
+        Column("attempt", "int", "1 for the first attempt of this run_id and job."),
         Column("earlier_errors", "array<string>", "Errors of earlier attempts, oldest first."),
         Column("package_version", "string", "Version of etude that ran."),
     ),
