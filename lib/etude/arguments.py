@@ -1,4 +1,4 @@
-"""The command line of every job: --config, --batch-date, --run-id, --resume and section.key=value."""
+"""Parse the command line of every job: --config, --batch-date, --run-id, --resume and section.key=value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MoreArguments = Callable[[argparse.ArgumentParser], None]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the command line said; `extra` holds the arguments that a job adds to the contract's."""
+    """Hold the parsed command line; `extra` holds the arguments that a job adds to those of every job."""
 
     settings: Settings
     batch_date: date
@@ -33,10 +33,10 @@ class Arguments:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose complaints are mistakes like any other: one line, the JSON line, exit status 2."""
+    """Report a mistake as SettingsError: one line on standard error, the JSON line, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message} (--help says what there is)")
+        raise SettingsError(f"{message} (--help lists the arguments)")
 
 
 def parse_arguments(
@@ -46,9 +46,9 @@ def parse_arguments(
     argv: Sequence[str],
     more_arguments: MoreArguments | None = None,
 ) -> Arguments:
-    """The job contract's arguments: --config, --batch-date, --run-id, --resume and section.key=value.
+    """Parse --config, --batch-date, --run-id, --resume and section.key=value.
 
-    `more_arguments` may add optional ones of the job's own; they end up in `Arguments.extra`.
+    `more_arguments` may add optional arguments of the job's own; they go to `Arguments.extra`.
 
     Raises:
         SettingsError: an argument or a setting is wrong.
@@ -60,10 +60,10 @@ def parse_arguments(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML layer; repeatable")
-    parser.add_argument("--batch-date", metavar="YYYY-MM-DD", help="batch to work for (default: today, UTC)")
-    parser.add_argument("--run-id", help="id of the run (default: the batch date if given, else made from the time)")
-    parser.add_argument("--resume", action="store_true", help="go on where a run of this id stopped")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over all layers")
+    parser.add_argument("--batch-date", metavar="YYYY-MM-DD", help="batch to process (default: today, UTC)")
+    parser.add_argument("--run-id", help="id of the run (default: the batch date if given, else derived from the time)")
+    parser.add_argument("--resume", action="store_true", help="continue where a run of this id stopped")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that override all layers")
     contract = {action.dest for action in parser._actions}
     if more_arguments is not None:
         more_arguments(parser)
@@ -81,6 +81,6 @@ def parse_arguments(
 
 
 def base_layers() -> list[Path]:
-    """conf/etude.yaml beside the folder of the job that runs, where there is one; the defaults are the same."""
+    """Return conf/etude.yaml beside the folder of the running job, if it exists; it holds the same defaults."""
     beside = Path(sys.argv[0]).absolute().parent.parent / "conf" / "etude.yaml"
     return [beside] if beside.is_file() else []

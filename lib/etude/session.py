@@ -1,4 +1,4 @@
-"""The SparkSession of a job: Delta, Arrow, the right Python on executors, and the package shipped to them."""
+"""Build the SparkSession of a job: Delta, Arrow, the right Python on executors, and the package shipped to them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> Sp
 
 @contextmanager
 def spark_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> Iterator[SparkSession]:
-    """A session that is stopped at the end, whatever happens."""
+    """Yield a session, and stop it at the end even after an error."""
     session = build_session(app_name, spark, lake)
     try:
         yield session
@@ -63,14 +63,14 @@ def spark_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> It
 
 
 def spark_work(spark: SparkSession) -> str:
-    """The stages that Spark is at, with their tasks: `stage=12 tasks=3/40`; empty while it has none."""
+    """Return the active Spark stages with their tasks, as `stage=12 tasks=3/40`; empty if none is active."""
     tracker = spark.sparkContext.statusTracker()
     stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
     return " ".join(f"stage={s.stageId} tasks={s.numCompletedTasks}/{s.numTasks}" for s in stages if s is not None)
 
 
 def package_archive(folder: Path) -> Path:
-    """Write the etude package as a zip that Python can import from; returns its path."""
+    """Write the etude package as a zip that Python can import; return its path."""
     root = Path(etude.__file__).parent
     archive = folder / f"etude-{etude.__version__}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -81,7 +81,7 @@ def package_archive(folder: Path) -> Path:
 
 
 def _ship_package(session: SparkSession) -> None:
-    """Executors get the package with the job, so none of them needs an installed checkout."""
+    """Send the package to the executors with the job, so none of them needs an installed copy."""
     context = session.sparkContext
     if any(Path(path).name.startswith("etude-") for path in context._python_includes or ()):
         return

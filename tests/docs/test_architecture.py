@@ -46,6 +46,15 @@ def test_a_part_imports_what_it_may(part):
             assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ALLOWED[part]), f"{file}: etude.{name}"
 
 
+OWN = {"ingest": "listening", "mel": "audio", "wmf": "factors", "train": "fusion", "topn": "ranking"}
+
+
+@pytest.mark.parametrize("job", [*OWN, "report", "pipeline"])
+def test_a_job_calls_its_own_stages_library_only(job):
+    libraries = {name.partition(".")[0] for name in imported(ROOT / "jobs" / f"{job}.py")} & set(LIBRARIES)
+    assert libraries == {OWN.get(job, "report")}
+
+
 def test_the_named_files_exist():
     names = set(re.findall(r"`((?:[\w-]+/)*[\w-]+(?:\.py|\.md|\.yaml|/))`", PAGE))
     assert len(names) > 40

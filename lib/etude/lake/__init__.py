@@ -1,4 +1,4 @@
-"""The Delta tables: what they hold, how rows get in, and which runs made them."""
+"""Define the Delta tables, read and write them, and record which runs made their rows."""
 
 from etude.lake.lake import Lake
 from etude.lake.metrics import Metric

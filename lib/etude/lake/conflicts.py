@@ -1,4 +1,4 @@
-"""Commits that lost a race to another writer, Spark's and deltalake's alike, and how they are tried again."""
+"""Retry commits that lost a race to another writer, for Spark and deltalake alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _is_conflict(error: BaseException) -> bool:
     return any(name in text for name in _CONFLICTS)
 
 
-# Writers of shared tables (runs, metrics, rejects) touch disjoint rows; a lost race is simply run again.
+# Writers of shared tables (runs, metrics, rejects) touch disjoint rows, so a commit that lost a race is safe to retry.
 retry_conflicts = retry(
     retry=retry_if_exception(_is_conflict),
     stop=stop_after_attempt(8),

@@ -11,7 +11,7 @@ from etude.lake.schema import Table
 
 
 def conform(rows: DataFrame, spec: Table) -> DataFrame:
-    """`rows` with the table's columns in the table's order and types.
+    """Return `rows` with the table's columns in the table's order and types.
 
     Raises:
         DataCheckError: a column is missing, superfluous, or of a type that would lose values.
@@ -20,7 +20,7 @@ def conform(rows: DataFrame, spec: Table) -> DataFrame:
     wanted = {field.name: field.dataType for field in spec.schema.fields}
     if set(found) != set(wanted):
         missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-        raise DataCheckError(f"{spec.name}: missing columns {missing}, superfluous columns {extra}")
+        raise DataCheckError(f"{spec.name}: columns {missing} are missing, columns {extra} are superfluous")
     for name, kind in wanted.items():
         if not _fits(found[name], kind):
             raise DataCheckError(f"{spec.name}.{name}: {found[name].simpleString()} doesn't fit {kind.simpleString()}")

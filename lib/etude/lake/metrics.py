@@ -1,4 +1,4 @@
-"""Figures that a job reports, on their way to the `metrics` table."""
+"""Describe the figures that a job reports for the `metrics` table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """One figure; what doesn't apply stays 0. run_id, job and protocol are added by the job."""
+    """Hold one figure; what doesn't apply stays 0. The job adds run_id, job and protocol."""
 
     model: str
     slice: str

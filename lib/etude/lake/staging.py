@@ -1,4 +1,4 @@
-"""Intermediate results on storage: computed once, read often.
+"""Keep intermediate results on storage: computed once, read often.
 
 Parquet files instead of cached blocks: what is read again is columns, not rows; a lost executor costs nothing; nothing
 has to fit into memory; and the plans of what follows start at a file and stay small, where a cached frame would drag
@@ -15,7 +15,7 @@ from etude import storage
 
 
 class Staging:
-    """A folder of intermediate results that goes away with the `with` block."""
+    """Hold a folder of intermediate results, which the end of the `with` block removes."""
 
     def __init__(self, spark: SparkSession, uri: str):
         """Keep the results in the folder `uri`, which executors can write.
@@ -27,7 +27,7 @@ class Staging:
         self._kept = 0
 
     def __enter__(self) -> Staging:
-        """Remove what an earlier block of that name has left; nothing is made before the first result."""
+        """Remove what an earlier block left in the folder. The first result creates it."""
         storage.delete(self.uri)
         return self
 
@@ -36,7 +36,7 @@ class Staging:
         storage.delete(self.uri)
 
     def keep(self, rows: DataFrame) -> DataFrame:
-        """Compute `rows`, write them down, and return what reads them back."""
+        """Compute `rows`, write them, and return a frame that reads them."""
         path = storage.for_spark(storage.join(self.uri, str(self._kept)))
         self._kept += 1
         rows.write.parquet(path)
