@@ -20,7 +20,7 @@ def conform(rows: DataFrame, spec: Table) -> DataFrame:
     wanted = {field.name: field.dataType for field in spec.schema.fields}
     if set(found) != set(wanted):
         missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-        raise DataCheckError(f"{spec.name}: columns {missing} are missing, columns {extra} are superfluous")
+        raise DataCheckError(f"{spec.name}: missing columns {missing}, superfluous columns {extra}")
     for name, kind in wanted.items():
         if not _fits(found[name], kind):
             raise DataCheckError(f"{spec.name}.{name}: {found[name].simpleString()} doesn't fit {kind.simpleString()}")
