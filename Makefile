@@ -9,13 +9,6 @@ PART ?=
 # Two processes with a Spark session each; the tests of one file run in one process and share its fixtures.
 IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 
-# With a few megabytes of data, some defaults cost more time than they save:
-# compiled code (Java keeps less of it at this level unless the size is set), checksums of the tables' logs, and the
-# record of each expression's Python line. A job on real data keeps the defaults.
-SMALL := --driver-java-options "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m" \
-  --conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN \
-  --conf spark.databricks.delta.writeChecksumFile.enabled=false --conf spark.python.sql.dataFrameDebugging.enabled=false
-
 # Use the environment's own Python and Spark, not other installed ones.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport SPARK_HOME PYTHONHOME
@@ -41,7 +34,7 @@ demo: setup ## run the whole pipeline on a synthetic conservatoire: lake and rep
 	$(call needs,lib/etude/cli/demo_corpus.py)
 	@made=$$(etude demo-corpus build/demo/landing) && echo "$$made" && \
 	  case $$made in *'"status": "made"'*) rm -rf build/demo/lake;; esac  # remove the lake of another corpus
-	spark-submit $(SMALL) jobs/pipeline.py --config conf/demo.yaml
+	spark-submit jobs/pipeline.py --config conf/demo.yaml
 	@echo "report: $(CURDIR)/build/demo/report.html" >&2
 	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_current LIMIT 10' --config conf/demo.yaml)" >&2
 

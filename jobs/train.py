@@ -15,7 +15,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude import storage
-from etude.errors import SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.accuracy import factor_errors
 from etude.fusion.checkpoint import Checkpoint, Origin
@@ -24,7 +23,7 @@ from etude.fusion.distribution.slots import lasting_executors
 from etude.fusion.examples import build_examples, deal, targets
 from etude.fusion.features import chosen_mel, features, known_tracks
 from etude.fusion.loop import Training, best_epoch
-from etude.fusion.moments import column_moments
+from etude.fusion.moments import moments_of
 from etude.fusion.predict import predict
 from etude.fusion.shape import MelShape, example_shape
 from etude.fusion.shards import live_shards
@@ -98,26 +97,13 @@ def prepared(job: JobRun, content: Content, folder: str) -> Training:
     job.replace("examples", build_examples(dealt, content.mel, vocabulary, shape))
 
     storage.delete(checkpoints.last_uri(folder))
-    version = job.record.outputs["examples"]
     written = job.written("examples", run_id=job.run_id)
-    rows = written.where(F.col("split") == "train")
-    moments = {"target": column_moments(rows, "target", shape.rank)}
-    if shape.mel_size:
-        heard = rows.where(F.col("has_mel") == 1)
-        moments["mel"] = column_moments(heard, "mel", shape.n_mels, shape.n_frames)
     return Training(
         settings=train,
         shape=shape,
         vocabulary=vocabulary,
-        origin=Origin(
-            job.run_id,
-            wmf,
-            track_factors_version(job, wmf),
-            job.record.protocol,
-            version,
-            job.settings.mel.settings_sha256,
-        ),
-        moments=moments,
+        origin=origin(job, job.record.outputs["examples"]),
+        moments=moments_of(written.where(F.col("split") == "train"), shape),
         training_shards=live_shards(written, "train"),
         validation_shards=live_shards(written, "validation"),
         folder=folder,
@@ -125,31 +111,21 @@ def prepared(job: JobRun, content: Content, folder: str) -> Training:
 
 
 def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Training:
-    """Return the training that continues `earlier`, on the version of `examples` that it read.
+    """Return the training that goes on from `earlier`, over the version of `examples` that it read.
 
     Raises:
         SettingsError: it was trained on other inputs than this run would read.
     """
-    origin = earlier.origin
-    wmf = job.upstream("wmf")
-    now = (wmf, job.record.protocol, job.settings.mel.settings_sha256)
-    if (origin.wmf_run_id, origin.protocol, origin.mel_settings_sha256) != now:
-        raise SettingsError(
-            f"--resume: trained on wmf run {origin.wmf_run_id}, protocol {origin.protocol}, mel settings "
-            f"{origin.mel_settings_sha256}; this run would read {', '.join(now)}"
-        )
-    if origin.track_factors_version != track_factors_version(job, wmf):
-        raise SettingsError(
-            f"--resume: wmf run {wmf} has run again since, and its factors have another basis; train without --resume"
-        )
+    version = earlier.origin.examples_version
+    earlier.origin.check_resumable(origin(job, version))
     job.log.info("resume=%s epoch=%d", folder, earlier.epoch)
-    written = job.read("examples", version=origin.examples_version, run_id=job.run_id)
+    written = job.read("examples", version=version, run_id=job.run_id)
     count_examples(job, dict(written.groupBy("split").count().collect()))
     return Training(
         settings=job.settings.train,
         shape=earlier.shape,
         vocabulary=earlier.vocabulary,
-        origin=origin,
+        origin=earlier.origin,
         moments={},
         training_shards=live_shards(written, "train"),
         validation_shards=live_shards(written, "validation"),
@@ -157,10 +133,13 @@ def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Training:
     )
 
 
-def track_factors_version(job: JobRun, wmf: str) -> int | None:
-    """Return the Delta version of `track_factors` that a wmf run wrote when it last succeeded."""
+def origin(job: JobRun, examples_version: int) -> Origin:
+    """Return what this run trains on: its wmf run, protocol, mel settings and a version of `examples`."""
+    wmf = job.upstream("wmf")
     run = job.graph.succeeded("wmf", wmf)
-    return None if run is None else run.outputs.get("track_factors")
+    fitted = None if run is None else run.outputs.get("track_factors")
+    mel = job.settings.mel.settings_sha256
+    return Origin(job.run_id, wmf, fitted, job.record.protocol, examples_version, mel)
 
 
 def count_examples(job: JobRun, sizes: Mapping[str, int]) -> None:

@@ -12,8 +12,6 @@ computes interactions from plays, with its own listening.* filters. wmf.mode=fol
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -23,7 +21,7 @@ from etude.factors.engines import ENGINES, choose
 from etude.factors.fit import Size, size_limit
 from etude.factors.foldin import fold_in
 from etude.factors.update import changed, objective_of, update
-from etude.interactions import filtered, sum_plays
+from etude.interactions import filtered, has_newer_plays, plays_until, sum_plays
 from etude.job import JobRun, main
 from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
@@ -129,13 +127,12 @@ def interactions(job: JobRun, staging: Staging) -> DataFrame:
     Raises:
         InputMissingError: there are none.
     """
-    days = job.settings.wmf.window_days
-    newest = job.read("plays").agg(F.max("batch_date").alias("date")).first()
-    if days is None and (newest is None or newest["date"] is None or newest["date"] <= job.batch_date):
+    days, plays = job.settings.wmf.window_days, job.read("plays")
+    if days is None and not has_newer_plays(plays, job.batch_date):
         played = job.read("interactions")
     else:
         users, tracks = job.read("users"), job.read("tracks")
-        summed = staging.keep(sum_plays(plays(job, days), users, tracks))
+        summed = staging.keep(sum_plays(plays_until(plays, job.batch_date, days), users, tracks))
         played, _ = filtered(summed, users, tracks, job.settings.listening, staging)
         if played is not summed:
             played = staging.keep(played)
@@ -144,18 +141,6 @@ def interactions(job: JobRun, staging: Staging) -> DataFrame:
         raise InputMissingError(f"no interactions in {job.lake.root} for {job.batch_date}: run jobs/ingest.py first")
     job.count("interactions", n)
     return played
-
-
-def plays(job: JobRun, days: int | None = None) -> DataFrame:
-    """Return the plays of batches up to the batch date; of the last `days` days if given.
-
-    A play without a time has the date of the batch that counted it.
-    """
-    upto = job.read("plays").where(F.col("batch_date") <= F.lit(job.batch_date))
-    if days is None:
-        return upto
-    day = F.coalesce(F.to_date("played_at"), F.col("counted_on"))
-    return upto.where(day > F.lit(job.batch_date - timedelta(days=days)))
 
 
 def write(job: JobRun, splits: DataFrame, users: DataFrame, tracks: DataFrame) -> None:

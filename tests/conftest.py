@@ -16,6 +16,7 @@ import pytest
 from etude.config.lake import LakeSettings, SparkSettings
 from etude.doctor import toolchain
 from etude.lake import Lake
+from etude.small_session import INTERPRETED
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_SPARK = {
@@ -40,8 +41,6 @@ SMALL_SPARK = {
     "spark.sql.dataFrameQueryContext.enabled": "false",
     "spark.sql.ui.explainMode": "simple",
 }
-# Interpreted expressions: compiling each small query costs more than running it.
-INTERPRETED = {"spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.codegen.wholeStage": "false"}
 # How long an example takes depends on what else the machine does: no property is about that.
 hypothesis.settings.register_profile("etude", deadline=None)
 hypothesis.settings.load_profile("etude")

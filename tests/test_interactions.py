@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from etude.config import load_settings
 from etude.errors import InputMissingError
 from etude.frames import small_frame
-from etude.interactions import filtered, k_core, sum_plays
+from etude.interactions import filtered, has_newer_plays, k_core, plays_until, sum_plays
 from held import Held
 
 
@@ -116,3 +116,19 @@ def test_samples_are_drawn_by_id_and_seed(spark, staging):
 def test_the_error_names_the_filter_that_removes_everything(spark, staging, overrides, message):
     with pytest.raises(InputMissingError, match=message):
         sampled_ids(spark, staging, 0, *overrides)
+
+
+def test_plays_without_a_time_belong_to_the_day_that_counted_them(spark):
+    day = datetime(2026, 1, 31).date()
+    rows = [
+        ("old", datetime(2026, 1, 2), day, day),
+        ("recent", datetime(2026, 1, 30, 12), day, day),
+        ("counted", None, datetime(2026, 1, 1).date(), datetime(2026, 1, 30).date()),
+        ("later", datetime(2026, 1, 30), datetime(2026, 2, 1).date(), day),
+    ]
+    plays = small_frame(spark, rows, "track_id string, played_at timestamp, batch_date date, counted_on date")
+    assert {row["track_id"] for row in plays_until(plays, day).collect()} == {"old", "recent", "counted"}
+    assert {row["track_id"] for row in plays_until(plays, day, 2).collect()} == {"recent", "counted"}
+    assert has_newer_plays(plays, day)
+    assert not has_newer_plays(plays_until(plays, day), day)
+    assert not has_newer_plays(plays.limit(0), day)

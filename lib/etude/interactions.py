@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -31,6 +32,29 @@ class Core:
     def empty(self) -> bool:
         """Return whether nothing remains."""
         return self.n_users == 0 or self.n_tracks == 0
+
+
+def plays_until(plays: DataFrame, batch_date: date, days: int | None = None) -> DataFrame:
+    """Return the plays of the batches until a date; of the last `days` days only if that is given.
+
+    A play without a time belongs to the day of the batch that counted it.
+
+    Args:
+        plays: rows of the table `plays`.
+        batch_date: the last batch.
+        days: length of the window, which ends with the batch date.
+    """
+    until = plays.where(F.col("batch_date") <= F.lit(batch_date))
+    if days is None:
+        return until
+    day = F.coalesce(F.to_date("played_at"), F.col("counted_on"))
+    return until.where(day > F.lit(batch_date - timedelta(days=days)))
+
+
+def has_newer_plays(plays: DataFrame, batch_date: date) -> bool:
+    """Tell if any batch after a date has brought plays."""
+    newest = plays.agg(F.max("batch_date").alias("date")).first()
+    return newest is not None and newest["date"] is not None and newest["date"] > batch_date
 
 
 def sum_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -28,6 +29,7 @@ from etude.lake.runs import ABSENT, Run, json_line, summary, utc_now
 from etude.lake.tables import TABLES
 from etude.logs import job_logger, progress, ticking
 from etude.session import spark_session, spark_work
+from etude.small_session import is_small, small_session
 from etude.stages import Stage, stage_of
 
 __all__ = ["Arguments", "JobRun", "Outcome", "execute", "main", "parse_arguments", "run_program"]
@@ -286,7 +288,7 @@ def _recorded(job: JobRun, body: Body, started: float, check_lease: Callable[[],
     _write_status(job, _summary(job, started))
     code = 0
     try:
-        with ticking(job.log, job.stage.name, lambda: spark_work(job.spark)):
+        with ticking(job.log, job.stage.name, lambda: spark_work(job.spark)), _session_for(job):
             body(job)
         check_lease()
         job.write_metrics()
@@ -307,6 +309,18 @@ def _recorded(job: JobRun, body: Body, started: float, check_lease: Callable[[],
     line = _summary(job, started)
     _write_status(job, line)
     return Outcome(code, line)
+
+
+def _session_for(job: JobRun) -> AbstractContextManager[None]:
+    """Return the context in which the job's body runs: that of a small input, or the session as it is."""
+    if not is_small(job.stage, job.settings, job.batch_date, job.lake):
+        return nullcontext()
+    job.log.info(
+        "job=%s session=small reason='at most spark.small_input_mb=%d'",
+        job.stage.name,
+        job.settings.spark.small_input_mb,
+    )
+    return small_session(job.spark, job.settings)
 
 
 def _write_status(job: JobRun, line: str) -> None:

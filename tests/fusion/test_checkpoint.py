@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,22 @@ def test_all_of_it_comes_back(training):
     assert set(again.optimizer) == {"state", "param_groups"}
     assert not again.network().training
     assert torch.equal(again.network().target_mean, torch.from_numpy(training.moments["target"].mean))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"wmf_run_id": "v"}, "trained with wmf_run_id=w, this run would read wmf_run_id=v"),
+        ({"protocol": "none"}, "protocol=none"),
+        ({"mel_settings_sha256": "b"}, "mel_settings_sha256=b"),
+        ({"track_factors_version": 8}, "wmf run w has run again since"),
+    ],
+)
+def test_a_training_is_resumed_on_its_own_data_only(changed, message):
+    origin = checkpoints.Origin("r", "w", 7, "strict", 3, "a")
+    origin.check_resumable(replace(origin, examples_version=4))
+    with pytest.raises(SettingsError, match=message):
+        origin.check_resumable(replace(origin, **changed))
 
 
 class Trap:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from datetime import date, datetime, timezone
@@ -15,10 +14,8 @@ import pytest
 from etude.config import load_settings
 from etude.errors import SettingsError
 from etude.fusion import checkpoint as checkpoints
-from etude.fusion.checkpoint import Origin
 from etude.job import Arguments, execute
 from etude.lake import Lake, ledger
-from etude.lake.graph import RunGraph
 from etude.lake.runs import Run
 from etude.logs import job_logger
 from fusion import planted as planting
@@ -154,23 +151,6 @@ def test_a_resumed_run_ends_as_an_unbroken_one(lake, first):
     code, line = run(lake, "second", "train.batch_size=4", resume=True)
     assert code == 2
     assert "train.batch_size was 8, is 4" in line["error"]
-
-
-def test_resuming_needs_the_very_fit_of_wmf():
-    settings = load_settings((), SETTINGS)
-    now = datetime(2026, 1, 31, tzinfo=timezone.utc)
-    refitted = Run("w", "wmf", DAY, "strict", now, status="succeeded", outputs={"track_factors": 8})
-    job = SimpleNamespace(
-        settings=settings,
-        upstream=lambda _: "w",
-        record=SimpleNamespace(protocol="strict"),
-        graph=RunGraph([refitted]),
-    )
-    origin = Origin("second", "w", 7, "strict", 0, settings.mel.settings_sha256)
-    with pytest.raises(SettingsError, match="wmf run w has run again since"):
-        train.continued(job, SimpleNamespace(origin=origin), "folder")
-    with pytest.raises(SettingsError, match="trained on wmf run v"):
-        train.continued(job, SimpleNamespace(origin=dataclasses.replace(origin, wmf_run_id="v")), "folder")
 
 
 def test_too_few_slots_are_seen_before_anything_else_is_done(spark):

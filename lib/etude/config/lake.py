@@ -21,6 +21,9 @@ class SparkSettings(Section):
     """spark.sql.shuffle.partitions; null keeps spark-submit's value."""
     snapshot_partitions: int = Field(4, ge=1)
     """Number of tasks that read a Delta log; Delta's default of 50 is slow for small tables."""
+    small_input_mb: int = Field(64, ge=0)
+    """Largest input (MB of log, catalogues and tables read) for which a job interprets its expressions instead of
+    compiling them, and uses few tasks; 0 turns this off."""
     checkpoint_dir: str | None = None
     """URI for RDD checkpoints (MLlib); null means `_checkpoints` in the lake."""
 

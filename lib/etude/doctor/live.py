@@ -17,6 +17,7 @@ from etude.config import Settings, load_settings
 from etude.doctor import toolchain
 from etude.doctor.checks import AGAIN, Finding
 from etude.lake import folders
+from etude.small_session import INTERPRETED
 
 _EXECUTOR_IMPORTS = ("etude", "numpy", "pandas", "pyarrow")
 # Packages with many dependencies of their own.
@@ -27,8 +28,7 @@ _SMALL_SESSION = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    **INTERPRETED,
 }
 
 

@@ -12,7 +12,7 @@ import torch
 
 from etude import storage
 from etude.config.train import TrainSettings
-from etude.errors import DataCheckError
+from etude.errors import DataCheckError, SettingsError
 from etude.fusion.networks import FactorNetwork, build_network
 from etude.fusion.shape import ExampleShape
 from etude.fusion.vocabulary import Vocabulary
@@ -33,6 +33,25 @@ class Origin:
     """Delta version of `examples`."""
     mel_settings_sha256: str
     """Settings of the mel rows that it read."""
+
+    def check_resumable(self, now: Origin) -> None:
+        """Check that a run that would read `now` may continue a training on this data.
+
+        Raises:
+            SettingsError: the data differ.
+        """
+        for name in ("wmf_run_id", "protocol", "mel_settings_sha256"):
+            before, after = getattr(self, name), getattr(now, name)
+            if before != after:
+                raise SettingsError(
+                    f"--resume: the network was trained with {name}={before}, this run would read {name}={after}; "
+                    "train without --resume"
+                )
+        if self.track_factors_version != now.track_factors_version:
+            raise SettingsError(
+                f"--resume: wmf run {self.wmf_run_id} has run again since, and its factors have another basis; train "
+                "without --resume"
+            )
 
 
 @dataclass(frozen=True)

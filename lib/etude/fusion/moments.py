@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.errors import DataCheckError
+from etude.fusion.shape import ExampleShape
 
 # An Arrow batch may hold 10,000 mel rows: in float64, and squared, they would take a gigabyte.
 _ROWS_AT_ONCE = 256
@@ -23,6 +24,19 @@ class Moments:
 
     mean: np.ndarray
     std: np.ndarray
+
+
+def moments_of(rows: DataFrame, shape: ExampleShape) -> dict[str, Moments]:
+    """Compute the moments of targets, and of mel values if the shape has any, over training rows of `examples`.
+
+    Raises:
+        DataCheckError: there are no rows, or a value is NaN or infinite.
+    """
+    moments = {"target": column_moments(rows, "target", shape.rank)}
+    if shape.mel_size:
+        heard = rows.where(F.col("has_mel") == 1)
+        moments["mel"] = column_moments(heard, "mel", shape.n_mels, shape.n_frames)
+    return moments
 
 
 def column_moments(rows: DataFrame, column: str, places: int, repeats: int = 1) -> Moments:

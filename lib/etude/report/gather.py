@@ -170,15 +170,14 @@ def sample_users(lake: Reader, run_id: str, wanted: int) -> dict[int, int]:
         return {}
     listed = lake.read("recommendations", run_id=run_id).where("position = 1").select("user_idx")
     activity = lake.read("interactions").groupBy("user_idx").agg(F.count("*").alias("tracks"))
-    activity = activity.join(listed, "user_idx", "left_semi").cache()
+    activity = activity.join(listed, "user_idx", "left_semi")
     steps = [(i + 0.5) / wanted for i in range(wanted)]
-    quantiles = [int(quantile) for quantile in activity.approxQuantile("tracks", steps, 0.01)]
+    quantiles = _only(activity.agg(F.percentile_approx("tracks", steps).alias("tracks")))["tracks"] or []
     places = F.row_number().over(Window.partitionBy("tracks").orderBy("user_idx"))
     rows = activity.where(F.col("tracks").isin(*quantiles)).select("user_idx", "tracks", places.alias("place"))
     # As many users of each number of tracks as quantiles fell on it.
     due = Counter(quantiles)
     found = rows.where(F.col("place") <= wanted).orderBy("tracks", "place").collect()
-    activity.unpersist()
     return {row["user_idx"]: row["tracks"] for row in found if row["place"] <= due[row["tracks"]]}
 
 

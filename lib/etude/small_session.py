@@ -1,0 +1,80 @@
+"""Choose the session for a small input: settings of Spark that save seconds per query on a few megabytes.
+
+For such an input, compiling an expression takes longer than interpreting it, and starting a task longer than running
+it. A job finds out by itself how large its input is; nothing has to be set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+from pyarrow import fs
+from pyspark.sql import SparkSession
+
+from etude import storage
+from etude.config import Settings
+from etude.lake import folders
+from etude.lake.lake import Lake
+from etude.stages import Stage
+
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+"""Expressions are interpreted instead of compiled to Java code."""
+
+_SHUFFLE = "spark.sql.shuffle.partitions"
+
+
+def is_small(stage: Stage, settings: Settings, batch_date: date, lake: Lake) -> bool:
+    """Tell if all that a job may read is at most spark.small_input_mb.
+
+    That is the files of the log and the catalogues, and the files of the tables that the stage reads, those of older
+    versions included. Audio files don't count: no query of Spark reads them.
+    """
+    left = settings.spark.small_input_mb * 2**20
+    for uri in _inputs(stage, settings, batch_date, lake):
+        left -= _bytes(uri, left)
+        if left < 0:
+            return False
+    return left > 0
+
+
+def _inputs(stage: Stage, settings: Settings, batch_date: date, lake: Lake) -> Iterator[str]:
+    if "listening" in stage.sections and settings.listening.path:
+        yield settings.listening.path.replace("{batch_date}", batch_date.isoformat())
+    if "catalogue" in stage.sections:
+        yield from (source.path for source in settings.catalogue.sources)
+    yield from (folders.table(lake.root, table) for table in stage.reads)
+
+
+def _bytes(uri: str, enough: int) -> int:
+    """Return the size of a file, or of all files below a folder; 0 if nothing is there.
+
+    A pattern counts as more than `enough`, since its files would have to be listed first.
+    """
+    system, path = storage.filesystem(uri)
+    found = system.get_file_info(path)
+    if found.type == fs.FileType.File:
+        return int(found.size)
+    if found.type == fs.FileType.NotFound:
+        return enough + 1 if any(sign in path for sign in "*?[{") else 0
+    below = system.get_file_info(fs.FileSelector(path, recursive=True))
+    return sum(info.size for info in below if info.type == fs.FileType.File)
+
+
+@contextmanager
+def small_session(spark: SparkSession, settings: Settings) -> Iterator[None]:
+    """Set the session for a small input while the body runs; what spark-submit or a setting sets stays as it is."""
+    given = spark.sparkContext.getConf()
+    chosen = {name: value for name, value in INTERPRETED.items() if not given.contains(name)}
+    if settings.spark.shuffle_partitions is None and not given.contains(_SHUFFLE):
+        chosen[_SHUFFLE] = str(spark.sparkContext.defaultParallelism)
+    chosen["spark.databricks.delta.snapshotPartitions"] = "1"
+    before = {name: str(spark.conf.get(name)) for name in chosen}
+    try:
+        for name, value in chosen.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            spark.conf.set(name, value)
