@@ -111,7 +111,7 @@ def prepared(job: JobRun, content: Content, folder: str) -> Training:
 
 
 def continued(job: JobRun, earlier: Checkpoint, folder: str) -> Training:
-    """Return the training that goes on from `earlier`, over the version of `examples` that it read.
+    """Return the training that continues `earlier`, on the version of `examples` that it read.
 
     Raises:
         SettingsError: it was trained on other inputs than this run would read.

@@ -64,7 +64,10 @@ def _bytes(uri: str, enough: int) -> int:
 
 @contextmanager
 def small_session(spark: SparkSession, settings: Settings) -> Iterator[None]:
-    """Set the session for a small input while the body runs; what spark-submit or a setting sets stays as it is."""
+    """Set the session for a small input while the body runs.
+
+    What spark-submit sets of these stays as it is, but the partitions of Delta's snapshots, which every session sets.
+    """
     given = spark.sparkContext.getConf()
     chosen = {name: value for name, value in INTERPRETED.items() if not given.contains(name)}
     if settings.spark.shuffle_partitions is None and not given.contains(_SHUFFLE):

@@ -168,7 +168,7 @@ def test_windows_that_are_not_there_are_said_to_be_repeated(lake):
         log=SimpleNamespace(warning=lambda text, *values: said.append(text % values)),
     )
     train.known_content(job)
-    assert said == ["train.crops=3, but mel has 2 of a track at most: they are repeated"]
+    assert said == ["train.crops=3, but mel has at most 2 per track: they are repeated"]
 
 
 def test_metadata_alone_is_enough_but_not_for_an_audio_model(lake, planted):
