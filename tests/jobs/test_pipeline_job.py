@@ -111,5 +111,5 @@ def test_the_whole_way_and_the_way_again(world, capsys):
 
     status, printed, line = world.run("--to", "ingest", "listening.path=/nowhere/log.csv", capsys=capsys)
     assert (status, printed, line["status"]) == (3, [], "failed")
-    assert line["error"].startswith("ingest (run r) failed")
+    assert line["error"].startswith("ingest run r failed")
     assert "/nowhere/log.csv" in world.summary("ingest")["error"]
