@@ -105,10 +105,11 @@ def needs_horovod() -> None:
 
 
 @pytest.fixture(scope="session")
-def submit() -> Callable[..., subprocess.CompletedProcess]:
-    """Runs a job by the environment's own spark-submit; a job's name first, then its arguments.
+def submit_command() -> Callable[..., list[str]]:
+    """Return the command that runs a job by the environment's own spark-submit: a job's name, then its arguments.
 
-    `compiled` generates code for expressions, as every job does outside the tests: for real inputs.
+    A path without .py stands for a program that isn't among the jobs. `compiled` generates code for expressions, as
+    every job does outside the tests.
     """
     binary = Path(sys.executable).with_name("spark-submit")
     if not binary.exists():
@@ -116,17 +117,24 @@ def submit() -> Callable[..., subprocess.CompletedProcess]:
         assert found, "no spark-submit in the environment"
         binary = Path(found)
 
+    def command(job: str, *arguments: str, compiled: bool = False) -> list[str]:
+        settings = {**SMALL_SPARK, **({} if compiled else INTERPRETED)}
+        master = settings.pop("spark.master")
+        given = [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
+        return [str(binary), "--master", master, *given, str(ROOT / "jobs" / f"{job}.py"), *arguments]
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def submit(submit_command) -> Callable[..., subprocess.CompletedProcess]:
+    """Run a job by `submit_command` to its end."""
+
     def run(job: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900, compiled: bool = False):
-        command = [str(binary), "--master", "local[2]"]
-        for key, value in {**SMALL_SPARK, **({} if compiled else INTERPRETED)}.items():
-            if key != "spark.master":
-                command += ["--conf", f"{key}={value}"]
-        command += [str(ROOT / "jobs" / f"{job}.py"), *arguments]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, **(env or {})}
         return subprocess.run(
-            command,
-            env=environment,
+            submit_command(job, *arguments, compiled=compiled),
+            env={**os.environ, "PATH": path, **(env or {})},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from deltalake import write_deltalake
 
 from etude.config import Settings, redacted
+from etude.lake import Lake
+from etude.lake.schema import Column
 from etude.lake.tables import TABLES
 
 DAY = date(2026, 1, 31)
@@ -23,11 +24,11 @@ SERVED = ("splits", "user_factors", "track_factors", "examples", "predicted_fact
 N_MELS, N_FRAMES = 16, 12
 _SECONDS = {"ingest": 20, "wmf": 30, "mel": 45, "train": 90, "topn": 15}
 _READ = {
-    "ingest": {},
-    "wmf": {"interactions": 0},
-    "mel": {"tracks": 0},
-    "train": {"tracks": 0, "track_factors": 0, "splits": 0, "mel": 0},
-    "topn": {"user_factors": 0, "track_factors": 0, "predicted_factors": 0, "interactions": 0},
+    "ingest": (),
+    "wmf": ("interactions",),
+    "mel": ("tracks",),
+    "train": ("tracks", "track_factors", "splits", "mel"),
+    "topn": ("user_factors", "track_factors", "predicted_factors", "interactions"),
 }
 _WROTE = {
     "ingest": ("plays", "rejects", "tracks", "users", "interactions"),
@@ -40,60 +41,48 @@ _WROTE = {
 
 def build(root: Path) -> Path:
     """Write the lake below `root` and return it."""
+    lake = Lake(str(root))
     for name, rows in tables().items():
-        spec = TABLES[name]
-        schema = pa.schema([pa.field(c.name, arrow_type(c.type), c.nullable) for c in spec.columns])
-        names = COLUMNS[name].split() if name in COLUMNS else spec.column_names
-        data = pa.Table.from_pylist([_whole(schema, dict(zip(names, row, strict=True))) for row in rows], schema)
-        write_deltalake(str(root / name), data, partition_by=list(spec.partition_by))
+        fill(lake, name, rows, COLUMNS.get(name))
+    fill(lake, "runs", [*_runs(lake, "eval", "strict", 0), *_runs(lake, "prod", "none", 1), _failed()], COLUMNS["runs"])
     return root
 
 
+def fill(lake: Lake, table: str, rows: Iterable[Sequence[Any]], columns: Sequence[str] | None = None) -> None:
+    """Replace a table without Spark, as jobs write one: with partitions and constraints.
+
+    A row holds values of `columns`, of all columns if none are named. Other columns become null, or empty.
+    """
+    spec = TABLES[table]
+    empty = {column.name: _empty(column) for column in spec.columns}
+    names = columns or spec.column_names
+    lake.replace(table, [empty | dict(zip(names, row, strict=True)) for row in rows])
+
+
+def _empty(column: Column) -> Any:
+    if column.nullable:
+        return None
+    if column.type.startswith(("array<", "map<")):
+        return {} if column.type.startswith("map<") else []
+    return {"string": "", "date": DAY, "timestamp": START}.get(column.type, 0)
+
+
+_PLAYS = "event_id user_id track_id played_at play_count source batch_date counted_on file record"
+_TRACKS = "track_id title artist_id artist_name release_year tags tag_weights audio_uri track_idx origins"
+_REJECTS = "job source locator raw reason detail batch_date"
+_RUNS = (
+    "run_id job batch_date protocol settings inputs outputs upstream row_counts started_at ended_at status error "
+    "attempt earlier_errors package_version fingerprints"
+)
 COLUMNS = {
-    "plays": "event_id user_id track_id played_at play_count source batch_date counted_on file record",
-    "tracks": "track_id title artist_id artist_name release_year tags tag_weights audio_uri track_idx origins",
-    "rejects": "job source locator raw reason detail batch_date",
-    "runs": "run_id job batch_date protocol settings inputs outputs upstream row_counts started_at ended_at status "
-    "error attempt earlier_errors package_version fingerprints",
+    name: columns.split()
+    for name, columns in {"plays": _PLAYS, "tracks": _TRACKS, "rejects": _REJECTS, "runs": _RUNS}.items()
 }
 """Columns that the rows below give, where they leave some out."""
 
 
-def _whole(schema: pa.Schema, row: dict[str, Any]) -> dict[str, Any]:
-    """The row with null or an empty value for each column that it leaves out."""
-    return {field.name: row[field.name] if field.name in row else _empty(field) for field in schema}
-
-
-def _empty(field: pa.Field) -> Any:
-    if field.nullable:
-        return None
-    if pa.types.is_nested(field.type):
-        return []
-    return {pa.string(): "", pa.date32(): DAY, pa.timestamp("us", "UTC"): START}.get(field.type, 0)
-
-
-_ARROW = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us", "UTC"),
-}
-
-
-def arrow_type(ddl: str) -> pa.DataType:
-    """The Arrow type of a column's Spark SQL type."""
-    if ddl.startswith("array<"):
-        return pa.list_(arrow_type(ddl[6:-1]))
-    if ddl.startswith("map<string,"):
-        return pa.map_(pa.string(), arrow_type(ddl[11:-1]))
-    return _ARROW[ddl]
-
-
 def tables() -> dict[str, list[tuple]]:
-    """Rows of each table, in the order of its columns."""
+    """Rows of each table but `runs`, in the order of its columns."""
     heard = [
         (user, track) for user in range(len(USERS)) for track in range(10) if (user * 7 + track * 3) % 5 < user % 4 + 1
     ]
@@ -119,7 +108,6 @@ def tables() -> dict[str, list[tuple]]:
         "recommendations": [_place(r, u, p) for r in ("eval", "prod") for u in range(len(USERS)) for p in range(1, 5)],
         "metrics": _metrics(),
         "releases": [(1, dict.fromkeys(SERVED, "prod"), "topn prod", None, START, "topn run prod succeeded")],
-        "runs": [*_runs("eval", "strict", 0), *_runs("prod", "none", 1), _failed()],
     }
 
 
@@ -183,15 +171,16 @@ def _settings(protocol: str) -> str:
     return json.dumps(redacted(Settings.model_validate(raw)))
 
 
-def _runs(run: str, protocol: str, hour: int) -> list[tuple]:
+def _runs(lake: Lake, run: str, protocol: str, hour: int) -> list[tuple]:
     rows = []
     started = START + timedelta(hours=hour)
     for job, seconds in _SECONDS.items():
         upstream = {"train": {"wmf": [run]}, "topn": {"wmf": [run], "train": [run]}}.get(job, {})
         ended = started + timedelta(seconds=seconds)
+        read, wrote = ({table: lake.version(table) for table in names[job]} for names in (_READ, _WROTE))
         rows.append(
             (
-                run, job, DAY, protocol, _settings(protocol), _READ[job], dict.fromkeys(_WROTE[job], 0), upstream,
+                run, job, DAY, protocol, _settings(protocol), read, wrote, upstream,
                 {"rows_in": 100, "rows_out": 90}, started, ended, "succeeded", None, 1, [], "0.1.0",
                 {"audio.root": 4_611_686_018_427_387_904} if job == "mel" else {},
             )

@@ -12,7 +12,7 @@ from etude.config import load_settings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.frames import small_frame
 from etude.job import Arguments, execute, explain, parse_arguments, run_program
-from etude.lake import Lake, Metric, folders, ledger, releases, views
+from etude.lake import Lake, Metric, folders, ledger, views
 from etude.lake.graph import RunGraph
 from etude.lake.runs import ABSENT, Run, utc_now
 from etude.lake.tables import TABLES
@@ -236,7 +236,7 @@ def test_after_a_rerun_the_version_read_still_leads_to_the_run_that_wrote_it(sta
     assert graph.sources(Run("w", "wmf", DAY, "none", utc_now(), inputs={"users": read})) == [night]
 
 
-def test_a_run_that_is_killed_does_not_leave_the_success_of_an_earlier_attempt_in_the_status_file(start):
+def test_while_a_job_runs_the_status_file_says_so_and_not_how_an_earlier_attempt_ended(start):
     status = folders.status(start.lake.root, "r", "wmf")
     assert start(one_user).exit_code == 0
     seen = []
@@ -248,39 +248,6 @@ def test_a_rerun_leaves_no_figures_of_an_earlier_attempt(start):
     start(one_user)
     start(lambda job: None)
     assert start.lake.read("metrics").count() == 0
-
-
-def lists(job):
-    job.count("recommendations", 0)
-    job.publishes = True
-
-
-def served(start):
-    release = releases.current(start.lake)
-    return release and release.run_of("topn")
-
-
-def test_only_success_publishes(start):
-    def fail(job):
-        lists(job)
-        raise DataCheckError("no")
-
-    start(fail, name="topn")
-    assert served(start) is None
-    start(lists, name="topn")
-    assert served(start) == "r"
-    start(lists, name="topn", run_id="s")
-    assert served(start) == "s"
-    assert [each.published_by for each in releases.releases(start.lake)] == ["topn s", "topn r"]
-
-
-def test_a_backfill_does_not_replace_the_lists_of_a_later_batch(start):
-    start(lists, name="topn", run_id="today")
-    outcome = start(lists, name="topn", run_id="late", day=DAY - timedelta(days=1))
-    assert (outcome.exit_code, served(start), json.loads(outcome.line)["published"]) == (0, "today", "today")
-    assert ledger.find(start.lake, "topn", "late").facts == {"published": "today"}
-    outcome = start(lists, name="topn", run_id="again")
-    assert (served(start), json.loads(outcome.line)["published"]) == ("again", "again")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_show_leads_from_the_lists_to_the_plays(etude):
     code, out, _ = etude("show", "prod")
     assert code == 0
     made = out.partition("How topn prod was made")[2]
-    order = [made.index(text) for text in ("topn prod", "train prod", "wmf prod", "ingest prod", "plays v0")]
+    order = [made.index(text) for text in ("topn prod", "train prod", "wmf prod", "ingest prod", "plays v2")]
     assert order == sorted(order)
     assert "wmf.rank = 4  (default 100)" in out
     assert "wmf.seed" not in out
@@ -142,7 +142,7 @@ def test_the_pseudonym_is_hmac_sha256_in_hex():
 def test_tables_and_their_columns(etude):
     code, out, _ = etude("tables")
     assert code == 0
-    assert next(line for line in out.splitlines() if line.startswith("recommendations")).split()[1:3] == ["0", "48"]
+    assert next(line for line in out.splitlines() if line.startswith("recommendations")).split()[1:3] == ["2", "48"]
     _, out, _ = etude("tables", "--table", "users")
     assert "key: user_id" in out
     assert etude("tables", "--table", "nope")[0] == 2

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from lakes import FITTED, assert_equal
 from standalone import standalone
+
+from lakes import FITTED, assert_equal
 
 pytestmark = pytest.mark.cluster
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
 
 from etude.config import load_settings, redacted
 from etude.errors import DataCheckError
@@ -19,11 +17,11 @@ from etude.job import Arguments, execute
 from etude.lake import Lake
 from etude.lake.releases import releases
 from etude.lake.runs import Run
-from etude.lake.tables import RUNS, TABLES
+from etude.lake.tables import RUNS
 from etude.logs import job_logger
 from etude.ranking.metrics import LIST_METRICS
 from etude.ranking.task import Checks
-from small_lake import arrow_type
+from small_lake import fill
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
 import topn
@@ -51,18 +49,9 @@ def factor_rows(rng, indices, scale=1.0):
     return {int(i): (rng.normal(size=RANK) * scale).tolist() for i in indices}
 
 
-def write(root, table, rows):
-    """Make a table of rows that hold its first columns, or those of COLUMNS."""
-    spec = TABLES[table]
-    schema = pa.schema([pa.field(column.name, arrow_type(column.type), column.nullable) for column in spec.columns])
-    names = COLUMNS.get(table, spec.column_names)
-    filled = [{**dict.fromkeys(spec.column_names), **dict(zip(names, row, strict=False))} for row in rows]
-    data = pa.Table.from_pylist(filled, schema)
-    write_deltalake(f"{root}/{table}", data, mode="overwrite", partition_by=list(spec.partition_by))
-
-
 COLUMNS = {
-    "tracks": ("track_id", "track_idx", "artist_id", "origins"),
+    "tracks": ("track_id", "track_idx", "artist_id"),
+    "interactions": ("user_idx", "track_idx", "play_count"),
     "plays": ("user_id", "track_id", "event_id", "play_count", "source", "batch_date", "counted_on", "file", "record"),
 }
 
@@ -83,14 +72,15 @@ def made(spark, tmp_path_factory):
     held = [(u, t) for u, t in plays if u and t in TRAIN and (u + t) % 5 == 0]
     rows = {
         "users": [(f"user {u}", u) for u in range(USERS)],
-        "tracks": [(f"T{t}", t, f"Artist {t % 5}", []) for t in range(TRACKS)],
-        "interactions": [(*pair, count) for pair, count in plays.items()],
+        "tracks": [(f"T{t}", t, f"Artist {t % 5}") for t in range(TRACKS)],
         **{name: [] for name in ("track_factors", "user_factors", "predicted_factors", "splits", "runs")},
     }
     rows["plays"] = [
         (f"user {u}", f"T{t}", f"{u} {t}", 1, "log", DAY, DAY, "log.csv", 1) for u, t in {*newer, *outside}
     ]
-    read = {"interactions": 0}
+    fill(lake, "interactions", [(*pair, count) for pair, count in plays.items()], COLUMNS["interactions"])
+    split = lake.version("interactions")
+    read = {"interactions": split}
     for run, protocol in (("strict", "strict"), ("night", "none")):
         x, y, guess = (factor_rows(rng, r) for r in (range(USERS - 1), range(TRACKS), range(TRACKS)))
         known = range(20) if protocol == "strict" else range(29)
@@ -113,10 +103,10 @@ def made(spark, tmp_path_factory):
         succeeded("wmf", "update", "none", "wmf.mode=fold_in", hour=13, inputs=read, upstream={"wmf": "night"}),
         succeeded("train", "old", "none", hour=11, upstream={"wmf": "night"}),
     ]
+    rows["interactions"] = [(*pair, count) for pair, count in newer.items()]
     for table, values in rows.items():
-        write(lake.root, table, values)
-    write(lake.root, "interactions", [(*pair, count) for pair, count in newer.items()])
-    lake.plays, lake.held, lake.heard = plays, set(held), {*newer, *outside}
+        fill(lake, table, values, COLUMNS.get(table))
+    lake.plays, lake.held, lake.heard, lake.split = plays, set(held), {*newer, *outside}, split
     return lake
 
 
@@ -174,7 +164,7 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluat
     assert found["cnn_lstm", "cold", "users", 0] == USERS - 1
     assert found["cnn_lstm", "cold", "users_without_factors", 0] == 1
     assert found["cnn_lstm", "all", "users_left_out", 0] == 1
-    assert line["inputs"]["interactions"] == 0
+    assert line["inputs"]["interactions"] == made.split
     assert found["popularity", "cold", "auc", 0] == 0.5
     assert 0 < found["cnn_lstm", "warm", "recall", 6] <= 1
     assert found["cnn_lstm", "all", "cold_share", 6] > 0

@@ -2,9 +2,11 @@
 
 import json
 import os
+import subprocess
 import threading
 import time
 
+import psutil
 import pytest
 
 from etude import storage
@@ -48,6 +50,16 @@ def test_the_lease_of_a_dead_run_is_taken_over(uri, holder, age_s):
         assert holder_of(uri) == "mine"
     assert not storage.exists(uri)
     assert storage.list_files(uri.rpartition("/")[0]) == []
+
+
+def test_the_lease_of_a_zombie_is_taken_over(uri):
+    """A killed process stays in the table of processes until its parent, in a container often none, collects it."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.kill()
+        eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+        write(uri, {"pid": process.pid})
+        with leased(NO_SPARK, uri, "mine", 600):
+            assert holder_of(uri) == "mine"
 
 
 @pytest.mark.parametrize("holder", [{}, {"machine": "elsewhere"}, {"machine": "elsewhere", "pid": GONE}, "", "{"])

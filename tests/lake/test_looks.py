@@ -2,9 +2,7 @@
 
 from datetime import date, datetime, timezone
 
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
 
 from etude.config import Settings
 from etude.errors import InputMissingError
@@ -29,7 +27,7 @@ def test_rows_counts_and_versions(lake):
     assert run == {
         "run_id": "prod",
         "batch_date": date(2026, 1, 31),
-        "outputs": {"recommendations": 0, "metrics": 0},
+        "outputs": {"recommendations": 2, "metrics": 1},
         "upstream": {"wmf": ["prod"], "train": ["prod"]},
         "error": None,
     }
@@ -37,7 +35,7 @@ def test_rows_counts_and_versions(lake):
     assert release == {"since": datetime(2026, 1, 31, 3, tzinfo=timezone.utc), "previous": None}
     found = {row["track_id"] for row in lake.look("tracks", ("track_id",), track_id=["T01", "T02", "no"])}
     assert found == {"T01", "T02"}
-    assert (lake.count("recommendations"), lake.version("recommendations")) == (48, 0)
+    assert (lake.count("recommendations"), lake.version("recommendations")) == (48, 2)
     assert lake.count("recommendations", run_id="prod") == 24
     assert lake.count("recommendations", run_id=["prod", "none"], user_idx=1) == 4
 
@@ -47,9 +45,9 @@ def test_a_table_never_written_has_nothing(lake):
 
 
 def test_a_run_id_that_looks_like_a_number_stays_text(tmp_path):
-    rows = [{"run_id": "20260131", "user_idx": 0, "factors": [1.0], "origin": "fit"}]
-    write_deltalake(str(tmp_path / "user_factors"), pa.Table.from_pylist(rows), partition_by=["run_id"])
-    found = Lake(str(tmp_path)).look("user_factors", run_id="20260131")
+    lake = Lake(str(tmp_path))
+    lake.replace("user_factors", [{"run_id": "20260131", "user_idx": 0, "factors": [1.0], "origin": "fit"}])
+    found = lake.look("user_factors", run_id="20260131")
     assert [row["run_id"] for row in found] == ["20260131"]
 
 

@@ -45,8 +45,8 @@ class World:
         self.log = Log("log", snapshot, dedup_days, own_event_ids=own)
         self.plays, self.rejects, self.files = [], [], {}
 
-    def batch(self, day, *files, dies_before=None):
-        """Run a batch; stop it before it writes the table `dies_before`: plays or files (rejects come first)."""
+    def batch(self, day, *files, stops_before=None):
+        """Run a batch; stop it before it writes the table `stops_before`: plays or files (rejects come first)."""
         taken = self._take(day, files)
         judged = small_frame(self.spark, self._judged(taken, files), COLUMNS)
         numbered = self.staging.keep(number_records(judged, self.log.snapshot))
@@ -55,10 +55,10 @@ class World:
         done = settle(numbered, plays, rejects, taken, day, self.log, self.staging)
         mended = done.rejects.withColumn("job", F.lit("ingest")).select(*REJECTS.column_names)
         self.rejects = self._elsewhere(self.rejects, done.batches) + mended.collect()
-        if dies_before == "plays":
+        if stops_before == "plays":
             return None
         self.plays = self._elsewhere(self.plays, done.batches) + done.plays.collect()
-        if dies_before == "files":
+        if stops_before == "files":
             return None
         for file in taken.read:
             self.files[file.name] = (file.first_batch, file.last_batch)
@@ -162,12 +162,12 @@ def test_a_file_that_an_earlier_batch_sees_too_moves_there_whole(world):
 
 
 @pytest.mark.parametrize("snapshot", [False, True])
-def test_a_run_that_died_between_two_tables_is_mended_by_the_next(world, snapshot):
+def test_a_run_that_stopped_between_two_tables_is_repaired_by_the_next(world, snapshot):
     whole, killed = world(snapshot), world(snapshot)
     for lake in whole, killed:
         lake.batch(day(2), B)
         for table in ("plays", "files") if lake is killed else ():
-            lake.batch(day(1), A, dies_before=table)  # turns a play of B into a repeat
+            lake.batch(day(1), A, stops_before=table)  # turns a play of B into a repeat
         lake.batch(day(1), A)
     assert whole.state() == killed.state()
 

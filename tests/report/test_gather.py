@@ -21,12 +21,12 @@ def facts(spark, small_lake):
     return gather(lake, lake, ReportSettings(sample_users=3, sample_length=3), NOW)
 
 
-def test_the_chains_go_back_to_the_plays(facts):
+def test_the_chains_go_back_to_the_plays(facts, small_lake):
     assert {job: run.run_id for job, run in facts.evaluation.items()} == dict.fromkeys(
         ("ingest", "wmf", "mel", "train", "topn"), "eval"
     )
     assert facts.production["topn"].run_id == "prod"
-    assert facts.production["ingest"].outputs["plays"] == 0
+    assert facts.production["ingest"].outputs["plays"] == Lake(str(small_lake)).version("plays")
     assert facts.evaluation_figures.protocol == "strict"
 
 

@@ -188,13 +188,18 @@ def _machine() -> str:
 
 
 def _runs(pid: int) -> bool:
+    """Tell if a process runs. A zombie has ended, but the first process of a container may never collect it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True  # no Linux, or not to be read: the signal says that it is there
+    return state not in ("Z", "X")
 
 
 def _create(spark: SparkSession | None, uri: str, content: bytes) -> bool:

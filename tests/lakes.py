@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,23 @@ import polars as pl
 from etude.lake.tables import TABLES
 
 # Run times and file URIs differ between any two runs.
-_NOT_COMPARED = {"since", "started_at", "ended_at", "audio_uri", "file_mtime"}
+_NOT_COMPARED = {"since", "started_at", "ended_at", "taken_at", "audio_uri", "file_mtime"}
+_TIMES = ["rows_per_s", "input_wait_share"]
 FITTED = ["splits", "user_factors", "track_factors"]
 """Tables that wmf writes."""
 
 
-def assert_equal(found: Path, wanted: Path, tables: list[str]) -> None:
-    """Raise AssertionError with the table and column that differ."""
+def assert_equal(found: Path, wanted: Path, tables: Sequence[str], runs: tuple[str, str] | None = None) -> None:
+    """Raise AssertionError with the table and column that differ.
+
+    `runs` names a run in each lake; then only their rows are compared.
+    """
     for table in tables:
-        _assert_table(table, pl.read_delta(str(found / table)), pl.read_delta(str(wanted / table)))
+        left, right = pl.read_delta(str(found / table)), pl.read_delta(str(wanted / table))
+        if runs is not None:
+            left = left.filter(pl.col("run_id") == runs[0]).with_columns(run_id=pl.lit(runs[1]))
+            right = right.filter(pl.col("run_id") == runs[1])
+        _assert_table(table, left, right)
 
 
 def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
@@ -26,6 +35,9 @@ def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
     assert found.height == wanted.height, f"{name}: {found.height} rows, expected {wanted.height}"
     assert wanted.height > 0, f"{name}: empty"
     found, wanted = found.sort(key), wanted.sort(key)
+    if name == "metrics":
+        is_time = pl.col("metric").is_in(_TIMES)
+        found, wanted = (rows.with_columns(value=pl.when(~is_time).then("value")) for rows in (found, wanted))
     for column in TABLES[name].columns:
         if column.name in _NOT_COMPARED:
             continue

@@ -1,16 +1,21 @@
-"""What is served follows from the releases alone: published, promoted, rolled back, and refused if it can't be."""
+"""A succeeded topn run under `none` is published, all tables at once; releases can be promoted and rolled back."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
+from nights import SECOND
 
 from etude.cli.main import main
+from etude.config import load_settings
 from etude.errors import DataCheckError, InputMissingError
+from etude.job import Arguments, execute
 from etude.lake import Lake, ledger, releases
 from etude.lake.runs import Run
 from etude.lake.tables import TABLES
+from etude.logs import job_logger
+from etude.stages import STAGES
 
 DAY = date(2026, 1, 31)
 START = datetime(2026, 2, 1, tzinfo=timezone.utc)
@@ -135,3 +140,64 @@ def test_the_command_lists_promotes_and_rolls_back(lake, capsys):
     for words, expected in {("promote", "e"): 4, ("promote", "x"): 3, ("promote",): 2, ("rollback", "a"): 2}.items():
         code, printed = etude(*words)
         assert (code, len(printed.err.splitlines())) == (expected, 1), words
+
+
+@pytest.fixture
+def start(spark, tmp_path):
+    """Execute a body as topn in a lake of its own; it publishes, as topn does under the protocol none."""
+
+    def run(body, run_id="r", day=DAY):
+        settings = load_settings((), [f"lake.root={tmp_path / 'jobs'}"])
+        return execute("topn", body, spark, Arguments(settings, day, run_id, False), job_logger())
+
+    run.lake = Lake(str(tmp_path / "jobs"), spark)
+    return run
+
+
+def lists(job):
+    job.count("recommendations", 0)
+    job.publishes = True
+
+
+def fails(job):
+    lists(job)
+    raise DataCheckError("no")
+
+
+@pytest.mark.slow
+def test_a_run_publishes_itself_when_it_has_succeeded(start):
+    start(lists)
+    assert served(start.lake) == "r"
+    start(lists, run_id="s")
+    assert served(start.lake) == "s"
+    assert [each.published_by for each in releases.releases(start.lake)] == ["topn s", "topn r"]
+
+
+@pytest.mark.slow
+def test_a_night_that_fails_leaves_the_lists_of_the_night_before(start):
+    start(fails)
+    assert served(start.lake) is None
+    start(lists)
+    assert start(fails, run_id="s").exit_code == 4
+    assert served(start.lake) == "r"
+
+
+@pytest.mark.slow
+def test_a_backfill_does_not_replace_the_lists_of_a_later_batch(start):
+    start(lists, run_id="today")
+    outcome = start(lists, run_id="late", day=DAY - timedelta(days=1))
+    assert (outcome.exit_code, served(start.lake), json.loads(outcome.line)["published"]) == (0, "today", "today")
+    assert ledger.find(start.lake, "topn", "late").facts == {"published": "today"}
+    outcome = start(lists, run_id="again")
+    assert (served(start.lake), json.loads(outcome.line)["published"]) == ("again", "again")
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_night_publish_all_their_tables_in_one_release(two_nights):
+    night = str(SECOND)
+    lake = Lake(str(two_nights.lake))
+    (release,) = releases.releases(lake)
+    tables = [table for job in ("wmf", "train", "topn") for table in STAGES[job].publishes]
+    assert release.run_ids == dict.fromkeys(tables, night)
+    assert (release.published_by, two_nights.lines[4]["published"]) == (f"topn {night}", night)
+    assert releases.check(lake, ledger.graph(lake), night) == release.run_ids
