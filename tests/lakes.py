@@ -37,7 +37,9 @@ def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
     found, wanted = found.sort(key), wanted.sort(key)
     if name == "metrics":
         is_time = pl.col("metric").is_in(_TIMES)
-        found, wanted = (rows.with_columns(value=pl.when(~is_time).then("value")) for rows in (found, wanted))
+        found, wanted = (
+            rows.with_columns(value=pl.when(~is_time).then("value").otherwise(0.0)) for rows in (found, wanted)
+        )
     for column in TABLES[name].columns:
         if column.name in _NOT_COMPARED:
             continue

@@ -64,12 +64,15 @@ class Job:
         return root / "_leases" / self.lease
 
     def kill(self, submit_command: Callable[..., list[str]]) -> None:
-        """Start the job, kill it when the lake is as `reached` says, and keep a copy of the lake."""
+        """Start the job, kill it when the lake is as `reached` says, and keep a copy of the lake.
+
+        Expressions are interpreted here, which halves the time until the kill; the second command compiles them.
+        """
         log, env, lake = self.root.with_name("killed.log"), dict(os.environ), Lake(str(self.root))
         if self.pause:
             env["ETUDE_TEST_PAUSE"] = f"{self.pause}:{self.paused}"
             env["PYTHONPATH"] = f"{PAUSE}{os.pathsep}{env.get('PYTHONPATH', '')}"
-        command = submit_command(self.name, *self.arguments, compiled=True)
+        command = submit_command(self.name, *self.arguments)
         with log.open("wb") as said:
             process = subprocess.Popen(
                 command, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
