@@ -185,7 +185,7 @@ class JobRun:
         key = {"run_id": self.run_id, "job": self.stage.name}
         common = key | {"protocol": self.record.protocol}
         rows = [common | row._asdict() | {"value": float(row.value)} for row in self._metric_rows]
-        self.record.outputs["metrics"] = self.lake.replace("metrics", rows, **key)
+        self._record("metrics", self.lake.replace("metrics", rows, **key))
 
     def write_release(self) -> None:
         """Add a release of this run, unless the lists of a later batch are served: a backfill doesn't replace them."""

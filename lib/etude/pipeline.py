@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from pyarrow import fs
-
 import etude
 from etude import stages
 from etude.arguments import Arguments
@@ -22,7 +20,7 @@ from etude.lake.lake import Lake
 from etude.lake.runs import ABSENT, Run, utc_now
 from etude.lake.tables import TABLES
 from etude.pseudonym import KEY_VARIABLE, lake_user_id
-from etude.storage import filesystem
+from etude.storage import files_below
 
 _EVALUATION_SUFFIX = "-eval"
 _NOT_INPUTS = ("rejects", "runs", "releases", "metrics")  # every run moves these on
@@ -104,17 +102,11 @@ def fingerprints(stage: str, settings: Settings, batch_date: date) -> dict[str, 
 def _listing_hash(paths: Iterable[str]) -> int:
     digest = hashlib.sha256()
     for path in paths:
-        files = 0
-        system, inside = filesystem(path)
-        infos = [system.get_file_info(inside)]
-        if infos[0].type == fs.FileType.Directory:
-            infos = system.get_file_info(fs.FileSelector(inside, recursive=True))
-        for info in sorted(infos, key=lambda info: str(info.path)):
-            if info.type == fs.FileType.File:
-                files += 1
-                digest.update(f"{info.path}\0{info.size}\0{info.mtime_ns}\n".encode())
+        files = files_below(path)
         if not files:
             return -1
+        for info in sorted(files, key=lambda info: str(info.path)):
+            digest.update(f"{info.path}\0{info.size}\0{info.mtime_ns}\n".encode())
     return _as_number(digest)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 
-from pyarrow import fs
 from pyspark.sql import SparkSession
 
 from etude import storage
@@ -52,14 +51,10 @@ def _bytes(uri: str, enough: int) -> int:
 
     A pattern counts as more than `enough`, since its files would have to be listed first.
     """
-    system, path = storage.filesystem(uri)
-    found = system.get_file_info(path)
-    if found.type == fs.FileType.File:
-        return int(found.size)
-    if found.type == fs.FileType.NotFound:
-        return enough + 1 if any(sign in path for sign in "*?[{") else 0
-    below = system.get_file_info(fs.FileSelector(path, recursive=True))
-    return sum(info.size for info in below if info.type == fs.FileType.File)
+    files = storage.files_below(uri)
+    if not files and any(sign in uri for sign in "*?[{") and not storage.exists(uri):
+        return enough + 1
+    return sum(int(info.size) for info in files)
 
 
 @contextmanager

@@ -147,6 +147,15 @@ def create_local(uri: str, data: bytes) -> bool:
     return True
 
 
+def files_below(uri: str) -> list[fs.FileInfo]:
+    """Return the file itself, or all files at any depth below a folder; empty if nothing is there."""
+    system, path = filesystem(uri)
+    infos = [system.get_file_info(path)]
+    if infos[0].type == fs.FileType.Directory:
+        infos = system.get_file_info(fs.FileSelector(path, recursive=True))
+    return [info for info in infos if info.type == fs.FileType.File]
+
+
 def delete(uri: str) -> None:
     """Remove a file, or a folder with its contents; do nothing if there is none."""
     system, path = filesystem(uri)

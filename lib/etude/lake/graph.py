@@ -45,12 +45,12 @@ class RunGraph:
         run = self.run(job, run_id)
         return run if run is not None and run.succeeded else None
 
-    def newest(self, jobs: Sequence[str] | None = None, protocols: Sequence[str] | None = None) -> list[Run]:
+    def newest(self, jobs: Sequence[str], protocols: Sequence[str] | None = None) -> list[Run]:
         """Return the succeeded runs of these jobs under these protocols, the last to end first."""
         found = [
             run
             for run in self._runs.values()
-            if run.succeeded and (jobs is None or run.job in jobs) and (protocols is None or run.protocol in protocols)
+            if run.succeeded and run.job in jobs and (protocols is None or run.protocol in protocols)
         ]
         return sorted(found, key=lambda run: (str(run.ended_at), run.job), reverse=True)
 

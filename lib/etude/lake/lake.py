@@ -14,7 +14,6 @@ from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from etude import storage
@@ -100,11 +99,7 @@ class Lake:
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
-        rows = reader.load(self.uri(table)).select(*TABLES[table].column_names)
-        for column, value in equals.items():
-            values = value if isinstance(value, list | tuple) else [value]
-            rows = rows.where(F.col(column).isin(*values))
-        return rows
+        return small.fulfilling(reader.load(self.uri(table)).select(*TABLES[table].column_names), equals)
 
     def look(self, table: str, columns: Sequence[str] = (), **equals: Any) -> list[dict[str, Any]]:
         """Return the rows that fulfil every `column=value` as dictionaries; for few rows.
@@ -134,13 +129,10 @@ class Lake:
         """
         spec = TABLES[table]
         self.create(table)
-        if not isinstance(rows, DataFrame):
+        if isinstance(rows, DataFrame):
+            small.overwrite(conform(rows, spec), self.uri(table), equals)
+        else:
             self._small.replace(spec, rows, equals)
-            return self._written(table)
-        writer = conform(rows, spec).write.format("delta").mode("overwrite")
-        if equals:
-            writer = writer.option("replaceWhere", small.predicate(equals))
-        retry_conflicts(writer.save)(self.uri(table))
         return self._written(table)
 
     def merge(self, table: str, rows: DataFrame) -> int:

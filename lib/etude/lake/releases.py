@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from etude.errors import DataCheckError, InputMissingError
 from etude.lake import folders, ledger
@@ -69,8 +68,11 @@ def served_by(lake: Lake, graph: RunGraph, batch_date: date) -> str | None:
 
 def tables_of(graph: RunGraph, run: Run) -> dict[str, str]:
     """Return table -> run_id of what a topn run's lists rest on: its own rows and those of its upstream runs."""
-    runs = [run, *(parent for parent in graph.parents(run) if parent is not None)]
-    return {table: each.run_id for each in runs for table in stage_of(each.job).publishes}
+    return {table: each.run_id for each in _with_parents(graph, run) for table in stage_of(each.job).publishes}
+
+
+def _with_parents(graph: RunGraph, run: Run) -> list[Run]:
+    return [run, *(parent for parent in graph.parents(run) if parent is not None)]
 
 
 def check(lake: Lake, graph: RunGraph, run_id: str) -> dict[str, str]:
@@ -90,35 +92,34 @@ def check(lake: Lake, graph: RunGraph, run_id: str) -> dict[str, str]:
         )
     if graph.is_outdated("topn", run_id):
         raise DataCheckError(f"topn run {run_id} rests on a run that has run again since: run jobs/topn.py again")
-    tables = tables_of(graph, run)
-    for parent in (run, *(each for each in graph.parents(run) if each is not None)):
-        for table in stage_of(parent.job).publishes:
-            counted = parent.row_counts.get(table)
-            found = None if counted is None else lake.count(table, run_id=parent.run_id)
+    for each in _with_parents(graph, run):
+        for table in stage_of(each.job).publishes:
+            counted = each.row_counts.get(table)
+            found = None if counted is None else lake.count(table, run_id=each.run_id)
             if found != counted:
                 raise DataCheckError(
-                    f"{table} has {found} rows of {parent.job} run {parent.run_id}, which wrote {counted}: "
-                    f"run jobs/{parent.job}.py --run-id {parent.run_id} again"
+                    f"{table} has {found} rows of {each.job} run {each.run_id}, which wrote {counted}: "
+                    f"run jobs/{each.job}.py --run-id {each.run_id} again"
                 )
-    return tables
+    return tables_of(graph, run)
 
 
 def publish(
     lake: Lake,
-    choose: Callable[[Release | None], tuple[dict[str, str], str] | None],
+    choose: Callable[[Release | None], tuple[dict[str, str], str]],
     published_by: str,
     lease_timeout_s: int,
-) -> Release | None:
+) -> Release:
     """Add a release while no other can be added.
 
     Args:
         lake: the lake.
-        choose: given the current release, returns table -> run_id and the reason; None to leave things as they are.
+        choose: given the current release, returns table -> run_id and the reason.
         published_by: the run or the command that asks for it.
         lease_timeout_s: `lake.lease_timeout_s`.
 
     Returns:
-        The new release; None if `choose` wanted none.
+        The new release.
 
     Raises:
         LeaseTakenError: another run was publishing for two minutes.
@@ -126,18 +127,12 @@ def publish(
     uri = folders.lease(lake.root, "releases")
     with leased(lake.session, uri, published_by, lease_timeout_s, _WAIT_S) as check_lease:
         now = current(lake)
-        wanted = choose(now)
-        if wanted is None:
-            return None
+        run_ids, reason = choose(now)
         number, previous = (1, None) if now is None else (now.release + 1, now.release)
-        made = Release(number, wanted[0], published_by, previous, utc_now(), wanted[1])
+        made = Release(number, run_ids, published_by, previous, utc_now(), reason)
         check_lease()
-        lake.replace("releases", [_as_row(made)], release=made.release)
+        lake.replace("releases", [vars(made)], release=made.release)
         return made
-
-
-def _as_row(release: Release) -> dict[str, Any]:
-    return dict(vars(release))
 
 
 def promote(lake: Lake, run_id: str, published_by: str, lease_timeout_s: int) -> Release:
@@ -148,9 +143,7 @@ def promote(lake: Lake, run_id: str, published_by: str, lease_timeout_s: int) ->
         DataCheckError: it may not be published; see `check`.
     """
     tables = check(lake, ledger.graph(lake), run_id)
-    made = publish(lake, lambda _: (tables, f"topn run {run_id} promoted"), published_by, lease_timeout_s)
-    assert made is not None
-    return made
+    return publish(lake, lambda _: (tables, f"topn run {run_id} promoted"), published_by, lease_timeout_s)
 
 
 def rollback(lake: Lake, release: int | None, published_by: str, lease_timeout_s: int) -> Release:
@@ -170,6 +163,4 @@ def rollback(lake: Lake, release: int | None, published_by: str, lease_timeout_s
         check(lake, ledger.graph(lake), str(found.run_of("topn")))
         return found.run_ids, f"rollback to release {found.release}"
 
-    made = publish(lake, choose, published_by, lease_timeout_s)
-    assert made is not None
-    return made
+    return publish(lake, choose, published_by, lease_timeout_s)

@@ -13,7 +13,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from etude import storage
@@ -158,10 +158,7 @@ class BySpark:
     def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None:
         """Replace rows in one commit."""
         values = [[row[column] for column in spec.column_names] for row in rows]
-        writer = small_frame(self.spark, values, spec.schema).write.format("delta").mode("overwrite")
-        if equals:
-            writer = writer.option("replaceWhere", predicate(equals))
-        retry_conflicts(writer.save)(self._uri(spec))
+        overwrite(small_frame(self.spark, values, spec.schema), self._uri(spec), equals)
 
     def create(self, spec: Table) -> None:
         """Create the table unless it is there; the statement holds its constraints."""
@@ -170,11 +167,23 @@ class BySpark:
     def _uri(self, spec: Table) -> str:
         return storage.for_spark(folders.table(self.root, spec.name))
 
-    def _rows(self, spec: Table, equals: Equals) -> Any:
-        rows = self.spark.read.format("delta").load(self._uri(spec))
-        for column, value in equals.items():
-            rows = rows.where(F.col(column).isin(*(value if isinstance(value, list | tuple) else [value])))
-        return rows
+    def _rows(self, spec: Table, equals: Equals) -> DataFrame:
+        return fulfilling(self.spark.read.format("delta").load(self._uri(spec)), equals)
+
+
+def fulfilling(rows: DataFrame, equals: Equals) -> DataFrame:
+    """Return the rows that fulfil every `column=value`."""
+    for column, value in equals.items():
+        rows = rows.where(F.col(column).isin(*(value if isinstance(value, list | tuple) else [value])))
+    return rows
+
+
+def overwrite(rows: DataFrame, uri: str, equals: Equals) -> None:
+    """Put `rows` in the place of all rows of a Delta table that fulfil every `column=value`, in one commit."""
+    writer = rows.write.format("delta").mode("overwrite")
+    if equals:
+        writer = writer.option("replaceWhere", _predicate(equals))
+    retry_conflicts(writer.save)(uri)
 
 
 def as_rows(table: Any, spec: Table) -> Rows:
@@ -197,7 +206,7 @@ def _test(equals: Equals) -> Any:
     return reduce(operator.and_, tests) if tests else None
 
 
-def predicate(equals: Equals) -> str:
+def _predicate(equals: Equals) -> str:
     """Return the condition that every `column=value` holds, as Spark SQL."""
     return " AND ".join(_equals(column, value) for column, value in equals.items())
 
