@@ -29,8 +29,9 @@ def run(job: JobRun) -> None:
     for step in job.progress(planned, "stages", len(planned)):
         done[f"{step.stage} {step.arguments.run_id}"] = run_step(job, step)
         job.note("stages", done)
-    if planned[-1].stage in ("topn", "report"):
+    if any(name.startswith("topn") and outcome == "done" for name, outcome in done.items()):
         print_samples(job)
+    if planned[-1].stage in ("topn", "report"):
         look = "etude user RAW_ID --lake %s | etude sql 'SELECT * FROM recommendations_current LIMIT 20' --lake %s"
         job.log.info(f"next: {look}", job.lake.root, job.lake.root)
 

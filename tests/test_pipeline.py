@@ -218,6 +218,27 @@ def test_lists_that_were_rolled_back_stay_rolled_back(world):
     assert world.fresh("topn")
 
 
+def test_a_report_is_up_to_date_until_a_run_or_a_release_comes_or_its_page_goes(world, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("")
+    where = f"report.path={page}"
+    lists, report = world.ran("topn", 3), world.ran("report", 4)
+    report.settings["report"]["path"] = str(page)
+    world.write_all(lists, report)
+    assert world.fresh("report", where)
+    assert not world.fresh("report", where, "report.k=7")
+    world.write_all(lists, report, world.ran("pipeline", 5))
+    assert world.fresh("report", where), "a pipeline writes no table itself"
+    world.write_all(lists, report, world.ran("mel", 5))
+    assert not world.fresh("report", where)
+    world.write_all(lists, report)
+    page.unlink()
+    assert not world.fresh("report", where)
+    page.write_text("")
+    world.publish("r")
+    assert not world.fresh("report", where)
+
+
 def test_a_table_that_was_absent_and_is_there_now_is_a_change(world):
     world.write_all(world.ran("wmf", 1, inputs={"interactions": ABSENT}))
     assert world.fresh("wmf")

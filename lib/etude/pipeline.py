@@ -14,13 +14,13 @@ from etude.arguments import Arguments
 from etude.config import Settings, redacted
 from etude.config.non_defaults import flatten
 from etude.errors import EtudeError, SettingsError
-from etude.lake import ledger, releases
+from etude.lake import folders, ledger, releases
 from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
 from etude.lake.runs import ABSENT, Run, utc_now
 from etude.lake.tables import TABLES
 from etude.pseudonym import KEY_VARIABLE, lake_user_id
-from etude.storage import files_below
+from etude.storage import exists, files_below
 
 _EVALUATION_SUFFIX = "-eval"
 _NOT_INPUTS = ("rejects", "runs", "releases", "metrics")  # every run moves these on
@@ -137,7 +137,16 @@ def up_to_date(step: Step, lake: Lake, outside: dict[str, int]) -> bool:
         and _same_upstream(step, done, lake, graph)
         and not graph.is_outdated(step.stage, arguments.run_id)
         and _published(step, lake, graph)
+        and (stage.step != "report" or _still_shows(step, done, lake, graph))
     )
+
+
+def _still_shows(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:
+    """Tell if the report's page is there, and no run has changed the lake or been published since its job started."""
+    path = step.arguments.settings.report.path or folders.report(lake.root, step.arguments.run_id)
+    release = releases.current(lake)
+    published_since = release is not None and release.since >= done.started_at
+    return exists(path) and not graph.changed_since(done.started_at) and not published_since
 
 
 def _shaping(stage: stages.Stage, settings: dict[str, Any]) -> dict[str, Any]:

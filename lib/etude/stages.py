@@ -115,6 +115,7 @@ STAGES: dict[str, Stage] = {
             does="writes one HTML page about the lake and its newest runs",
             sections=(*_SESSION, "report"),
             reads=tuple(TABLES),
+            shaped_by=("report",),
             step="report",
         ),
         Stage(

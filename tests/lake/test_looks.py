@@ -11,6 +11,7 @@ from etude.lake import Lake, small
 from etude.lake.lake import open_lake, require_lake
 from etude.lake.tables import TABLES
 from etude.storage import to_uri
+from small_lake import fill
 
 
 @pytest.fixture(params=["deltalake", "Spark"])
@@ -40,8 +41,27 @@ def test_rows_counts_and_versions(lake):
     assert lake.count("recommendations", run_id=["prod", "none"], user_idx=1) == 4
 
 
+@pytest.mark.parametrize(
+    ("filled", "has_tags", "has_year"),
+    [
+        ({}, False, False),
+        ({"tags": []}, False, False),
+        ({"tags": ["sad"]}, True, False),
+        ({"release_year": 9}, False, True),
+    ],
+)
+def test_columns_of_which_some_row_has_a_value(small_lake, tmp_path, lake, filled, has_tags, has_year):
+    other = type(lake)(str(tmp_path / "other"), lake.session)
+    fill(other, "tracks", [("T0", 0, None, None), ("T1", 1, filled.get("tags"), filled.get("release_year"))],
+         ("track_id", "track_idx", "tags", "release_year"))  # fmt: skip
+    assert other.has_values("tracks", ["tags"]) == has_tags
+    assert other.has_values("tracks", ["release_year"]) == has_year
+    assert other.has_values("tracks", ["audio_uri", "release_year", "tags"]) == (has_tags or has_year)
+
+
 def test_a_table_never_written_has_nothing(lake):
     assert (lake.look("examples"), lake.count("examples"), lake.version("examples")) == ([], 0, None)
+    assert not lake.has_values("examples", ["mel"])
 
 
 def test_a_run_id_that_looks_like_a_number_stays_text(tmp_path):

@@ -16,4 +16,4 @@ class PipelineSettings(Section):
     """Protocol of the evaluation runs; null: evaluation.protocol, or strict if that is none. Published lists always
     come from a run with protocol none."""
     samples: int = Field(3, ge=0)
-    """Number of sample recommendations printed at the end."""
+    """Number of users whose first recommendations are printed at the end, if topn has run."""

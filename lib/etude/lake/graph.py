@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.runs import Run
@@ -53,6 +54,10 @@ class RunGraph:
             if run.succeeded and run.job in jobs and (protocols is None or run.protocol in protocols)
         ]
         return sorted(found, key=lambda run: (str(run.ended_at), run.job), reverse=True)
+
+    def changed_since(self, moment: datetime) -> bool:
+        """Tell if a run of a stage that writes tables has started or ended since; moment has a time zone."""
+        return any((run.ended_at or run.started_at) > moment for run in self._runs.values() if run.job in makers())
 
     def parents(self, run: Run) -> list[Run | None]:
         """Return the upstream runs; None for each whose rows don't count (any more)."""

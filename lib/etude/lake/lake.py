@@ -115,6 +115,10 @@ class Lake:
         """Return the number of rows that fulfil every `column=value`."""
         return self._small.count(TABLES[table], equals) if self.exists(table) else 0
 
+    def has_values(self, table: str, columns: Sequence[str]) -> bool:
+        """Tell if any row has a value in any of the columns; an empty array is none."""
+        return self.exists(table) and self._small.has_values(TABLES[table], columns)
+
     def replace(self, table: str, rows: DataFrame | Sequence[Row], **equals: Any) -> int:
         """Put `rows` in the place of all rows that fulfil every `column=value`, in one commit.
 

@@ -31,6 +31,7 @@ class Library(Protocol):
 
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows: ...  # noqa: D102
     def count(self, spec: Table, equals: Equals) -> int: ...  # noqa: D102
+    def has_values(self, spec: Table, columns: Sequence[str]) -> bool: ...  # noqa: D102
     def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None: ...  # noqa: D102
     def create(self, spec: Table) -> None: ...  # noqa: D102
 
@@ -68,6 +69,20 @@ class Deltalake:
         """Return the number of rows."""
         data = self._data(spec)
         return 0 if data is None else int(data.count_rows(filter=_test(equals)))
+
+    def has_values(self, spec: Table, columns: Sequence[str]) -> bool:
+        """Tell if any row has a value in any of the columns."""
+        import pyarrow.compute as pc
+        import pyarrow.dataset as ds
+
+        data = self._data(spec)
+        if data is None:
+            return False
+        filled = (
+            pc.list_value_length(ds.field(name)) > 0 if _is_array(spec, name) else ds.field(name).is_valid()
+            for name in columns
+        )
+        return data.head(1, columns=list(columns), filter=reduce(operator.or_, filled)).num_rows > 0
 
     @retry_conflicts
     def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None:
@@ -155,6 +170,11 @@ class BySpark:
         """Return the number of rows."""
         return self._rows(spec, equals).count()
 
+    def has_values(self, spec: Table, columns: Sequence[str]) -> bool:
+        """Tell if any row has a value in any of the columns."""
+        filled = (F.size(name) > 0 if _is_array(spec, name) else F.col(name).isNotNull() for name in columns)
+        return not self._rows(spec, {}).where(reduce(operator.or_, filled)).isEmpty()
+
     def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None:
         """Replace rows in one commit."""
         values = [[row[column] for column in spec.column_names] for row in rows]
@@ -193,6 +213,10 @@ def as_rows(table: Any, spec: Table) -> Rows:
         {name: dict(value) if name in maps and value is not None else value for name, value in row.items()}
         for row in table.to_pylist()
     ]
+
+
+def _is_array(spec: Table, name: str) -> bool:
+    return any(column.name == name and column.type.startswith("array<") for column in spec.columns)
 
 
 def _test(equals: Equals) -> Any:
