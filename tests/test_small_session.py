@@ -60,13 +60,13 @@ def test_nothing_is_small_if_it_is_turned_off(small):
     assert not small("topn", "spark.small_input_mb=0")
 
 
-def test_the_session_is_as_before_after_the_body_and_keeps_what_was_set(spark):
+def test_the_session_is_as_before_after_the_body_and_keeps_what_was_set(spark, tmp_path):
     names = [*INTERPRETED, "spark.sql.shuffle.partitions", "spark.databricks.delta.snapshotPartitions"]
     given = spark.sparkContext.getConf()
     before = {name: spark.conf.get(name) for name in names}
     try:
         spark.conf.set("spark.databricks.delta.snapshotPartitions", "4")
-        with pytest.raises(ZeroDivisionError), small_session(spark, load_settings()):
+        with pytest.raises(ZeroDivisionError), small_session(Lake(str(tmp_path), spark), load_settings()):
             assert spark.conf.get("spark.databricks.delta.snapshotPartitions") == "1"
             assert given.contains("spark.sql.shuffle.partitions")
             assert spark.conf.get("spark.sql.shuffle.partitions") == before["spark.sql.shuffle.partitions"]

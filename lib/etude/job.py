@@ -256,7 +256,8 @@ def execute(
         parent: run_id of the run that starts this one.
     """
     settings, stage = arguments.settings, stage_of(name)
-    lake = Lake(settings.lake.root, spark)
+    writer = f"job={name} run_id={arguments.run_id}"
+    lake = Lake(settings.lake.root, spark, writer)
     record = Run(
         run_id=arguments.run_id,
         job=name,
@@ -269,7 +270,7 @@ def execute(
         package_version=etude.__version__,
     )
     job = JobRun(stage, spark, settings, lake, record, log, arguments)
-    spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", f"job={name} run_id={record.run_id}")
+    spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", writer)
     log.info("job=%s run_id=%s batch_date=%s lake=%s", name, record.run_id, record.batch_date, lake.root)
     batch = f"{record.batch_date}.{record.protocol}.{name}"
     lease = folders.lease(lake.root, name if stage.lease == "lake" else batch)
@@ -320,7 +321,7 @@ def _session_for(job: JobRun) -> AbstractContextManager[None]:
         job.stage.name,
         job.settings.spark.small_input_mb,
     )
-    return small_session(job.spark, job.settings)
+    return small_session(job.lake, job.settings)
 
 
 def _write_status(job: JobRun, line: str) -> None:

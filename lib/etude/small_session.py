@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 
-from pyspark.sql import SparkSession
-
 from etude import storage
 from etude.config import Settings
 from etude.lake import folders
@@ -58,11 +56,12 @@ def _bytes(uri: str, enough: int) -> int:
 
 
 @contextmanager
-def small_session(spark: SparkSession, settings: Settings) -> Iterator[None]:
-    """Set the session for a small input while the body runs.
+def small_session(lake: Lake, settings: Settings) -> Iterator[None]:
+    """Set a lake and its session for a small input while the body runs.
 
     What spark-submit sets of these stays as it is, but the partitions of Delta's snapshots, which every session sets.
     """
+    spark = lake.spark
     given = spark.sparkContext.getConf()
     chosen = {name: value for name, value in INTERPRETED.items() if not given.contains(name)}
     if settings.spark.shuffle_partitions is None and not given.contains(_SHUFFLE):
@@ -72,7 +71,8 @@ def small_session(spark: SparkSession, settings: Settings) -> Iterator[None]:
     try:
         for name, value in chosen.items():
             spark.conf.set(name, value)
-        yield
+        with lake.collecting():
+            yield
     finally:
         for name, value in before.items():
             spark.conf.set(name, value)

@@ -18,7 +18,7 @@ from small_lake import fill
 def lake(request, small_lake, monkeypatch):
     if request.param == "deltalake":
         return Lake(str(small_lake))
-    monkeypatch.setattr(small, "library", small.BySpark)
+    monkeypatch.setattr(small, "library", lambda root, spark, _: small.BySpark(root, spark))
     return Lake(str(small_lake), request.getfixturevalue("spark"))
 
 
@@ -99,7 +99,7 @@ def test_reserved_characters_in_the_lakes_path(tmp_path, spark, monkeypatch):
     lake.replace("users", rows)
     assert (folder / "users" / "_delta_log").is_dir()
     assert lake.look("users") == [{"user_id": "ann", "user_idx": 0}]
-    monkeypatch.setattr(small, "library", small.BySpark)
+    monkeypatch.setattr(small, "library", lambda root, spark, _: small.BySpark(root, spark))
     through_spark = Lake(str(folder), spark)
     assert through_spark.look("users") == lake.look("users")
     assert through_spark.count("users") == 1

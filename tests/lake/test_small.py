@@ -2,9 +2,11 @@
 
 import json
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import date, datetime, timezone
 from multiprocessing import get_context
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 
@@ -12,6 +14,7 @@ from etude.frames import small_frame
 from etude.lake import Lake, small
 from etude.lake.runs import Run
 from etude.lake.tables import TABLES
+from etude.stages import STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +34,7 @@ def open_with(spark, tmp_path, monkeypatch):
     def opened(name, folder="lake"):
         with monkeypatch.context() as patch:
             if name == "Spark":
-                patch.setattr(small, "library", small.BySpark)
+                patch.setattr(small, "library", lambda root, spark, _: small.BySpark(root, spark))
             return Lake(str(tmp_path / folder), spark)
 
     return opened
@@ -141,3 +144,94 @@ def test_writers_of_both_kinds_at_once_lose_nothing(open_with):
         for other in others:
             other.result()
     assert lake.read("runs").count() == lake.read("runs").select("run_id").distinct().count() == 33
+
+
+WRITER = "job=wmf run_id=r"
+OF_TYPE = {
+    "string": "it's \\ 1",
+    "int": 1,
+    "bigint": 1 << 40,
+    "double": 0.1,
+    "date": AT.date(),
+    "timestamp": AT,
+    "map<string,string>": {"a": "b"},
+}
+
+
+@pytest.fixture
+def frames_with(spark, tmp_path):
+    """Opens a lake in which frames are written with a library."""
+
+    def opened(name):
+        lake = Lake(str(tmp_path / name), spark, WRITER)
+        return lake, lake.collecting() if name == "deltalake" else nullcontext()
+
+    spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", WRITER)
+    yield opened
+    spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+
+
+def written_by(lake, table):
+    """The library that made the last commit."""
+    (said,) = [action["commitInfo"] for action in commits(lake, table) if "commitInfo" in action][-1:]
+    return "Spark" if "Spark" in said.get("engineInfo", "") else "deltalake"
+
+
+@pytest.mark.parametrize("table", sorted({name for stage in STAGES.values() for name in stage.writes} - {"examples"}))
+def test_a_frame_is_written_the_same_by_either_library(spark, small_lake, frames_with, table):
+    rows = Lake(str(small_lake), spark).read(table)
+    if table in ("ingested_files", "user_metrics"):  # the small lake has no rows of them
+        rows = small_frame(spark, [[OF_TYPE[column.type] for column in TABLES[table].columns]], TABLES[table].schema)
+    assert not rows.isEmpty()
+    seen = {}
+    for name in LIBRARIES:
+        lake, collecting = frames_with(name)
+        with collecting:
+            version = lake.replace(table, rows)
+        assert written_by(lake, table) == name
+        assert next(lake.committers(table, version)) == ("wmf", "r")
+        frame = lake.read(table)
+        seen[name] = frame.schema, sorted(map(str, frame.collect()))
+    assert seen["deltalake"] == seen["Spark"]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_frame_takes_the_place_of_rows_that_fulfil_the_conditions_and_no_others(spark, frames_with, name):
+    def rows(*ids):
+        values = [("ingest", source, "f:1", None, "empty", None, AT.date()) for source in ids]
+        return small_frame(spark, values, TABLES["rejects"].schema)
+
+    lake, collecting = frames_with(name)
+    with collecting:
+        lake.replace("rejects", rows("it's", "b", "c"))
+        lake.replace("rejects", rows("it's"), source=["it's", "b"], batch_date=AT.date())
+        assert sorted(row["source"] for row in lake.look("rejects")) == ["c", "it's"]
+        with pytest.raises(Exception, match=r"rejects: nothing was written|DELTA_REPLACE_WHERE_MISMATCH"):
+            lake.replace("rejects", rows("other"), source=["c"])
+    assert sorted(row["source"] for row in lake.look("rejects")) == ["c", "it's"]
+    assert written_by(lake, "rejects") == name
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_frame_that_breaks_a_constraint_leaves_the_table_as_it_is(spark, frames_with, name):
+    lake, collecting = frames_with(name)
+    who = f"user {AT:%f}"
+    with collecting, pytest.raises(Exception, match="user_idx_not_negative") as error:
+        lake.replace("users", small_frame(spark, [("ann", 0), (who, -1)], TABLES["users"].schema))
+    assert who not in "".join(format_exception(error.value))
+    assert lake.count("users") == 0
+
+
+def test_a_frame_of_many_rows_and_a_table_read_as_files_are_left_to_spark(spark, small_lake, frames_with, monkeypatch):
+    source = Lake(str(small_lake), spark)
+    lake, _ = frames_with("deltalake")
+    monkeypatch.setattr(small, "MOST_ROWS", 5)
+    example = ["r", "train", 0, 0, [0.5], 1, 0, 0, [0], [0.5], [0.5]]
+    with lake.collecting():
+        lake.replace("users", source.read("users"))
+        lake.replace("examples", small_frame(spark, [example], TABLES["examples"].schema))
+    assert (written_by(lake, "users"), written_by(lake, "examples")) == ("Spark", "Spark")
+    assert lake.count("users") == source.count("users") == 6
+    with lake.collecting():
+        lake.replace("users", source.read("users").limit(5))
+    assert (written_by(lake, "users"), lake.count("users")) == ("deltalake", 5)

@@ -23,7 +23,7 @@ class SparkSettings(Section):
     """Number of tasks that read a Delta log; Delta's default of 50 is slow for small tables."""
     small_input_mb: int = Field(64, ge=0)
     """Largest input (MB of log, catalogues and tables read) for which a job interprets its expressions instead of
-    compiling them, and uses few tasks; 0 turns this off."""
+    compiling them, uses few tasks, and writes small results without Spark; 0 turns this off."""
     checkpoint_dir: str | None = None
     """URI for RDD checkpoints (MLlib); null means `_checkpoints` in the lake."""
 

@@ -23,6 +23,7 @@ from etude.lake import folders, small
 from etude.lake.conflicts import retry_conflicts
 from etude.lake.conform import conform
 from etude.lake.runs import ABSENT
+from etude.lake.schema import Table
 from etude.lake.tables import TABLES
 
 Row = Mapping[str, Any]
@@ -35,11 +36,18 @@ _LOOK_BACK = 100
 class Lake:
     """Hold the tables under one root."""
 
-    def __init__(self, root: str, spark: SparkSession | None = None):
-        """`root` is a URI or a local path. Without a session, only looks and counts are possible."""
+    def __init__(self, root: str, spark: SparkSession | None = None, writer: str | None = None):
+        """Open a lake.
+
+        Args:
+            root: a URI or a local path.
+            spark: the session; without one, frames can't be read or written.
+            writer: who writes, for the tables' histories: `job=... run_id=...`.
+        """
         self.root = storage.to_uri(root)
         self.session = spark
-        self._small = small.library(self.root, spark)
+        self._small = small.library(self.root, spark, writer)
+        self._collects = False
 
     @property
     def spark(self) -> SparkSession:
@@ -134,10 +142,29 @@ class Lake:
         spec = TABLES[table]
         self.create(table)
         if isinstance(rows, DataFrame):
-            small.overwrite(conform(rows, spec), self.uri(table), equals)
+            self._replace_frame(spec, conform(rows, spec), equals)
         else:
             self._small.replace(spec, rows, equals)
         return self._written(table)
+
+    def _replace_frame(self, spec: Table, rows: DataFrame, equals: Mapping[str, Any]) -> None:
+        few = small.collected(rows) if self._collects and not spec.read_as_files else None
+        if few is None:
+            small.overwrite(rows, self.uri(spec.name), equals)
+        else:
+            self._small.replace(spec, few, equals)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Write frames of few rows without Spark while the body runs, if the lake allows it.
+
+        Spark takes five or six queries of its own for each such write.
+        """
+        self._collects = small.works_without_spark(self.root, to_write=True)
+        try:
+            yield
+        finally:
+            self._collects = False
 
     def merge(self, table: str, rows: DataFrame) -> int:
         """Update the rows whose key is there already and insert the others, in one commit.

@@ -43,6 +43,8 @@ class Table:
     columns: tuple[Column, ...]
     partition_by: tuple[str, ...] = ()
     constraints: dict[str, str] = field(default_factory=dict)
+    read_as_files: bool = False
+    """Its files are read as such, without Delta: each executor writes those of the rows that it made."""
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -11,19 +11,26 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from etude import storage
-from etude.frames import arrow_table, small_frame
+from etude.errors import DataCheckError
+from etude.frames import arrow_table
 from etude.lake import folders
 from etude.lake.conflicts import retry_conflicts
 from etude.lake.schema import PROPERTIES, Table
 
 Equals = Mapping[str, Any]
 Rows = list[dict[str, Any]]
+Given: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
+
+MOST_ROWS = 200_000
+"""A frame of more rows isn't collected to be written: 80 MB at 100 factors per row."""
 
 
 class Library(Protocol):
@@ -32,19 +39,19 @@ class Library(Protocol):
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows: ...  # noqa: D102
     def count(self, spec: Table, equals: Equals) -> int: ...  # noqa: D102
     def has_values(self, spec: Table, columns: Sequence[str]) -> bool: ...  # noqa: D102
-    def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None: ...  # noqa: D102
+    def replace(self, spec: Table, rows: Given, equals: Equals) -> None: ...  # noqa: D102
     def create(self, spec: Table) -> None: ...  # noqa: D102
 
 
-def library(root: str, spark: SparkSession | None) -> Library:
-    """Choose the library for a lake.
+def library(root: str, spark: SparkSession | None, writer: str | None) -> Library:
+    """Choose the library for a lake; `writer` goes into deltalake's commits.
 
     On a local lake deltalake does it all. Only there is it certain that its commits and Spark's exclude each other:
     both make a new file of the log, which succeeds for one of them. What a store such as S3 promises depends on
     settings that the two don't share, so with a session Spark does it, and without one deltalake only looks.
     """
     if root.startswith("file:") or spark is None:
-        return Deltalake(root)
+        return Deltalake(root, writer)
     return BySpark(root, spark)
 
 
@@ -56,9 +63,9 @@ def works_without_spark(root: str, to_write: bool) -> bool:
 class Deltalake:
     """Go through deltalake and pyarrow."""
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, writer: str | None = None):
         """`root` is a URI."""
-        self.root = root
+        self.root, self.writer = root, writer
 
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows:
         """Return the rows as dictionaries."""
@@ -85,19 +92,31 @@ class Deltalake:
         return data.head(1, columns=list(columns), filter=reduce(operator.or_, filled)).num_rows > 0
 
     @retry_conflicts
-    def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None:
+    def replace(self, spec: Table, rows: Given, equals: Equals) -> None:
         """Replace rows in one commit; CHECK constraints hold here as they do in Spark.
 
         Raises:
-            deltalake.exceptions.DeltaError: a row breaks a constraint, or doesn't fulfil the conditions.
+            DataCheckError: a row breaks a constraint, or doesn't fulfil the conditions.
         """
-        import pyarrow as pa
-        from deltalake import write_deltalake
+        from deltalake import CommitProperties, write_deltalake
+        from deltalake.exceptions import DeltaError
 
         table = self._open(spec)
         schema = pa.schema(table.schema().to_arrow())
-        condition = " AND ".join(f"{column} = {_literal(value)}" for column, value in equals.items())
-        write_deltalake(table, arrow_table(rows, schema), mode="overwrite", predicate=condition or None)
+        given = rows.cast(schema) if isinstance(rows, pa.Table) else arrow_table(rows, schema)
+        said = CommitProperties(custom_metadata={"userMetadata": self.writer}) if self.writer else None
+        predicate = _condition(equals) or None
+        try:
+            write_deltalake(table, given, mode="overwrite", predicate=predicate, commit_properties=said)
+        except DeltaError as error:
+            if "failed validation check" not in str(error):
+                raise
+            # Not with the library's text or as its consequence: it shows rows, and they may hold users' ids.
+            checks = ", ".join(f"{name}: {check}" for name, check in spec.constraints.items())
+            raise DataCheckError(
+                f"{spec.name}: nothing was written, since a row breaks a constraint ({checks}) "
+                f"or has other values of {', '.join(equals) or 'no column'} than the rows to replace"
+            ) from None
 
     def create(self, spec: Table) -> None:
         """Create the table unless it is there.
@@ -132,7 +151,6 @@ class Deltalake:
 
     def _data(self, spec: Table) -> Any:
         """Return the files of the newest version as a pyarrow data set; None if there are none."""
-        import pyarrow as pa
         import pyarrow.dataset as ds
 
         found = self._open(spec)
@@ -150,9 +168,14 @@ class Deltalake:
         return ds.dataset(paths, format="parquet", filesystem=system, partitioning=partitioning)
 
 
-def _literal(value: str | int) -> str:
-    """Return a value as deltalake's SQL writes it, which doubles quotes and knows no backslashes."""
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+def _condition(equals: Equals) -> str:
+    """Return the condition that every `column=value` holds, as deltalake's SQL; it doubles quotes."""
+    tests = {name: value if isinstance(value, list | tuple) else [value] for name, value in equals.items()}
+    return " AND ".join(f"{name} IN ({', '.join(map(_literal, values))})" for name, values in tests.items())
+
+
+def _literal(value: object) -> str:
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
 class BySpark:
@@ -175,10 +198,11 @@ class BySpark:
         filled = (F.size(name) > 0 if _is_array(spec, name) else F.col(name).isNotNull() for name in columns)
         return not self._rows(spec, {}).where(reduce(operator.or_, filled)).isEmpty()
 
-    def replace(self, spec: Table, rows: Sequence[Mapping[str, Any]], equals: Equals) -> None:
+    def replace(self, spec: Table, rows: Given, equals: Equals) -> None:
         """Replace rows in one commit."""
-        values = [[row[column] for column in spec.column_names] for row in rows]
-        overwrite(small_frame(self.spark, values, spec.schema), self._uri(spec), equals)
+        if not isinstance(rows, pa.Table):
+            rows = arrow_table(rows, to_arrow_schema(spec.schema))
+        overwrite(self.spark.createDataFrame(rows, spec.schema), self._uri(spec), equals)
 
     def create(self, spec: Table) -> None:
         """Create the table unless it is there; the statement holds its constraints."""
@@ -204,6 +228,12 @@ def overwrite(rows: DataFrame, uri: str, equals: Equals) -> None:
     if equals:
         writer = writer.option("replaceWhere", _predicate(equals))
     retry_conflicts(writer.save)(uri)
+
+
+def collected(rows: DataFrame) -> pa.Table | None:
+    """Return a frame's rows as Arrow; None if there are more than MOST_ROWS."""
+    table = rows.limit(MOST_ROWS + 1).toArrow()
+    return table if table.num_rows <= MOST_ROWS else None
 
 
 def as_rows(table: Any, spec: Table) -> Rows:

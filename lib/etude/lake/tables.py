@@ -232,6 +232,7 @@ EXAMPLES = Table(
     ),
     partition_by=("run_id", "split", "shard"),
     constraints={"split_known": "split IN ('train', 'validation', 'test')"},
+    read_as_files=True,
 )
 
 PREDICTED_FACTORS = Table(
