@@ -34,4 +34,5 @@ class InputsSettings(Section):
     wmf_run_id: str | None = None
     """The wmf run whose factors and splits are read."""
     train_run_id: str | None = None
+    blend_run_id: str | None = None
     """The train run whose predicted factors are read."""

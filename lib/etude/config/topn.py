@@ -14,8 +14,12 @@ class TopnSettings(Section):
     """Length of each user's list."""
     exclude_heard: bool = True
     """Whether tracks with training plays of the user are excluded from the user's list (protocol paper: never)."""
+    factors: Literal["blended", "separate"] = "blended"
+    """blended: those of a blend run, if there is one that was built on the wmf run; separate: fitted factors for warm
+    tracks and predicted ones for cold tracks. Protocol paper always takes separate ones."""
     cold_calibration: Literal["none", "norm"] = "norm"
-    """norm: scale predicted factors so that their norm over validation tracks matches that of the true factors."""
+    """norm: scale predicted factors so that their norm over validation tracks matches that of the true factors; blended
+    factors are never scaled."""
     cold_share: float | None = Field(None, ge=0, le=1)
     """Smallest share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
     broadcast_mb: int = Field(2048, ge=1)

@@ -1,4 +1,4 @@
-"""Select the inputs of a ranking from the lake: training plays, relevant plays, heard plays, and facts of tracks."""
+"""Select the inputs of a ranking from the lake: relevant plays, heard plays, and facts of tracks."""
 
 from __future__ import annotations
 
@@ -34,19 +34,6 @@ class TrackFacts:
     def of_split(self, name: str) -> Ints:
         """Return the indices of the split's tracks, ascending int32."""
         return np.flatnonzero(self.split == SPLITS.index(name)).astype(np.int32)
-
-
-def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
-    """Return user_idx, track_idx, play_count of the interactions that the factors were fitted to.
-
-    Protocols none and paper withhold nothing; strict withholds listed plays and all plays of held-out tracks.
-    """
-    plays = interactions.select("user_idx", "track_idx", "play_count")
-    if protocol != "strict":
-        return plays
-    held_plays = splits.where("kind = 'play'").select("user_idx", "track_idx")
-    held_tracks = splits.where("kind = 'track' AND split <> 'train'").select("track_idx")
-    return plays.join(held_plays, ["user_idx", "track_idx"], "left_anti").join(held_tracks, "track_idx", "left_anti")
 
 
 def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:

@@ -32,6 +32,7 @@ class Known:
         fitted: factors of the tracks that WMF was fitted to (origin fit or fold_in).
         held_out: factors of withheld tracks, folded in for evaluation only.
         predicted: factors that the network predicts, for any track; None without a train run.
+        blended: blended factors of the tracks with training plays, and of all others; None without a blend run.
         facts: facts of every track.
         model: name of the network, for the table `metrics`.
         seed: its seed.
@@ -43,6 +44,7 @@ class Known:
     facts: TrackFacts
     model: str = "model"
     seed: int = 0
+    blended: tuple[Factors, Factors] | None = None
 
 
 def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, float]:
@@ -53,12 +55,14 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
     def scale(cold: Factors | None) -> float:
         return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
 
-    lengthened = scale(known.predicted)
-    final = _final(known, part_of, lengthened)
+    lengthened = 1.0 if known.blended else scale(known.predicted)
+    final = _blended(known, part_of) if known.blended else _final(known, part_of, lengthened)
     others: tuple[Model, ...] = ()
     if protocol != "none":
         mean = same_artist(known)
         cold = {"same_artist": mean.scaled(scale(mean)), "true_factors": truth}
+        if known.blended and known.predicted is not None:
+            cold[known.model] = known.predicted.scaled(scale(known.predicted))
         others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(final, cold, part_of))
     plan = Plan(
         final=final,
@@ -118,9 +122,10 @@ def _parts(known: Known, protocol: str) -> np.ndarray:
     """Return the part of each track, a position in PARTS: (T,) uint8."""
     part_of = np.full(len(known.facts.plays), NO_PART, dtype=np.uint8)
     if protocol == "none":
-        if known.predicted is not None:
-            part_of[known.predicted.idx] = PARTS.index("cold")
-        part_of[known.fitted.idx] = PARTS.index("warm")
+        warm, cold = known.blended or (known.fitted, known.predicted)
+        if cold is not None:
+            part_of[cold.idx] = PARTS.index("cold")
+        part_of[warm.idx] = PARTS.index("warm")
         return part_of
     if protocol == "strict":
         part_of[known.fitted.idx] = PARTS.index("tail")
@@ -139,6 +144,14 @@ def _final(known: Known, part_of: np.ndarray, scale: float) -> Model:
         return Model("wmf", "factors", _part_candidates(factors, part_of), alone)
     factors["cold"] = known.predicted.scaled(scale)
     return Model(known.model, "factors", _part_candidates(factors, part_of), slices, known.seed)
+
+
+def _blended(known: Known, part_of: np.ndarray) -> Model:
+    """Return the model whose lists are written if there are blended factors: the same kind for all tracks."""
+    assert known.blended is not None
+    played, others = known.blended
+    of_part = {**dict.fromkeys(("head", "tail", "warm"), played), "cold": others}
+    return Model("blend", "factors", _part_candidates(of_part, part_of), _measurable(part_of), known.seed)
 
 
 def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Model, ...]:

@@ -2,10 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from etude.errors import DataCheckError
+from pyspark.sql import DataFrame
+
+from etude.errors import DataCheckError, InputMissingError
 from etude.lake.graph import RunGraph
+
+
+def problem_of(graph: RunGraph, train: str, wmf: str, predicted: DataFrame) -> str | None:
+    """Return why the predictions of a train run can't meet the factors of a wmf run; None if they can.
+
+    Args:
+        graph: the lake's runs.
+        train: run_id of the train run.
+        wmf: run_id of the wmf run.
+        predicted: the train run's rows of `predicted_factors`.
+
+    Raises:
+        InputMissingError: the train run predicts nothing.
+        DataCheckError: a wmf run in whose space the predictions lie doesn't count (any more).
+    """
+    problem = outdated(graph, train, wmf)
+    if problem is not None:
+        return problem
+    spaces = sorted(row[0] for row in predicted.select("wmf_run_id").distinct().limit(3).collect())
+    if not spaces:
+        raise InputMissingError(f"train run {train} predicted no factors")
+    return misfit(graph, train, wmf, spaces)
+
+
+def blend_problem(graph: RunGraph, blend: str, upstream: Mapping[str, Sequence[str]]) -> str | None:
+    """Return why the factors of a blend run can't be ranked with the plays of a wmf run; None if they can.
+
+    Args:
+        graph: the lake's runs.
+        blend: run_id of the blend run.
+        upstream: job -> run_ids that the ranking builds on, `wmf` among them.
+    """
+    run = graph.succeeded("blend", blend)
+    if run is None or graph.is_outdated("blend", blend):
+        return f"blend run {blend} was built on a run that has run again since: run jobs/blend.py again"
+    for job in ("wmf", "train"):
+        if job in upstream and run.upstream[job] != upstream[job]:
+            return (
+                f"blend run {blend} was built on {job} run {run.upstream[job][0]}, not {upstream[job][0]}: run "
+                f"jobs/blend.py again, or set inputs.{job}_run_id"
+            )
+    return None
 
 
 def outdated(graph: RunGraph, train: str, wmf: str) -> str | None:
