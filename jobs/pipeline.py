@@ -45,12 +45,9 @@ def run_step(job: JobRun, step: Step) -> str:
     if step.stage == "mel" and not has_audio(job.settings, job.lake):
         job.log.info("stage=mel skipped: no audio.manifest, no audio.root and no audio_uri in tracks")
         return "no audio"
-    if step.stage in ("train", "blend") and not has_features(job.lake):
-        job.log.info("stage=%s skipped: no track has sound, artist, year or tags", step.stage)
+    if step.stage == "train" and not has_features(job.lake):
+        job.log.info("stage=train skipped: no track has sound, artist, year or tags")
         return "no features"
-    if step.stage == "blend" and step.arguments.settings.evaluation.protocol == "paper":
-        job.log.info("stage=blend skipped: evaluation.protocol=paper ranks predicted factors alone")
-        return "not for protocol paper"
     body = import_module(step.stage).run
     outcome = execute(step.stage, body, job.spark, step.arguments, job.log, outside, parent=job.run_id)
     if outcome.exit_code:

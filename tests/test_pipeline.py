@@ -36,16 +36,15 @@ def steps(*overrides, **limits):
 def test_evaluation_comes_before_production_and_both_before_the_report():
     assert steps() == [
         ("ingest", "r", "none"), ("mel", "r", "none"),
-        ("wmf", "r-eval", "strict"), ("train", "r-eval", "strict"), ("blend", "r-eval", "strict"),
-        ("topn", "r-eval", "strict"),
-        ("wmf", "r", "none"), ("train", "r", "none"), ("blend", "r", "none"), ("topn", "r", "none"),
+        ("wmf", "r-eval", "strict"), ("train", "r-eval", "strict"), ("topn", "r-eval", "strict"),
+        ("wmf", "r", "none"), ("train", "r", "none"), ("topn", "r", "none"),
         ("report", "r", "none"),
     ]  # fmt: skip
 
 
 def test_a_part_of_the_pipeline():
     assert steps("pipeline.evaluate=false", first="wmf", last="topn") == [
-        ("wmf", "r", "none"), ("train", "r", "none"), ("blend", "r", "none"), ("topn", "r", "none"),
+        ("wmf", "r", "none"), ("train", "r", "none"), ("topn", "r", "none"),
     ]  # fmt: skip
     with pytest.raises(SettingsError, match="comes before"):
         steps_of(arguments(), "topn", "wmf")
