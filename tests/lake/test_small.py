@@ -14,7 +14,6 @@ from etude.frames import small_frame
 from etude.lake import Lake, small
 from etude.lake.runs import Run
 from etude.lake.tables import TABLES
-from etude.stages import STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -177,7 +176,8 @@ def written_by(lake, table):
     return "Spark" if "Spark" in said.get("engineInfo", "") else "deltalake"
 
 
-@pytest.mark.parametrize("table", sorted({name for stage in STAGES.values() for name in stage.writes} - {"examples"}))
+# Together they have columns of every type, partitions, and constraints.
+@pytest.mark.parametrize("table", ["plays", "tracks", "ingested_files", "track_factors", "splits", "user_metrics"])
 def test_a_frame_is_written_the_same_by_either_library(spark, small_lake, frames_with, table):
     rows = Lake(str(small_lake), spark).read(table)
     if table in ("ingested_files", "user_metrics"):  # the small lake has no rows of them

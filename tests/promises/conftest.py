@@ -1,6 +1,6 @@
 """Share whole runs of the jobs among the tests of the promises of docs/operating.md.
 
-The jobs run as users run them: by spark-submit, with compiled expressions and default settings of the lake.
+The jobs run by spark-submit. Those of `two_nights`, all of them, run as users run them: nothing is set but the cores.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def nights(tmp_path_factory) -> Nights:
 def submit_all(submit) -> Callable[..., Ran]:
     """Run several jobs by one spark-submit; each is a list of its name and its arguments."""
 
-    def run(lake: Path, jobs: list[list[str]], env: dict[str, str] | None = None) -> Ran:
-        done = submit(str(HERE / "several"), json.dumps(jobs), env=env, compiled=True)
+    def run(lake: Path, jobs: list[list[str]], env: dict[str, str] | None = None, as_users: bool = False) -> Ran:
+        done = submit(str(HERE / "several"), json.dumps(jobs), env=env, as_users=as_users)
         said = done.stdout + done.stderr
         assert done.returncode == 0, said[-3000:]
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"job"')]
@@ -60,7 +60,7 @@ def two_nights(nights, submit_all, tmp_path_factory) -> Ran:
     lake = tmp_path_factory.mktemp("two_nights") / "lake"
     first = ["ingest", *nights.arguments("ingest", lake, night=FIRST)]
     report = ["report", *nights.arguments("report", lake)]
-    done = submit_all(lake, [first, *nights.chain(lake), report, nights.headless(lake)])
+    done = submit_all(lake, [first, *nights.chain(lake), report, nights.headless(lake)], as_users=True)
     assert [line["status"] for line in done.lines] == ["succeeded"] * 6 + ["failed"], done.said[-3000:]
     return done
 

@@ -19,6 +19,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from etude import storage
 from etude.config import Settings
 from etude.errors import DataCheckError, InputMissingError
+from etude.frames import arrow_table
 from etude.lake import folders, small
 from etude.lake.conflicts import retry_conflicts
 from etude.lake.conform import conform
@@ -144,7 +145,7 @@ class Lake:
         if isinstance(rows, DataFrame):
             self._replace_frame(spec, conform(rows, spec), equals)
         else:
-            self._small.replace(spec, rows, equals)
+            self._small.replace(spec, arrow_table(rows, to_arrow_schema(spec.schema)), equals)
         return self._written(table)
 
     def _replace_frame(self, spec: Table, rows: DataFrame, equals: Mapping[str, Any]) -> None:

@@ -11,23 +11,20 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from etude import storage
 from etude.errors import DataCheckError
-from etude.frames import arrow_table
 from etude.lake import folders
 from etude.lake.conflicts import retry_conflicts
 from etude.lake.schema import PROPERTIES, Table
 
 Equals = Mapping[str, Any]
 Rows = list[dict[str, Any]]
-Given: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 
 MOST_ROWS = 200_000
 """A frame of more rows isn't collected to be written: 80 MB at 100 factors per row."""
@@ -39,7 +36,7 @@ class Library(Protocol):
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows: ...  # noqa: D102
     def count(self, spec: Table, equals: Equals) -> int: ...  # noqa: D102
     def has_values(self, spec: Table, columns: Sequence[str]) -> bool: ...  # noqa: D102
-    def replace(self, spec: Table, rows: Given, equals: Equals) -> None: ...  # noqa: D102
+    def replace(self, spec: Table, rows: pa.Table, equals: Equals) -> None: ...  # noqa: D102
     def create(self, spec: Table) -> None: ...  # noqa: D102
 
 
@@ -92,7 +89,7 @@ class Deltalake:
         return data.head(1, columns=list(columns), filter=reduce(operator.or_, filled)).num_rows > 0
 
     @retry_conflicts
-    def replace(self, spec: Table, rows: Given, equals: Equals) -> None:
+    def replace(self, spec: Table, rows: pa.Table, equals: Equals) -> None:
         """Replace rows in one commit; CHECK constraints hold here as they do in Spark.
 
         Raises:
@@ -103,11 +100,10 @@ class Deltalake:
 
         table = self._open(spec)
         schema = pa.schema(table.schema().to_arrow())
-        given = rows.cast(schema) if isinstance(rows, pa.Table) else arrow_table(rows, schema)
         said = CommitProperties(custom_metadata={"userMetadata": self.writer}) if self.writer else None
         predicate = _condition(equals) or None
         try:
-            write_deltalake(table, given, mode="overwrite", predicate=predicate, commit_properties=said)
+            write_deltalake(table, rows.cast(schema), mode="overwrite", predicate=predicate, commit_properties=said)
         except DeltaError as error:
             if "failed validation check" not in str(error):
                 raise
@@ -198,10 +194,8 @@ class BySpark:
         filled = (F.size(name) > 0 if _is_array(spec, name) else F.col(name).isNotNull() for name in columns)
         return not self._rows(spec, {}).where(reduce(operator.or_, filled)).isEmpty()
 
-    def replace(self, spec: Table, rows: Given, equals: Equals) -> None:
+    def replace(self, spec: Table, rows: pa.Table, equals: Equals) -> None:
         """Replace rows in one commit."""
-        if not isinstance(rows, pa.Table):
-            rows = arrow_table(rows, to_arrow_schema(spec.schema))
         overwrite(self.spark.createDataFrame(rows, spec.schema), self._uri(spec), equals)
 
     def create(self, spec: Table) -> None:
