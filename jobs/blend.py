@@ -114,8 +114,8 @@ def write(job: JobRun, joined: Joined, tracks: DataFrame, training: DataFrame) -
     counted = job.lake.count("blended_track_factors", run_id=job.run_id)
     if counted != len(joined.tracks):
         raise DataCheckError(f"blended_track_factors has {counted:,} rows; expected {len(joined.tracks):,}: run again")
-    job.count("users", len(joined.users))
-    job.count("tracks", counted)
+    job.count("blended_user_factors", len(joined.users))
+    job.count("blended_track_factors", counted)
 
 
 if __name__ == "__main__":

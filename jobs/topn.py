@@ -45,8 +45,10 @@ def run(job: JobRun) -> None:
         heard = training if evaluated else inputs.heard_plays(job.read("plays"), users, tracks)
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits)
-    factors = job.read("user_factors", run_id=wmf) if blend is None else job.read("blended_user_factors", run_id=blend)
-    rows = spread.user_rows(users, factors, heard, relevant)
+    factors = {"fitted": job.read("user_factors", run_id=wmf)}
+    if blend is not None:
+        factors["blended"] = job.read("blended_user_factors", run_id=blend)
+    rows = spread.user_rows(users, {kind: factors[kind] for kind in plan.kinds}, heard, relevant)
     done = spread.ranked(rows, plan, rank, tasks(job, users.count()))
 
     check(job, spread.checks(done))
@@ -95,7 +97,7 @@ def blend_run(job: JobRun) -> str | None:
         DataCheckError: the run was built on another wmf run, or on one that has run again since.
     """
     settings = job.settings
-    if settings.topn.factors == "separate" or settings.evaluation.protocol == "paper":
+    if not fitting.ranks_blended(settings):
         return None
     try:
         blend = job.upstream("blend")
@@ -173,11 +175,20 @@ def check(job: JobRun, found: Checks) -> None:
         DataCheckError: a factor or score is not finite, or a list is shorter than its candidates allow.
     """
     job.count("recommendations", found.rows)
+    job.count("recommendations_cold", found.cold)
+    job.count("recommendations_light", found.light)
     job.count("users_by_popularity", found.fallback)
     job.count("relevant_out_of_reach", found.out_of_reach)
     if found.bad_factors or found.bad_scores:
         raise DataCheckError(
             f"factors of {found.bad_factors} users and {found.bad_scores} scores are not finite; expected none"
+        )
+    share = found.cold / max(found.rows, 1)
+    if job.settings.evaluation.protocol == "none" and share > job.settings.topn.cold_warning:
+        job.log.warning(
+            "%.0f%% of all positions hold tracks without plays; topn.cold_warning expects at most %.0f%%: compare the "
+            "slice catalogue of an evaluation, and lower blend.weight or set topn.cold_calibration=none",
+            *(100 * share, 100 * job.settings.topn.cold_warning),
         )
     if found.short:
         raise DataCheckError(f"{found.short} of {found.users} lists are shorter than their candidates allow")

@@ -108,7 +108,7 @@ STAGES: dict[str, Stage] = {
             builds_on=("wmf", "train"),
             shaped_by=("blend", "evaluation", "inputs"),
             not_shaped_by=_OF_LISTS,
-            # No step of the pipeline yet: what it is worth has not been measured on every corpus (decision 0012).
+            # No step of the pipeline: no fixed weight is best on every corpus (decision 0012).
             step=None,
             publishes=("blended_track_factors", "blended_user_factors"),
         ),

@@ -105,7 +105,7 @@ def test_every_track_has_factors_and_says_on_how_many_listeners_they_rest(blende
     assert {t: row["listeners"] for t, row in rows.items()} == {
         t: sum(track == t for _, track in training) for t in range(TRACKS)
     }
-    assert line["rows"]["tracks"] == TRACKS
+    assert line["rows"]["blended_track_factors"] == TRACKS
     assert line["rows"]["tracks_without_content"] == TRACKS - len(KNOWN)
     assert line["upstream"] == {"wmf": [protocol], "train": [protocol]}
 
@@ -183,10 +183,11 @@ def test_lists_rank_the_blended_factors_of_all_tracks(blended):
             assert set(rows) == candidates - heard
         for t, row in rows.items():
             assert row["score"] == pytest.approx(x[user] @ tracks[t]["factors"], abs=1e-5)
-            assert row["source"] == ("warm" if tracks[t]["listeners"] else "cold")
+            listeners = tracks[t]["listeners"]
+            assert row["source"] == ("warm" if listeners > 3 else "light" if listeners else "cold")
     if protocol == "strict":
         models = {row["model"] for row in lake.look("metrics", run_id=protocol, job="topn")}
-        assert {"blend", "fusion", "same_artist", "true_factors"} <= models
+        assert {"blend", "fusion", "plays_only", "content_only", "same_artist", "true_factors"} <= models
     else:
         release = releases.current(lake)
         assert release is not None

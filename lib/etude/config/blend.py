@@ -8,7 +8,7 @@ from etude.config.base import Section
 class BlendSettings(Section):
     """Configure the join of plays and content into one set of factors."""
 
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(3.0, gt=0)
     """Weight of the factors that content predicts, in units of wmf.regularization: a track's plays outweigh its content
     the sooner, the smaller it is."""
     sweeps: int = Field(3, ge=0)

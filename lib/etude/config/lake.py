@@ -34,5 +34,6 @@ class InputsSettings(Section):
     wmf_run_id: str | None = None
     """The wmf run whose factors and splits are read."""
     train_run_id: str | None = None
-    blend_run_id: str | None = None
     """The train run whose predicted factors are read."""
+    blend_run_id: str | None = None
+    """The blend run whose factors are ranked."""

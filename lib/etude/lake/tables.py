@@ -304,13 +304,14 @@ RECOMMENDATIONS = Table(
         Column(
             "source",
             "string",
-            "warm (fitted factors), cold (predicted factors) or popularity (user without factors).",
+            "Whose plays the track's factors rest on: cold (nobody's), light (1 to 3 users'), warm (more users'); or "
+            "popularity (the user has no factors).",
         ),
     ),
     partition_by=("run_id",),
     constraints={
         "position_from_1": "position >= 1",
-        "source_known": "source IN ('warm', 'cold', 'popularity')",
+        "source_known": "source IN ('cold', 'light', 'warm', 'popularity')",
     },
 )
 
@@ -346,7 +347,7 @@ METRICS = Table(
         Column(
             "slice",
             "string",
-            "all, warm, cold, head, tail; or train, validation, test for losses and errors.",
+            "all, catalogue, warm, cold, head, tail; or train, validation, test for losses and errors.",
         ),
         Column("metric", "string", "Such as loss, recall, ndcg, auc, rmse."),
         Column("k", "int", "Cut-off of the list; 0 if none applies."),
@@ -366,7 +367,7 @@ USER_METRICS = Table(
         _RUN,
         _USER_IDX,
         Column("model", "string", "As in metrics."),
-        Column("slice", "string", "all, warm, cold, head or tail; users that a slice leaves out have no rows in it."),
+        Column("slice", "string", "As in metrics; users that a slice leaves out have no rows in it."),
         Column("metric", "string", "precision, recall, f1, hit_rate, map, ndcg, mrr; on the slice cold also auc."),
         Column("k", "int", "Cut-off of the list; 0 for auc."),
         Column("value", "double", "The user's value."),
