@@ -1,7 +1,8 @@
 """Rank tracks for every user, and measure the lists under an evaluation protocol.
 
-Every user gets the topn.n candidates with the highest x_u . y_i: warm tracks with fitted factors and, if there is a
-train run, cold tracks with predicted factors. A user without factors gets popular tracks. Tracks that the user has
+Every user gets the topn.n candidates with the highest x_u . y_i. If there is a blend run, the factors of all tracks are
+blended ones. Otherwise warm tracks have fitted factors and, if there is a train run, cold tracks have predicted ones. A
+user without factors gets popular tracks. Tracks that the user has
 played are left out (topn.exclude_heard). Held-out plays don't count as played when lists are measured by them.
 
 evaluation.protocol=none writes the lists and publishes them. strict and paper measure the model beside random,
@@ -15,14 +16,16 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from etude import fitting
 from etude.content import has_features
 from etude.errors import DataCheckError, InputMissingError
 from etude.job import JobRun, main
 from etude.lake import ledger
-from etude.ranking import fitting, inputs, spread
+from etude.ranking import inputs, spread
 from etude.ranking.models import Known, make_plan
 from etude.ranking.plan import Plan
 from etude.ranking.task import Checks
+from etude.splits import training_plays
 from etude.vectors import collect_all
 
 
@@ -30,18 +33,22 @@ def run(job: JobRun) -> None:
     """Collect the candidates, rank every user against them, check, write the lists, measure."""
     wmf = job.upstream("wmf")
     train, protocol = train_run(job, wmf), job.settings.evaluation.protocol
+    blend = blend_run(job)
     evaluated = protocol != "none"
     splits, tracks, users = job.read("splits", run_id=wmf), job.read("tracks"), job.read("users")
     interactions = job.read("interactions", fitting.split_version(job.graph, wmf) if evaluated else None)
-    training = inputs.training_plays(interactions, splits, protocol)
+    training = training_plays(interactions, splits, protocol).select("user_idx", "track_idx", "play_count")
 
-    plan, rank = plan_of(job, wmf, train, inputs.track_facts(tracks, training, splits))
+    plan, rank = plan_of(job, wmf, train, blend, inputs.track_facts(tracks, training, splits))
     heard = relevant = training.limit(0)
     if job.settings.topn.exclude_heard and protocol != "paper":
         heard = training if evaluated else inputs.heard_plays(job.read("plays"), users, tracks)
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits)
-    rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
+    factors = {"fitted": job.read("user_factors", run_id=wmf)}
+    if blend is not None:
+        factors["blended"] = job.read("blended_user_factors", run_id=blend)
+    rows = spread.user_rows(users, {kind: factors[kind] for kind in plan.kinds}, heard, relevant)
     done = spread.ranked(rows, plan, rank, tasks(job, users.count()))
 
     check(job, spread.checks(done))
@@ -65,7 +72,7 @@ def train_run(job: JobRun, wmf: str) -> str | None:
     needed = job.settings.inputs.train_run_id is not None or job.settings.evaluation.protocol == "paper"
     try:
         train = job.upstream("train")
-        problem = misfit(job, train, wmf)
+        problem = fitting.problem_of(job.graph, train, wmf, job.read("predicted_factors", run_id=train))
         if problem is None:
             return train
         if needed:
@@ -82,23 +89,33 @@ def train_run(job: JobRun, wmf: str) -> str | None:
     return None
 
 
-def misfit(job: JobRun, train: str, wmf: str) -> str | None:
-    """Return why the predictions of a train run can't meet a wmf run's user factors; None if they can.
+def blend_run(job: JobRun) -> str | None:
+    """Return the blend run whose factors are ranked; None if there is none, or separate factors are to be ranked.
 
     Raises:
-        InputMissingError: the train run predicts nothing.
+        InputMissingError: inputs.blend_run_id names a run that hasn't succeeded.
+        DataCheckError: the run was built on another wmf run, or on one that has run again since.
     """
-    problem = fitting.outdated(job.graph, train, wmf)
-    if problem is not None:
-        return problem
-    predicted = job.read("predicted_factors", run_id=train)
-    spaces = sorted(row[0] for row in predicted.select("wmf_run_id").distinct().limit(3).collect())
-    if not spaces:
-        raise InputMissingError(f"train run {train} predicted no factors")
-    return fitting.misfit(job.graph, train, wmf, spaces)
+    settings = job.settings
+    if not fitting.ranks_blended(settings):
+        return None
+    try:
+        blend = job.upstream("blend")
+    except InputMissingError:
+        if settings.inputs.blend_run_id is not None:
+            raise
+        return None
+    problem = fitting.blend_problem(job.graph, blend, job.record.upstream)
+    if problem is None:
+        return blend
+    if settings.inputs.blend_run_id is not None:
+        raise DataCheckError(problem)
+    job.log.warning("fitted and predicted factors are ranked, not blended ones: %s", problem)
+    del job.record.upstream["blend"]
+    return None
 
 
-def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) -> tuple[Plan, int]:
+def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: inputs.TrackFacts) -> tuple[Plan, int]:
     """Collect the candidates' factors, after a check of their size; return the plan of the ranking, and the rank.
 
     Raises:
@@ -108,14 +125,18 @@ def plan_of(job: JobRun, wmf: str, train: str | None, facts: inputs.TrackFacts) 
     frames = [of_tracks.where(~held_out), of_tracks.where(held_out)]
     if train is not None:
         frames.append(job.read("predicted_factors", run_id=train))
-    fitted, withheld, *predicted = collect_all(frames, "track_idx", inputs.size_limit(job.settings.topn))
+    if blend is not None:
+        every, unplayed = job.read("blended_track_factors", run_id=blend), F.col("listeners") == 0
+        frames += [every.where(~unplayed), every.where(unplayed)]
+    fitted, withheld, *others = collect_all(frames, "track_idx", inputs.size_limit(job.settings.topn))
     if not len(fitted) + len(withheld):
         raise InputMissingError(f"wmf run {wmf} has no track factors: run jobs/wmf.py again")
     name, seed = network_of(job, train) if train else ("", 0)
     known = Known(
         fitted=fitted,
         held_out=withheld,
-        predicted=predicted[0] if predicted else None,
+        predicted=others[0] if train is not None else None,
+        blended=(others[-2], others[-1]) if blend is not None else None,
         facts=facts,
         model=name,
         seed=seed,
@@ -154,11 +175,20 @@ def check(job: JobRun, found: Checks) -> None:
         DataCheckError: a factor or score is not finite, or a list is shorter than its candidates allow.
     """
     job.count("recommendations", found.rows)
+    job.count("recommendations_cold", found.cold)
+    job.count("recommendations_light", found.light)
     job.count("users_by_popularity", found.fallback)
     job.count("relevant_out_of_reach", found.out_of_reach)
     if found.bad_factors or found.bad_scores:
         raise DataCheckError(
             f"factors of {found.bad_factors} users and {found.bad_scores} scores are not finite; expected none"
+        )
+    share = found.cold / max(found.rows, 1)
+    if job.settings.evaluation.protocol == "none" and share > job.settings.topn.cold_warning:
+        job.log.warning(
+            "%.0f%% of all positions hold tracks without plays; topn.cold_warning expects at most %.0f%%: compare the "
+            "slice catalogue of an evaluation, and lower blend.weight or set topn.cold_calibration=none",
+            *(100 * share, 100 * job.settings.topn.cold_warning),
         )
     if found.short:
         raise DataCheckError(f"{found.short} of {found.users} lists are shorter than their candidates allow")

@@ -21,7 +21,7 @@ from etude.factors.engines import ENGINES, choose
 from etude.factors.fit import Size, size_limit
 from etude.factors.foldin import fold_in
 from etude.factors.update import changed, objective_of, update
-from etude.interactions import filtered, has_newer_plays, plays_until, sum_plays
+from etude.interactions import played
 from etude.job import JobRun, main
 from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
@@ -42,10 +42,12 @@ def run(job: JobRun) -> None:
             "evaluation.protocol=none"
         )
     with Staging(job.spark, folders.checkpoints(job.lake.root, f"wmf-{job.run_id}")) as staging:
-        played = interactions(job, staging)
-        split = split_interactions(played, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep)
+        of_batch = interactions(job, staging)
+        split = split_interactions(
+            of_batch, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep
+        )
         if extends:
-            extend(job, played, split, staging)
+            extend(job, of_batch, split, staging)
         else:
             fit(job, split)
 
@@ -80,7 +82,7 @@ def fit(job: JobRun, split: Split) -> None:
     write(job, split.rows, fitted.users.withColumn("origin", F.lit("fit")), tracks)
 
 
-def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> None:
+def extend(job: JobRun, of_batch: DataFrame, split: Split, staging: Staging) -> None:
     """Keep the factors of an earlier run; fold in users and tracks that have changed since.
 
     Raises:
@@ -92,33 +94,33 @@ def extend(job: JobRun, played: DataFrame, split: Split, staging: Staging) -> No
             f"wmf run {run_id} extends a run that has run again since; fold into that one (inputs.wmf_run_id)"
         )
     settings = objective_of(job.settings.wmf, ledger.whole(job.lake, job.graph.basis(run_id)).settings["wmf"])
-    news = staging.keep(changes(job, played, run_id))
+    news = staging.keep(changes(job, of_batch, run_id))
 
     earlier = {side: job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track")}
     fixed = collect(earlier["track"], "track_idx", size_limit(settings), settings.rank)
-    of_users = update(played, "user_idx", earlier["user"], news, fixed, settings)
+    of_users = update(of_batch, "user_idx", earlier["user"], news, fixed, settings)
     known_users = of_users.together("user_idx", settings)
-    of_tracks = update(played, "track_idx", earlier["track"], news, known_users, settings)
+    of_tracks = update(of_batch, "track_idx", earlier["track"], news, known_users, settings)
     job.count("users_folded_in", len(of_users.folded.idx))
     job.count("tracks_folded_in", len(of_tracks.folded.idx))
     write(job, split.rows, of_users.rows("user_idx"), of_tracks.rows("track_idx"))
 
 
-def changes(job: JobRun, played: DataFrame, run_id: str) -> DataFrame:
+def changes(job: JobRun, of_batch: DataFrame, run_id: str) -> DataFrame:
     """Return user_idx, track_idx of interactions that differ from an earlier run's; all if the latter can't be read."""
     run = job.graph.succeeded("wmf", run_id)
     version = None if run is None else run.tables_read.get("interactions")
     try:
         if version is not None:
             # Not through job.read, which pins the version that this run reads.
-            return changed(played, job.lake.read("interactions", version))
+            return changed(of_batch, job.lake.read("interactions", version))
         reason = "it summed plays itself"
     except AnalysisException as error:
         reason = str(error).splitlines()[0]
     job.log.warning(
         "everything is folded in again: the interactions of wmf run %s can't be compared (%s)", run_id, reason
     )
-    return played.select("user_idx", "track_idx")
+    return of_batch.select("user_idx", "track_idx")
 
 
 def interactions(job: JobRun, staging: Staging) -> DataFrame:
@@ -127,20 +129,12 @@ def interactions(job: JobRun, staging: Staging) -> DataFrame:
     Raises:
         InputMissingError: there are none.
     """
-    days, plays = job.settings.wmf.window_days, job.read("plays")
-    if days is None and not has_newer_plays(plays, job.batch_date):
-        played = job.read("interactions")
-    else:
-        users, tracks = job.read("users"), job.read("tracks")
-        summed = staging.keep(sum_plays(plays_until(plays, job.batch_date, days), users, tracks))
-        played, _ = filtered(summed, users, tracks, job.settings.listening, staging)
-        if played is not summed:
-            played = staging.keep(played)
-    n = played.count()
+    found = played(job.read, job.batch_date, job.settings.wmf.window_days, job.settings.listening, staging)
+    n = found.count()
     if not n:
         raise InputMissingError(f"no interactions in {job.lake.root} for {job.batch_date}: run jobs/ingest.py first")
     job.count("interactions", n)
-    return played
+    return found
 
 
 def write(job: JobRun, splits: DataFrame, users: DataFrame, tracks: DataFrame) -> None:

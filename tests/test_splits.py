@@ -16,7 +16,7 @@ from etude.config.evaluation import EvaluationSettings
 from etude.errors import DataCheckError
 from etude.frames import small_frame
 from etude.hashing import id_keys, uniforms
-from etude.splits import play_splits, split_rows, track_splits, year_cuts
+from etude.splits import play_splits, split_rows, track_splits, training_plays, year_cuts
 
 TRACKS = 3000
 
@@ -178,3 +178,19 @@ def test_rows_of_the_splits_table(spark):
     rows = {tuple(row) for row in split_rows(tracks, plays).collect()}
     assert rows == {("track", 1, -1, "train"), ("track", 2, -1, "test"), ("play", 1, 5, "test")}
     assert split_rows(tracks, None).count() == 2
+
+
+def test_training_plays_are_those_that_the_protocol_does_not_withhold(spark):
+    plays = [(u, t, 1 + u + t) for u in range(3) for t in range(5)]
+    rows = [("track", t, -1, split) for t, split in enumerate(("train", "train", "train", "validation", "test"))]
+    rows += [("play", 0, 0, "test"), ("play", 1, 0, "validation"), ("play", 2, 1, "test")]
+    interactions = small_frame(spark, plays, "user_idx int, track_idx int, play_count bigint")
+    splits = small_frame(spark, rows, "kind string, track_idx int, user_idx int, split string")
+
+    def found(protocol):
+        return sorted((row[0], row[1]) for row in training_plays(interactions, splits, protocol).collect())
+
+    everything = [(u, t) for u, t, _ in plays]
+    assert found("none") == found("paper") == everything
+    held = {(0, 0), (0, 1), (1, 2)}
+    assert found("strict") == [(u, t) for u, t in everything if t < 3 and (u, t) not in held]

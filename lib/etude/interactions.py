@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Protocol
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -32,6 +33,38 @@ class Core:
     def empty(self) -> bool:
         """Return whether nothing remains."""
         return self.n_users == 0 or self.n_tracks == 0
+
+
+class Reader(Protocol):
+    """Read tables, as `JobRun.read` does."""
+
+    def __call__(self, table: str) -> DataFrame:
+        """Return the rows of a table."""
+        ...
+
+
+def played(
+    read: Reader, batch_date: date, window_days: int | None, settings: ListeningSettings, staging: Staging
+) -> DataFrame:
+    """Return what a wmf run of a batch date factorises: user_idx, track_idx, play_count and times of the plays.
+
+    That is the table `interactions`, or the same summed from the plays up to the date if newer plays have come, or from
+    those of the last `window_days` days if that is given.
+
+    Args:
+        read: reads the tables plays, interactions, users and tracks.
+        batch_date: the last batch.
+        window_days: length of the window, which ends with the batch date; None for all plays.
+        settings: the filters of interactions.
+        staging: keeps what is summed.
+    """
+    plays = read("plays")
+    if window_days is None and not has_newer_plays(plays, batch_date):
+        return read("interactions")
+    users, tracks = read("users"), read("tracks")
+    summed = staging.keep(sum_plays(plays_until(plays, batch_date, window_days), users, tracks))
+    found, _ = filtered(summed, users, tracks, settings, staging)
+    return found if found is summed else staging.keep(found)
 
 
 def plays_until(plays: DataFrame, batch_date: date, days: int | None = None) -> DataFrame:

@@ -183,3 +183,16 @@ def split_interactions(
     of_play = keep(play_splits(warm, users, tracks, settings))
     training = keep(warm.join(of_play, ["user_idx", "track_idx"], "left_anti"))
     return Split(split_rows(of_track, of_play), training, withheld)
+
+
+def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
+    """Return the interactions that the factors were fitted to, with all their columns.
+
+    Protocols none and paper withhold nothing; strict withholds listed plays and all plays of held-out tracks.
+    """
+    if protocol != "strict":
+        return interactions
+    held_plays = splits.where("kind = 'play'").select("user_idx", "track_idx")
+    held_tracks = splits.where("kind = 'track' AND split <> 'train'").select("track_idx")
+    warm = interactions.join(held_tracks, "track_idx", "left_anti")
+    return warm.join(held_plays, ["user_idx", "track_idx"], "left_anti")

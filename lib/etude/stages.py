@@ -97,15 +97,32 @@ STAGES: dict[str, Stage] = {
             publishes=("predicted_factors", "examples"),
         ),
         Stage(
+            name="blend",
+            does="blends plays and content into one set of factors for every track",
+            sections=(*_SESSION, "inputs", "blend", "evaluation"),
+            reads=(
+                *("plays", "interactions", "users", "tracks", "splits"),
+                *("user_factors", "track_factors", "predicted_factors"),
+            ),
+            writes=("blended_user_factors", "blended_track_factors", "metrics"),
+            builds_on=("wmf", "train"),
+            shaped_by=("blend", "evaluation", "inputs"),
+            not_shaped_by=_OF_LISTS,
+            # No step of the pipeline: no fixed weight is best on every corpus (decision 0012).
+            step=None,
+            publishes=("blended_track_factors", "blended_user_factors"),
+        ),
+        Stage(
             name="topn",
             does="ranks tracks for every user, and measures the lists under an evaluation protocol",
             sections=(*_SESSION, "inputs", "evaluation", "topn"),
             reads=(
                 *("splits", "tracks", "users", "interactions", "plays", "mel"),
                 *("user_factors", "track_factors", "predicted_factors"),
+                *("blended_user_factors", "blended_track_factors"),
             ),
             writes=("recommendations", "metrics", "user_metrics", "releases"),
-            builds_on=("wmf", "train"),
+            builds_on=("wmf", "train", "blend"),
             shaped_by=("topn", "evaluation", "inputs"),
             step="protocol",
             publishes=("recommendations",),

@@ -11,7 +11,7 @@ LIB = ROOT / "lib" / "etude"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 LIBRARIES = ("listening", "audio", "factors", "fusion", "ranking", "report")
-SHARED = ("interactions", "splits", "content", "vectors")
+SHARED = ("interactions", "splits", "content", "vectors", "fitting")
 HELPERS = ("errors", "storage", "frames", "hashing", "logs", "machine", "pseudonym", "worker", "session")
 
 ALLOWED = {
@@ -46,7 +46,14 @@ def test_a_part_imports_what_it_may(part):
             assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ALLOWED[part]), f"{file}: etude.{name}"
 
 
-OWN = {"ingest": "listening", "mel": "audio", "wmf": "factors", "train": "fusion", "topn": "ranking"}
+OWN = {
+    "ingest": "listening",
+    "mel": "audio",
+    "wmf": "factors",
+    "blend": "factors",
+    "train": "fusion",
+    "topn": "ranking",
+}
 
 
 @pytest.mark.parametrize("job", [*OWN, "report", "pipeline"])

@@ -148,6 +148,12 @@ def figures_of(lake, run_id):
     return {(r["model"], r["slice"], r["metric"], r["k"]): r["value"] for r in rows}
 
 
+def source_of(made, track):
+    """The source of a track in a list of a strict run, by its training plays."""
+    listeners = sum(t == track and (u, t) not in made.held for u, t in made.plays)
+    return "cold" if track in TEST else "light" if listeners <= 3 else "warm"
+
+
 def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluated):
     code, line = evaluated
     assert (code, line["error"] if code else None) == (0, None)
@@ -158,7 +164,7 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluat
         heard = {t for u, t in made.plays if u == user and t in TRAIN and (u, t) not in made.held}
         assert not tracks & heard
         assert tracks <= {*TRAIN, *TEST}
-        expected = {t: "popularity" if user == 11 else "cold" if t in TEST else "warm" for t in tracks}
+        expected = {t: "popularity" if user == 11 else source_of(made, t) for t in tracks}
         assert {int(row["track_id"][1:]): row["source"] for row in listed} == expected
     found = figures_of(made, "strict")
     assert found["cnn_lstm", "cold", "users", 0] == USERS - 1
@@ -233,7 +239,7 @@ def test_predictions_that_do_not_fit_leave_warm_lists_unless_they_were_asked_for
     code, line = start("alone", "strict")
     assert (code, line["upstream"]) == (0, {"wmf": ["alone"]})
     sources = {row["source"] for rows in lists_of(made, "alone").values() for row in rows}
-    assert sources == {"warm", "popularity"}
+    assert sources == {"light", "warm", "popularity"}
     assert ("same_artist", "cold", "auc", 0) in figures_of(made, "alone")
     assert start("alone-paper", "paper")[0] == 3
 
@@ -250,11 +256,31 @@ def test_a_run_that_summed_plays_itself_is_not_evaluated(start):
     assert "summed plays itself" in line["error"]
 
 
+def checking(protocol):
+    """A job as `topn.check` sees it."""
+    warned, counted = [], {}
+    return SimpleNamespace(
+        settings=load_settings((), (f"evaluation.protocol={protocol}",)),
+        log=SimpleNamespace(warning=lambda text, *values: warned.append(text % values)),
+        count=counted.__setitem__,
+        warned=warned,
+        counted=counted,
+    )
+
+
 @pytest.mark.parametrize("found", [Checks(users=9, short=1), Checks(users=9, bad_scores=1), Checks(bad_factors=1)])
 def test_lists_that_can_t_be_right_are_not_written(found):
     with pytest.raises(DataCheckError):
-        topn.check(SimpleNamespace(count=lambda *_: None), found)
-    topn.check(SimpleNamespace(count=lambda *_: None), Checks(users=9, fallback=1, rows=90, out_of_reach=3))
+        topn.check(checking("none"), found)
+    topn.check(checking("none"), Checks(users=9, fallback=1, rows=90, out_of_reach=3))
+
+
+@pytest.mark.parametrize(("protocol", "cold", "warnings"), [("none", 45, 0), ("none", 46, 1), ("strict", 90, 0)])
+def test_too_many_cold_tracks_in_lists_to_publish_are_warned_of(protocol, cold, warnings):
+    job = checking(protocol)
+    topn.check(job, Checks(users=9, rows=90, cold=cold))
+    assert len(job.warned) == warnings
+    assert job.counted["recommendations_cold"] == cold
 
 
 def test_without_a_wmf_run_the_input_is_missing(start):

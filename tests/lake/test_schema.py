@@ -17,7 +17,7 @@ def test_every_table_says_whose_data_it_holds_and_how_long():
     subjects = {name: table.subject for name, table in TABLES.items()}
     assert {name for name, subject in subjects.items() if subject == "user_id"} == {"plays", "users"}
     assert {name for name, subject in subjects.items() if subject == "user_idx"} == {
-        *("interactions", "splits", "user_factors", "recommendations", "user_metrics")
+        *("interactions", "splits", "user_factors", "blended_user_factors", "recommendations", "user_metrics")
     }
     assert all(table.lifetime in LIFETIMES for table in TABLES.values())
     assert all(table.has_runs for table in TABLES.values() if table.lifetime == "run")
@@ -29,6 +29,6 @@ def test_the_registry_names_known_tables_and_stages_only():
         assert set(stage.builds_on) <= set(STAGES), stage.name
         assert set(stage.publishes) <= set(stage.writes), stage.name
     assert all(writers(table) for table in TABLES)
-    assert [stage.name for stage in publishers("metrics")] == ["wmf", "train", "topn"]
+    assert [stage.name for stage in publishers("metrics")] == ["wmf", "train", "blend", "topn"]
     assert [stage.name for stage in publishers("splits")] == ["wmf"]
     assert publishers("plays") == publishers("user_metrics") == []

@@ -61,7 +61,7 @@ def two_nights(nights, submit_all, tmp_path_factory) -> Ran:
     first = ["ingest", *nights.arguments("ingest", lake, night=FIRST)]
     report = ["report", *nights.arguments("report", lake)]
     done = submit_all(lake, [first, *nights.chain(lake), report, nights.headless(lake)], as_users=True)
-    assert [line["status"] for line in done.lines] == ["succeeded"] * 6 + ["failed"], done.said[-3000:]
+    assert [line["status"] for line in done.lines] == ["succeeded"] * 7 + ["failed"], done.said[-3000:]
     return done
 
 

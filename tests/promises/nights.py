@@ -55,7 +55,7 @@ class Nights:
 
     def chain(self, lake: Path) -> list[list[str]]:
         """Return the jobs of the second night, each as its name and its arguments."""
-        return [[job, *self.arguments(job, lake)] for job in ("ingest", "wmf", "train", "topn")]
+        return [[job, *self.arguments(job, lake)] for job in ("ingest", "wmf", "train", "blend", "topn")]
 
     def headless(self, lake: Path) -> list[str]:
         """Return an ingest that fails: its log has no header, so a user's record stands where names are expected."""

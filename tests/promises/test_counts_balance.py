@@ -52,7 +52,7 @@ def test_interactions_hold_every_play(lake, graph):
         assert lake.count(table) == counted[table]
 
 
-@pytest.mark.parametrize("job", ["wmf", "train", "topn"])
+@pytest.mark.parametrize("job", ["wmf", "train", "blend", "topn"])
 def test_a_run_has_left_as_many_rows_as_its_ledger_entry_counts(lake, graph, job):
     run = graph.succeeded(job, str(SECOND))
     counted = {table: run.row_counts[table] for table in STAGES[job].publishes if table in run.row_counts}

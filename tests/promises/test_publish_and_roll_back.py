@@ -197,7 +197,7 @@ def test_the_jobs_of_a_night_publish_all_their_tables_in_one_release(two_nights)
     night = str(SECOND)
     lake = Lake(str(two_nights.lake))
     (release,) = releases.releases(lake)
-    tables = [table for job in ("wmf", "train", "topn") for table in STAGES[job].publishes]
+    tables = [table for job in ("wmf", "train", "blend", "topn") for table in STAGES[job].publishes]
     assert release.run_ids == dict.fromkeys(tables, night)
-    assert (release.published_by, two_nights.lines[4]["published"]) == (f"topn {night}", night)
+    assert (release.published_by, two_nights.lines[5]["published"]) == (f"topn {night}", night)
     assert releases.check(lake, ledger.graph(lake), night) == release.run_ids

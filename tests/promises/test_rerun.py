@@ -24,10 +24,11 @@ def again(nights, two_nights, submit_all, tmp_path_factory):
         ("plays", "rejects", "ingested_files", "users", "tracks", "interactions"),
         FITTED,
         ("examples", "predicted_factors"),
+        ("blended_user_factors", "blended_track_factors"),
         ("recommendations",),
         ("metrics",),
     ],
-    ids=["ingest", "wmf", "train", "topn", "figures"],
+    ids=["ingest", "wmf", "train", "blend", "topn", "figures"],
 )
 def test_a_rerun_leaves_the_tables_as_they_were(two_nights, again, tables):
     assert {line["status"] for line in again.lines} == {"succeeded"}
@@ -35,4 +36,4 @@ def test_a_rerun_leaves_the_tables_as_they_were(two_nights, again, tables):
 
 
 def test_a_rerun_counts_the_same(two_nights, again):
-    assert [line["rows"] for line in again.lines] == [line["rows"] for line in two_nights.lines[1:5]]
+    assert [line["rows"] for line in again.lines] == [line["rows"] for line in two_nights.lines[1:6]]

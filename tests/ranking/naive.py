@@ -42,5 +42,14 @@ def auc(scores: dict[int, float], candidates: set[int], relevant: set[int]) -> f
     return float(np.mean(won))
 
 
+def level(listeners: int) -> str:
+    """Return the name of the level of a track with as many listeners."""
+    return next(
+        name
+        for name, least in (("16", 16), ("8_15", 8), ("4_7", 4), ("2_3", 2), ("1", 1), ("0", 0))
+        if listeners >= least
+    )
+
+
 def mean(values: list[float]) -> float:
     return float(np.mean(values))

@@ -16,10 +16,13 @@ N_USERS, N_TRACKS, RANK = 30, 60, 4
 
 @dataclass(frozen=True)
 class World:
+    """Hold the input of a ranking."""
+
     known: Known
-    user_factors: np.ndarray  # (users, rank); all zeros where the user has none
+    user_factors: np.ndarray  # (users, rank), fitted; all zeros where the user has none
     heard: list[set[int]]
     relevant: list[set[int]]
+    blended: np.ndarray | None = None  # (users, rank), blended
 
 
 def world(seed: int = 1) -> World:
@@ -38,7 +41,7 @@ def world(seed: int = 1) -> World:
         fitted=Factors(fitted.astype(np.int32), rows[fitted]),
         held_out=Factors(held_out.astype(np.int32), rows[held_out]),
         predicted=Factors(predicted.astype(np.int32), guesses[predicted]),
-        facts=TrackFacts(plays.astype(np.int64), rng.integers(0, 9, N_TRACKS), split),
+        facts=TrackFacts(plays.astype(np.int64), np.minimum(plays, 20), rng.integers(0, 9, N_TRACKS), split),
         model="fusion",
         seed=7,
     )
@@ -61,11 +64,26 @@ def batch(world: World, rows: range | None = None) -> Users:
         flat = np.array([track for tracks in mine for track in tracks], dtype=np.int32)
         return Pairs(np.repeat(np.arange(len(mine)), [len(tracks) for tracks in mine]), flat)
 
-    return Users(np.array(rows, np.int32), world.user_factors[list(rows)], pairs(world.heard), pairs(world.relevant))
+    factors = {"fitted": world.user_factors[list(rows)]}
+    if world.blended is not None:
+        factors["blended"] = world.blended[list(rows)]
+    return Users(np.array(rows, np.int32), factors, pairs(world.heard), pairs(world.relevant))
 
 
 def without_network(world: World) -> World:
     return replace(world, known=replace(world.known, predicted=None))
+
+
+def with_blend(world: World) -> World:
+    """Return the world with blended factors of every track but the one that content doesn't know."""
+    rng = np.random.default_rng(5)
+    rows = (np.round(rng.normal(size=(N_TRACKS, RANK)) * 8) / 8).astype(np.float32)
+    played = world.known.fitted.idx
+    others = np.setdiff1d(np.arange(N_TRACKS), played).astype(np.int32)
+    known = replace(world.known, blended=(Factors(played, rows[played]), Factors(others, rows[others])))
+    return replace(
+        world, known=known, blended=(world.user_factors * 0.5 + world.user_factors[:, ::-1]).astype(np.float32)
+    )
 
 
 def paper_world(world: World) -> World:

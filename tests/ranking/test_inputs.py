@@ -8,6 +8,7 @@ from etude.config.topn import TopnSettings
 from etude.errors import DataCheckError
 from etude.frames import small_frame
 from etude.ranking import inputs
+from etude.splits import training_plays
 
 PLAYS = [(u, t, 1 + u + t) for u in range(3) for t in range(5)]
 
@@ -22,15 +23,6 @@ def tables(spark):
 
 def pairs(frame):
     return sorted((row["user_idx"], row["track_idx"]) for row in frame.collect())
-
-
-def test_training_plays(tables):
-    everything = [(u, t) for u, t, _ in PLAYS]
-    assert pairs(inputs.training_plays(*tables, "none")) == everything
-    assert pairs(inputs.training_plays(*tables, "paper")) == everything
-    held = {(0, 0), (0, 1), (1, 2)}
-    expected = [(u, t) for u, t in everything if t < 3 and (u, t) not in held]
-    assert pairs(inputs.training_plays(*tables, "strict")) == expected
 
 
 def test_heard_plays_include_those_that_interactions_lack(spark):
@@ -48,7 +40,7 @@ def test_facts_of_tracks(spark, tables):
     tracks = small_frame(
         spark, [(4, "a"), (0, "b"), (1, "a"), (2, None), (3, None), (5, "a")], "track_idx int, artist_id string"
     )
-    facts = inputs.track_facts(tracks, inputs.training_plays(*tables, "strict"), tables[1])
+    facts = inputs.track_facts(tracks, training_plays(*tables, "strict"), tables[1])
     assert facts.plays.tolist() == [2 + 3, 3 + 4, 3 + 5, 0, 0, 0]
     assert [inputs.SPLITS[s] for s in facts.split] == ["train", "train", "train", "validation", "test", ""]
     assert facts.artist[1] == facts.artist[4] == facts.artist[5] != 0

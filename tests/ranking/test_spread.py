@@ -38,7 +38,7 @@ def frames(spark, world):
     factors = [(u, row.tolist()) for u, row in enumerate(world.user_factors) if row.any()]
     return spread.user_rows(
         spark.range(small.N_USERS).selectExpr("cast(id as int) as user_idx"),
-        small_frame(spark, factors, "user_idx int, factors array<float>"),
+        {"fitted": small_frame(spark, factors, "user_idx int, factors array<float>")},
         pair_frame(spark, world.heard),
         pair_frame(spark, world.relevant),
     )

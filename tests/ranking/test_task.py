@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import naive
@@ -48,8 +49,8 @@ def figures_of(plan, task):
 
 
 def user_rows(model, world, user):
-    if model.users == "factors":
-        return world.user_factors[[user]]
+    if model.needs_factors:
+        return (world.blended if model.users == "blended" else world.user_factors)[[user]]
     return random_users(model.seed, np.array([user])) if model.users == "random" else np.ones((1, 1), np.float32)
 
 
@@ -68,8 +69,10 @@ def scores_of(plan, model, world, user, slice_):
 def naive_figures(plan, model, slice_, world, exclude):
     """Return every figure of one model on one slice by the definitions."""
     inside = {t for t, p in enumerate(plan.part_of) if p < len(PARTS) and PARTS[p] in SLICES[slice_]}
-    cold = {t for t in inside if PARTS[plan.part_of[t]] == "cold"}
-    plays = world.known.facts.plays
+    cold = {t for t in inside if PARTS[plan.part_of[t]] in ("cold", "unplayed")}
+    plays, listeners = world.known.facts.plays, world.known.facts.listeners
+    light = {t for t in inside - cold if 1 <= listeners[t] <= 3}
+    pairs, found = Counter(), Counter()
     per_user, aucs, cold_recalls, shown, left_out = [], [], {k: [] for k in CUTS}, {k: set() for k in CUTS}, 0
     without_factors = 0
     for user, row in enumerate(world.user_factors):
@@ -77,7 +80,7 @@ def naive_figures(plan, model, slice_, world, exclude):
         if not relevant:
             left_out += 1
             continue
-        if model.users == "factors" and not row.any():
+        if model.needs_factors and not row.any():
             without_factors += 1
             listed = inside if cold == inside and not exclude else inside - cold
             scores = {t: np.float32(plays[t] / plays.sum()) for t in listed}
@@ -94,20 +97,52 @@ def naive_figures(plan, model, slice_, world, exclude):
             bits = [-math.log2(max(plays[t], 1) / plays.sum()) for t in first]
             row["novelty", k] = naive.mean(bits) if bits else 0.0
             row["cold_share", k] = len(cold & set(first)) / max(len(first), 1)
+            row["light_share", k] = len(light & set(first)) / max(len(first), 1)
+            found.update((naive.level(listeners[t]), k) for t in relevant & set(first))
             if relevant & cold:
                 cold_recalls[k].append(len(relevant & cold & set(first)) / len(relevant & cold))
+        pairs.update(naive.level(listeners[t]) for t in relevant)
         per_user.append(row)
     expected = {key: naive.mean([row[key] for row in per_user]) for key in per_user[0]}
     expected.update({("coverage", k): len(shown[k]) / len(inside) for k in CUTS})
-    if slice_ == "all":
+    if slice_ in ("all", "catalogue"):
         expected.update({("cold_recall", k): naive.mean(values) for k, values in cold_recalls.items()})
+        expected.update({(f"found_{level}", k): found[level, k] / pairs[level] for level in pairs for k in CUTS})
     else:
-        expected = {key: value for key, value in expected.items() if key[0] != "cold_share"}
+        expected = {key: value for key, value in expected.items() if key[0] not in ("cold_share", "light_share")}
     if slice_ == "cold":
         expected["auc", 0] = naive.mean(aucs)
-    if model.users == "factors":
+    if model.needs_factors:
         expected["users_without_factors", 0] = without_factors
     return {**expected, ("users", 0): len(per_user), ("users_left_out", 0): left_out, ("candidates", 0): len(inside)}
+
+
+def test_every_figure_equals_its_definition_with_a_blend():
+    world = small.with_blend(small.world())
+    plan, task, *_ = ranked(world)
+    found = figures_of(plan, task)
+    assert [model.name for model in plan.models] == [
+        *("blend", "fusion", "plays_only", "content_only", "random", "popularity", "artist_popularity"),
+        *("same_artist", "true_factors"),
+    ]
+    for model in plan.models:
+        for name in model.slices:
+            expected = naive_figures(plan, model, name, world, exclude=True)
+            mine = {key[2:]: value for key, value in found.items() if key[:2] == (model.name, name)}
+            assert mine == pytest.approx(expected), (model.name, name)
+    slices = {model.name: model.slices for model in plan.models}
+    assert slices["blend"] == slices["fusion"] == tuple(SLICES)
+    assert slices["plays_only"] == ("all", "catalogue", "warm", "head", "tail")
+
+
+def test_a_blend_leaves_the_figures_of_separate_factors_as_they_are():
+    world = small.world()
+    alone = figures_of(*ranked(world)[:2])
+    beside = figures_of(*ranked(small.with_blend(world))[:2])
+    # Only a blend knows track 57, so the parts of the others' candidates are equal.
+    assert {key: value for key, value in beside.items() if key[0] in ("fusion", "same_artist", "popularity")} == {
+        key: value for key, value in alone.items() if key[0] in ("fusion", "same_artist", "popularity")
+    }
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
@@ -129,7 +164,7 @@ def test_every_figure_equals_its_definition(protocol):
     # Users 3 and 17 have no factors: they are counted, with their lists by popularity.
     assert found["fusion", "cold", "users_without_factors", 0] == 2
     assert found["fusion", "all", "users", 0] == found["popularity", "all", "users", 0]
-    everywhere = ("all", "warm", "cold", "head", "tail") if protocol == "strict" else ("all", "cold")
+    everywhere = tuple(SLICES) if protocol == "strict" else ("all", "cold")
     assert slices["fusion"] == slices["popularity"] == everywhere
     assert slices["true_factors"] == ("all", "cold")
 
@@ -146,7 +181,9 @@ def test_written_lists_are_the_measured_ones_and_the_best():
         expected = naive.rank({t: s for t, s in all_scores.items() if t not in world.heard[user]}, 8)
         assert tracks[user].tolist() == expected
         assert scores[user].tolist() == [np.float32(all_scores[t]) for t in expected]
-        assert [SOURCES[s] for s in sources[user]] == ["cold" if t in cold else "warm" for t in expected]
+        assert [SOURCES[s] for s in sources[user]] == [
+            "cold" if t in cold else "light" if world.known.facts.listeners[t] <= 3 else "warm" for t in expected
+        ]
     assert (task.checks.short, task.checks.bad_scores, task.checks.bad_factors) == (0, 0, 0)
 
 

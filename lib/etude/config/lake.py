@@ -35,3 +35,5 @@ class InputsSettings(Section):
     """The wmf run whose factors and splits are read."""
     train_run_id: str | None = None
     """The train run whose predicted factors are read."""
+    blend_run_id: str | None = None
+    """The blend run whose factors are ranked."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from etude.config.audio import AudioSettings, MelSettings
 from etude.config.base import Section
+from etude.config.blend import BlendSettings
 from etude.config.demo import DemoSettings
 from etude.config.evaluation import EvaluationSettings
 from etude.config.lake import InputsSettings, LakeSettings, SparkSettings
@@ -41,6 +42,7 @@ class Settings(Section):
     wmf: WmfSettings = WmfSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     train: TrainSettings = TrainSettings()
+    blend: BlendSettings = BlendSettings()
     topn: TopnSettings = TopnSettings()
     report: ReportSettings = ReportSettings()
     pipeline: PipelineSettings = PipelineSettings()

@@ -14,10 +14,16 @@ class TopnSettings(Section):
     """Length of each user's list."""
     exclude_heard: bool = True
     """Whether tracks with training plays of the user are excluded from the user's list (protocol paper: never)."""
+    factors: Literal["blended", "separate"] = "blended"
+    """blended: those of a blend run, if there is one that was built on the wmf run; separate: fitted factors for warm
+    tracks and predicted ones for cold tracks. Protocol paper always takes separate ones."""
     cold_calibration: Literal["none", "norm"] = "norm"
-    """norm: scale predicted factors so that their norm over validation tracks matches that of the true factors."""
+    """norm: scale predicted factors so that their norm over validation tracks matches that of the true factors; blended
+    factors are never scaled."""
     cold_share: float | None = Field(None, ge=0, le=1)
     """Smallest share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
+    cold_warning: float = Field(0.5, ge=0, le=1)
+    """Share of cold tracks in published lists above which topn warns: factors from content may be too long."""
     broadcast_mb: int = Field(2048, ge=1)
     """Largest size in MB of the candidates' factors; every Python worker of the job holds a copy."""
     users_per_task: int = Field(20_000, ge=1)

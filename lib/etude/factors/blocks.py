@@ -18,6 +18,7 @@ from pyspark import RDD, Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from etude.vectors import Factors
 from etude.worker import lean_worker
 
 _BLOCK_COST = 250_000  # interactions, or rows of the same cost: a few MB, a few ms of kernel
@@ -43,6 +44,13 @@ class Axis:
 
     def __len__(self) -> int:
         return len(self.idx)
+
+    def rows_of(self, factors: Factors) -> np.ndarray:
+        """Return the factors of the rows, zeros for rows without factors: (n, rank) float32."""
+        values = np.zeros((len(self), factors.rank), dtype=np.float32)
+        _, at_axis, at_factors = np.intersect1d(self.idx, factors.idx, assume_unique=True, return_indices=True)
+        values[at_axis] = factors.values[at_factors]
+        return values
 
     def positions(self) -> np.ndarray:
         """Return the row number of each index, -1 for an index without interactions: (largest index + 1,) int32."""

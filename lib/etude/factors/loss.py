@@ -33,7 +33,7 @@ def loss(interactions: DataFrame, users: Factors, tracks: Factors, settings: Wmf
     axes = Axis.of(interactions, "user_idx"), Axis.of(interactions, "track_idx")
     weigh = partial(extra_confidence, settings=settings)
     blocks = build_blocks(interactions, "track_idx", axes[1], axes[0], weigh, settings.rank, settings.partitions)
-    shipped = [context.broadcast(_rows_of(axis, side)) for axis, side in zip(axes, (users, tracks), strict=True)]
+    shipped = [context.broadcast(axis.rows_of(side)) for axis, side in zip(axes, (users, tracks), strict=True)]
     try:
         parts = sorted(blocks.mapPartitions(_PlayedCells(*shipped)).collect())
     finally:
@@ -43,11 +43,3 @@ def loss(interactions: DataFrame, users: Factors, tracks: Factors, settings: Wmf
         for axis, values in zip(axes, shipped, strict=True)
     )
     return total_loss(sum(part for _, part in parts), gram(users.values), gram(tracks.values), penalties)
-
-
-def _rows_of(axis: Axis, factors: Factors) -> np.ndarray:
-    """Return the factors of the axis' rows, zeros for rows without factors."""
-    values = np.zeros((len(axis), factors.values.shape[1]), dtype=np.float32)
-    _, at_axis, at_factors = np.intersect1d(axis.idx, factors.idx, assume_unique=True, return_indices=True)
-    values[at_axis] = factors.values[at_factors]
-    return values

@@ -253,6 +253,39 @@ PREDICTED_FACTORS = Table(
     partition_by=("run_id",),
 )
 
+BLENDED_USER_FACTORS = Table(
+    name="blended_user_factors",
+    comment="Factors of users, refined together with blended_track_factors.",
+    lifetime="run",
+    key=("run_id", "user_idx"),
+    columns=(_RUN, _USER_IDX, Column("factors", "array<float>", "x_u: `wmf.rank` values.")),
+    partition_by=("run_id",),
+)
+
+BLENDED_TRACK_FACTORS = Table(
+    name="blended_track_factors",
+    comment="Factors of every track, from its plays and its content together.",
+    lifetime="run",
+    key=("run_id", "track_idx"),
+    columns=(
+        _RUN,
+        _TRACK_IDX,
+        Column("factors", "array<float>", "y_i: `wmf.rank` values, in the basis of the wmf run."),
+        Column(
+            "listeners",
+            "int",
+            "Number of users whose plays the factors rest on; 0: on content alone.",
+        ),
+        Column(
+            "exposure",
+            "float",
+            "Weight of unplayed cells: 1 if the track could have been played all the time, else less.",
+        ),
+    ),
+    partition_by=("run_id",),
+    constraints={"exposure_is_a_share": "exposure >= 0 AND exposure <= 1"},
+)
+
 RECOMMENDATIONS = Table(
     name="recommendations",
     comment="The top-N list of every user; `recommendations_current` holds the served lists.",
@@ -271,13 +304,14 @@ RECOMMENDATIONS = Table(
         Column(
             "source",
             "string",
-            "warm (fitted factors), cold (predicted factors) or popularity (user without factors).",
+            "Whose plays the track's factors rest on: cold (nobody's), light (1 to 3 users'), warm (more users'); or "
+            "popularity (the user has no factors).",
         ),
     ),
     partition_by=("run_id",),
     constraints={
         "position_from_1": "position >= 1",
-        "source_known": "source IN ('warm', 'cold', 'popularity')",
+        "source_known": "source IN ('cold', 'light', 'warm', 'popularity')",
     },
 )
 
@@ -313,7 +347,7 @@ METRICS = Table(
         Column(
             "slice",
             "string",
-            "all, warm, cold, head, tail; or train, validation, test for losses and errors.",
+            "all, catalogue, warm, cold, head, tail; or train, validation, test for losses and errors.",
         ),
         Column("metric", "string", "Such as loss, recall, ndcg, auc, rmse."),
         Column("k", "int", "Cut-off of the list; 0 if none applies."),
@@ -333,7 +367,7 @@ USER_METRICS = Table(
         _RUN,
         _USER_IDX,
         Column("model", "string", "As in metrics."),
-        Column("slice", "string", "all, warm, cold, head or tail; users that a slice leaves out have no rows in it."),
+        Column("slice", "string", "As in metrics; users that a slice leaves out have no rows in it."),
         Column("metric", "string", "precision, recall, f1, hit_rate, map, ndcg, mrr; on the slice cold also auc."),
         Column("k", "int", "Cut-off of the list; 0 for auc."),
         Column("value", "double", "The user's value."),
@@ -399,6 +433,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         PLAYS, INGESTED_FILES, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
-        PREDICTED_FACTORS, RECOMMENDATIONS, METRICS, USER_METRICS, RELEASES, RUNS,
+        PREDICTED_FACTORS, BLENDED_USER_FACTORS, BLENDED_TRACK_FACTORS, RECOMMENDATIONS, METRICS, USER_METRICS,
+        RELEASES, RUNS,
     )
 }  # fmt: skip

@@ -1,8 +1,8 @@
-"""Select the inputs of a ranking from the lake: training plays, relevant plays, heard plays, and facts of tracks."""
+"""Select the inputs of a ranking from the lake: relevant plays, heard plays, and facts of tracks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -23,30 +23,19 @@ class TrackFacts:
 
     Attributes:
         plays: (T,) int64 training plays.
+        listeners: (T,) int64 users with training plays.
         artist: (T,) int64, the same number for the same artist; 0 = unknown.
         split: (T,) uint8, a position in SPLITS.
     """
 
     plays: Longs
+    listeners: Longs
     artist: Longs
     split: npt.NDArray[np.uint8]
 
     def of_split(self, name: str) -> Ints:
         """Return the indices of the split's tracks, ascending int32."""
         return np.flatnonzero(self.split == SPLITS.index(name)).astype(np.int32)
-
-
-def training_plays(interactions: DataFrame, splits: DataFrame, protocol: str) -> DataFrame:
-    """Return user_idx, track_idx, play_count of the interactions that the factors were fitted to.
-
-    Protocols none and paper withhold nothing; strict withholds listed plays and all plays of held-out tracks.
-    """
-    plays = interactions.select("user_idx", "track_idx", "play_count")
-    if protocol != "strict":
-        return plays
-    held_plays = splits.where("kind = 'play'").select("user_idx", "track_idx")
-    held_tracks = splits.where("kind = 'track' AND split <> 'train'").select("track_idx")
-    return plays.join(held_plays, ["user_idx", "track_idx"], "left_anti").join(held_tracks, "track_idx", "left_anti")
 
 
 def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
@@ -74,18 +63,18 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
 
     Args:
         tracks: track_idx, artist_id.
-        training: track_idx, play_count.
+        training: track_idx, play_count; one row per user and track.
         splits: the rows of `splits`.
     """
-    plays = training.groupBy("track_idx").agg(F.sum("play_count").alias("plays"))
+    played = training.groupBy("track_idx").agg(F.sum("play_count").alias("plays"), F.count("*").alias("listeners"))
     place = F.array_position(F.array(*(F.lit(name) for name in SPLITS)), F.col("split")) - 1
     roles = splits.where("kind = 'track'").select("track_idx", place.cast("tinyint").alias("split"))
     rows = (
-        tracks.join(plays, "track_idx", "left")
+        tracks.join(played, "track_idx", "left")
         .join(roles, "track_idx", "left")
         .select(
             "track_idx",
-            F.coalesce("plays", F.lit(0)).alias("plays"),
+            *(F.coalesce(name, F.lit(0)).alias(name) for name in ("plays", "listeners")),
             F.when(F.col("artist_id").isNotNull(), F.xxhash64("artist_id")).otherwise(0).alias("artist"),
             F.coalesce("split", F.lit(0)).alias("split"),
         )
@@ -93,10 +82,10 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
     )
     track_idx = rows.column("track_idx").to_numpy()
     size = int(track_idx.max(initial=-1)) + 1
-    facts = TrackFacts(np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(size, np.uint8))
-    facts.plays[track_idx] = rows.column("plays").to_numpy()
-    facts.artist[track_idx] = rows.column("artist").to_numpy()
-    facts.split[track_idx] = rows.column("split").to_numpy()
+    plays, listeners, artist = (np.zeros(size, np.int64) for _ in range(3))
+    facts = TrackFacts(plays, listeners, artist, np.zeros(size, np.uint8))
+    for field in fields(TrackFacts):
+        getattr(facts, field.name)[track_idx] = rows.column(field.name).to_numpy()
     return facts
 
 

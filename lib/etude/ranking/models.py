@@ -2,8 +2,9 @@
 
 - none: candidates are the tracks with fitted factors (warm) and, with predicted factors, all other tracks (cold).
   Nothing is measured.
-- strict: candidates are the warm tracks and the test tracks (cold: only their content is known). Validation tracks and
-  tracks without plays are no candidates: the written lists are the measured lists.
+- strict: candidates are the warm tracks and the test tracks (cold: only their content is known), and on the slice
+  catalogue also the tracks that nobody played, as they would be served. Validation tracks are no candidates. The
+  written lists are those measured on the slice all.
 - paper: candidates are the test tracks only, and nothing is excluded; WMF and popularity saw their plays.
 """
 
@@ -17,7 +18,7 @@ from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.ranking.candidates import Candidates, Ints, Longs, norms_of
 from etude.ranking.inputs import TrackFacts
-from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_tracks
+from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, levels_of, random_tracks
 from etude.vectors import Factors
 
 HEAD_SHARE = 0.8
@@ -32,6 +33,7 @@ class Known:
         fitted: factors of the tracks that WMF was fitted to (origin fit or fold_in).
         held_out: factors of withheld tracks, folded in for evaluation only.
         predicted: factors that the network predicts, for any track; None without a train run.
+        blended: blended factors of the tracks with training plays, and of all others; None without a blend run.
         facts: facts of every track.
         model: name of the network, for the table `metrics`.
         seed: its seed.
@@ -43,10 +45,11 @@ class Known:
     facts: TrackFacts
     model: str = "model"
     seed: int = 0
+    blended: tuple[Factors, Factors] | None = None
 
 
 def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, float]:
-    """Return the candidates, models and slices for the protocol, and the scale applied to predicted factors."""
+    """Return the candidates, models and slices for the protocol, and the scale of predicted factors in the lists."""
     protocol = evaluation.protocol
     part_of, truth = _parts(known, protocol), known.fitted.union(known.held_out)
 
@@ -54,12 +57,15 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
 
     lengthened = scale(known.predicted)
-    final = _final(known, part_of, lengthened)
+    separate = _separate(known, part_of, lengthened)
+    final = _blended(known, part_of) if known.blended else separate
     others: tuple[Model, ...] = ()
     if protocol != "none":
         mean = same_artist(known)
         cold = {"same_artist": mean.scaled(scale(mean)), "true_factors": truth}
-        others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(final, cold, part_of))
+        others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(separate, cold, part_of))
+        if known.blended:
+            others = (*_ingredients(known, separate, part_of), *others)
     plan = Plan(
         final=final,
         fallback=_fallback(known.facts, part_of, protocol),
@@ -69,9 +75,10 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         cuts=tuple(sorted(set(evaluation.k))) if others else (),
         part_of=part_of,
         bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
+        level_of=levels_of(known.facts.listeners),
         per_user=evaluation.per_user and bool(others),
     )
-    return plan, lengthened
+    return plan, 1.0 if known.blended else lengthened
 
 
 def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> float:
@@ -118,27 +125,52 @@ def _parts(known: Known, protocol: str) -> np.ndarray:
     """Return the part of each track, a position in PARTS: (T,) uint8."""
     part_of = np.full(len(known.facts.plays), NO_PART, dtype=np.uint8)
     if protocol == "none":
-        if known.predicted is not None:
-            part_of[known.predicted.idx] = PARTS.index("cold")
-        part_of[known.fitted.idx] = PARTS.index("warm")
+        warm, cold = known.blended or (known.fitted, known.predicted)
+        if cold is not None:
+            part_of[cold.idx] = PARTS.index("cold")
+        part_of[warm.idx] = PARTS.index("warm")
         return part_of
     if protocol == "strict":
+        for served in (known.predicted, *(known.blended or ())):
+            if served is not None:
+                part_of[np.intersect1d(served.idx, known.facts.of_split(""))] = PARTS.index("unplayed")
         part_of[known.fitted.idx] = PARTS.index("tail")
         part_of[head(known.facts.plays, known.fitted.idx)] = PARTS.index("head")
     part_of[known.facts.of_split("test")] = PARTS.index("cold")
     return part_of
 
 
-def _final(known: Known, part_of: np.ndarray, scale: float) -> Model:
-    """Return the model whose lists are written: fitted factors for warm tracks, predicted ones for cold tracks."""
+def _separate(known: Known, part_of: np.ndarray, scale: float) -> Model:
+    """Return the model with fitted factors for warm tracks, and predicted ones for all others."""
     factors = dict.fromkeys(("head", "tail", "warm"), known.fitted)
     slices = _measurable(part_of)
     if known.predicted is None:
         # Without a network the model can't score cold tracks, so it is not measured on them.
         alone = tuple(name for name in slices if name != "cold")
-        return Model("wmf", "factors", _part_candidates(factors, part_of), alone)
-    factors["cold"] = known.predicted.scaled(scale)
-    return Model(known.model, "factors", _part_candidates(factors, part_of), slices, known.seed)
+        return Model("wmf", "fitted", _part_candidates(factors, part_of), alone)
+    factors["cold"] = factors["unplayed"] = known.predicted.scaled(scale)
+    return Model(known.model, "fitted", _part_candidates(factors, part_of), slices, known.seed)
+
+
+def _ingredients(known: Known, separate: Model, part_of: np.ndarray) -> tuple[Model, ...]:
+    """Return what a blend is made of: fitted and predicted factors as separate ones, plays alone, content alone."""
+    assert known.predicted is not None  # a blend run is built on a train run
+    slices = _measurable(part_of)
+    warm = {part: candidates for part, candidates in separate.parts.items() if part in SLICES["warm"]}
+    content = _part_candidates(dict.fromkeys(PARTS, known.predicted), part_of)
+    return (
+        separate,
+        Model("plays_only", "fitted", warm, tuple(name for name in slices if name != "cold")),
+        Model("content_only", "fitted", content, slices, known.seed),
+    )
+
+
+def _blended(known: Known, part_of: np.ndarray) -> Model:
+    """Return the model whose lists are written if there are blended factors: the same kind for all tracks."""
+    assert known.blended is not None
+    played, others = known.blended
+    of_part = {**dict.fromkeys(SLICES["warm"], played), "cold": others, "unplayed": others}
+    return Model("blend", "blended", _part_candidates(of_part, part_of), _measurable(part_of), known.seed)
 
 
 def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Model, ...]:
@@ -157,15 +189,15 @@ def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Mo
     )
 
 
-def _with_cold(final: Model, cold: dict[str, Factors], part_of: np.ndarray) -> tuple[Model, ...]:
-    """Return the final model with other factors for cold tracks, on the slices that hold cold tracks."""
-    warm = {part: candidates for part, candidates in final.parts.items() if part != "cold"}
+def _with_cold(model: Model, cold: dict[str, Factors], part_of: np.ndarray) -> tuple[Model, ...]:
+    """Return the model with other factors for the test tracks, on the slices that hold them; it has no others."""
+    warm = {part: candidates for part, candidates in model.parts.items() if part in SLICES["warm"]}
     measurable = _measurable(part_of)
     if "cold" not in measurable:
         return ()
-    slices = tuple(name for name in measurable if "cold" in SLICES[name])
+    slices = tuple(name for name in measurable if "cold" in SLICES[name] and name != "catalogue")
     return tuple(
-        Model(name, "factors", {**warm, **_part_candidates({"cold": factors}, part_of)}, slices)
+        Model(name, "fitted", {**warm, **_part_candidates({"cold": factors}, part_of)}, slices)
         for name, factors in cold.items()
     )
 
@@ -173,7 +205,8 @@ def _with_cold(final: Model, cold: dict[str, Factors], part_of: np.ndarray) -> t
 def _measurable(part_of: np.ndarray) -> tuple[str, ...]:
     """Return the slices that have candidates."""
     there = {PARTS[number] for number in np.unique(part_of) if number != NO_PART}
-    return tuple(name for name, parts in SLICES.items() if there & set(parts))
+    slices = tuple(name for name, parts in SLICES.items() if there & set(parts))
+    return tuple(name for name in slices if name != "catalogue" or "unplayed" in there)
 
 
 def _part_candidates(factors: dict[str, Factors], part_of: np.ndarray) -> dict[str, Candidates]:
@@ -208,6 +241,6 @@ def _fallback(facts: TrackFacts, part_of: np.ndarray, protocol: str) -> Model:
     """Return popularity for users without factors: of warm tracks, or under paper of the test tracks."""
     popularity = _popularity(facts.plays)
     parts = _part_candidates(dict.fromkeys(PARTS, popularity), part_of)
-    if protocol != "paper" and "cold" in parts:
-        parts["cold"] = _candidates(popularity, np.empty(0, np.int32))  # popularity can't distinguish them
+    for part in () if protocol == "paper" else parts.keys() & {"cold", "unplayed"}:
+        parts[part] = _candidates(popularity, np.empty(0, np.int32))  # popularity can't distinguish them
     return Model("popularity", "ones", parts, ())

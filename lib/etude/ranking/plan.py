@@ -1,8 +1,8 @@
 """Define the input of a ranking task beside users: the model of the lists, the measured models, and their slices.
 
-Candidates form disjoint parts: head, tail and cold tracks if models are measured, otherwise warm and cold tracks. A
-slice restricts the candidates before ranking. Every slice is a union of parts, so each part is searched once, and a
-slice's list is merged from its parts' lists.
+Candidates form disjoint parts: head, tail, cold and unplayed tracks if models are measured, otherwise warm and cold
+tracks. A slice restricts the candidates before ranking. Every slice is a union of parts, so each part is searched once,
+and a slice's list is merged from its parts' lists.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ import numpy.typing as npt
 from etude.hashing import uniforms
 from etude.ranking.candidates import Candidates, Floats, Ints
 
-PARTS = ("head", "tail", "cold", "warm")
+PARTS = ("head", "tail", "cold", "warm", "unplayed")
 """Names of the parts. head and tail: warm tracks, split by plays; cold: tracks without fitted factors, known by their
-content only (under paper the test tracks, whose plays WMF saw); warm: head and tail together."""
+content only (under paper the test tracks, whose plays WMF saw); warm: head and tail together; unplayed: tracks of the
+catalogue that nobody played, which are served but can't be hit."""
 NO_PART = 255
 SLICES: dict[str, tuple[str, ...]] = {
-    "all": PARTS,
+    "all": ("head", "tail", "cold", "warm"),
+    "catalogue": PARTS,
     "warm": ("head", "tail", "warm"),
     "cold": ("cold",),
     "head": ("head",),
     "tail": ("tail",),
 }
+LEVELS = {"0": 0, "1": 1, "2_3": 2, "4_7": 4, "8_15": 8, "16": 16}
+"""Names of the levels of tracks by their listeners in the training plays, with the least number of each."""
+LIGHT = 2
+"""The highest level of a light track: its factors rest on the plays of three users at most."""
 _RANDOM_RANK = 8
 
 
@@ -37,17 +43,23 @@ class Model:
 
     Attributes:
         name: name in the table `metrics`.
-        users: a user's vector: WMF factors, the number 1 (the same list for all users), or random numbers.
+        users: a user's vector: factors fitted to plays, blended factors, the number 1 (the same list for all users), or
+            random numbers.
         parts: the candidates of each part that it can score; all others rank behind them.
         slices: slices on which it is measured.
         seed: seed of the model, for the table `metrics`.
     """
 
     name: str
-    users: Literal["factors", "ones", "random"]
+    users: Literal["fitted", "blended", "ones", "random"]
     parts: dict[str, Candidates]
     slices: tuple[str, ...]
     seed: int = 0
+
+    @property
+    def needs_factors(self) -> bool:
+        """Whether users without factors have no list of this model."""
+        return self.users in ("fitted", "blended")
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class Plan:
         cuts: the k of the metrics, ascending.
         part_of: (T,) uint8 by track index: position in PARTS, NO_PART if the track is no candidate.
         bits: (T,) float32: -log2 of the track's share of the training plays.
+        level_of: (T,) uint8 by track index: position in LEVELS.
         per_user: whether a task returns each user's metrics, beside their sums.
     """
 
@@ -75,12 +88,18 @@ class Plan:
     cuts: tuple[int, ...]
     part_of: npt.NDArray[np.uint8]
     bits: Floats
+    level_of: npt.NDArray[np.uint8]
     per_user: bool = False
 
     @property
     def longest(self) -> int:
         """Return the length of the parts' lists."""
         return max((self.n, *self.cuts))
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of user factors that the models need, sorted."""
+        return tuple(sorted({model.users for model in (self.final, *self.models) if model.needs_factors}))
 
     @cached_property
     def candidates(self) -> Ints:
@@ -92,6 +111,11 @@ class Plan:
         """Return the number of candidates of each slice."""
         of_part = np.bincount(self.part_of, minlength=NO_PART + 1)
         return {name: int(sum(of_part[PARTS.index(part)] for part in parts)) for name, parts in SLICES.items()}
+
+
+def levels_of(listeners: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return the level of tracks with these numbers of listeners: positions in LEVELS."""
+    return (np.searchsorted(list(LEVELS.values()), listeners, side="right") - 1).astype(np.uint8)
 
 
 def random_users(seed: int, user_idx: Ints) -> Floats:

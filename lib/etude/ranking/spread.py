@@ -7,7 +7,7 @@ it is read several times: for lists, user metrics, sums and counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, fields
 
 import numpy as np
@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.lake.metrics import Metric
-from etude.ranking.candidates import Pairs
+from etude.ranking.candidates import Floats, Pairs
 from etude.ranking.plan import Plan
 from etude.ranking.sums import figures, seen_within, user_metrics
 from etude.ranking.task import SOURCES, Checks, Ranked, Task, Users, UserValues
@@ -30,20 +30,22 @@ _SCHEMA = """user_idx int, tracks array<int>, scores array<float>, sources array
 _CHECKS = "checks"
 
 
-def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: DataFrame) -> DataFrame:
-    """Return a row per user: user_idx, factors, heard and relevant (arrays of track_idx); null if the user has none.
+def user_rows(users: DataFrame, factors: Mapping[str, DataFrame], heard: DataFrame, relevant: DataFrame) -> DataFrame:
+    """Return a row per user: user_idx, factors by kind, heard and relevant (arrays of track_idx); null where none are.
 
     Args:
         users: user_idx of all users who get a list.
-        factors: user_idx, factors.
+        factors: user_idx, factors; by kind (fitted, blended).
         heard: user_idx, track_idx that may not be listed, distinct.
         relevant: user_idx, track_idx that a good list holds, distinct.
     """
-    rows = users.select("user_idx").join(factors.select("user_idx", "factors"), "user_idx", "left")
+    rows = users.select("user_idx")
+    for kind, of_kind in factors.items():
+        rows = rows.join(of_kind.select("user_idx", F.col("factors").alias(kind)), "user_idx", "left")
     for name, pairs in (("heard", heard), ("relevant", relevant)):
         lists = pairs.groupBy("user_idx").agg(F.collect_list("track_idx").alias(name))
         rows = rows.join(lists, "user_idx", "left")
-    return rows.select("user_idx", "factors", "heard", "relevant")
+    return rows.select("user_idx", *factors, "heard", "relevant")
 
 
 def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
@@ -61,7 +63,7 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
         task = Task(shared.value)
         for batch in batches:
             for start in range(0, batch.num_rows, _USERS_TOGETHER):
-                users = _users(batch.slice(start, _USERS_TOGETHER), rank)
+                users = _users(batch.slice(start, _USERS_TOGETHER), shared.value.kinds, rank)
                 found = task.rank(users)
                 yield _list_rows(users, found)
                 yield from map(_value_rows, found.user_values)
@@ -149,16 +151,20 @@ def _add_up(cuts: tuple[int, ...]) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return add_up
 
 
-def _users(batch: pa.RecordBatch, rank: int) -> Users:
-    factors = batch.column("factors")
-    lengths = pc.fill_null(pc.list_value_length(factors), 0).to_numpy(zero_copy_only=False)
-    if np.isin(lengths, (0, rank)).all():
-        matrix = np.zeros((len(lengths), rank), dtype=np.float32)
-        matrix[lengths > 0] = _flat(factors).reshape(-1, rank)
-    else:
-        matrix = np.full((len(lengths), rank), np.nan, dtype=np.float32)
+def _users(batch: pa.RecordBatch, kinds: Iterable[str], rank: int) -> Users:
+    factors = {kind: _matrix(batch.column(kind), rank) for kind in kinds}
     user_idx = batch.column("user_idx").to_numpy()
-    return Users(user_idx, matrix, _pairs(batch.column("heard")), _pairs(batch.column("relevant")))
+    return Users(user_idx, factors, _pairs(batch.column("heard")), _pairs(batch.column("relevant")))
+
+
+def _matrix(factors: pa.ListArray, rank: int) -> Floats:
+    """Return (U, rank): zeros where a user has no factors; NaN, all of it, if some have another rank."""
+    lengths = pc.fill_null(pc.list_value_length(factors), 0).to_numpy(zero_copy_only=False)
+    if not np.isin(lengths, (0, rank)).all():
+        return np.full((len(lengths), rank), np.nan, dtype=np.float32)
+    matrix = np.zeros((len(lengths), rank), dtype=np.float32)
+    matrix[lengths > 0] = _flat(factors).reshape(-1, rank)
+    return matrix
 
 
 def _pairs(lists: pa.ListArray) -> Pairs:

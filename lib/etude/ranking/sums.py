@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from etude.lake.metrics import Metric
 from etude.ranking import metrics
 from etude.ranking.candidates import Ints, Longs, Pairs
 from etude.ranking.metrics import Bools, Counts, Doubles
-from etude.ranking.plan import PARTS, SLICES, Model, Plan
+from etude.ranking.plan import LEVELS, LIGHT, PARTS, SLICES, Model, Plan
 
-_COLD = PARTS.index("cold")
+_COLD = [PARTS.index("cold"), PARTS.index("unplayed")]
+_MIXED = ("all", "catalogue")
+"""The slices that hold warm and cold tracks."""
 _UNSEEN = 255
 
 
@@ -22,7 +24,9 @@ def layout(cuts: tuple[int, ...]) -> dict[tuple[str, int], int]:
     """Return the position of each (metric, k) in a vector of sums; k is 0 for metrics without k."""
     users = ("users", "users_left_out", "users_without_factors", "users_with_auc", "users_with_cold")
     single = [(name, 0) for name in (*users, "auc")]
-    at_k = [(name, k) for name in (*metrics.LIST_METRICS, "novelty", "cold_share", "cold_recall") for k in cuts]
+    single += [(f"relevant_{level}", 0) for level in LEVELS]
+    mixed = ("cold_share", "light_share", "cold_recall", *(f"found_{level}" for level in LEVELS))
+    at_k = [(name, k) for name in (*metrics.LIST_METRICS, "novelty", *mixed) for k in cuts]
     return {key: place for place, key in enumerate(single + at_k)}
 
 
@@ -85,8 +89,9 @@ class SliceSums:
         for number, k in enumerate(self.plan.cuts):
             shown = tracks[:, :k][listed[:, :k]]
             self.seen[shown] = np.minimum(self.seen[shown], number)
-        if self.slice == "all":
-            self._add_cold(tracks, hits, mine)
+        if self.slice in _MIXED:
+            self._add_shares(tracks, hits, mine)
+            self._add_found(tracks, hits, mine)
         if self.slice == "cold":
             auc = values[:, user_metrics(self.plan.cuts).index(("auc", 0))]
             auc[:] = metrics.auc(wins(relevant)[some], counts, self.plan.sizes["cold"])
@@ -94,16 +99,27 @@ class SliceSums:
             self._put("users_with_auc", np.isfinite(auc).sum())
         return some, values
 
-    def _add_cold(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
-        """Add the measures of cold tracks in a list that also holds warm ones."""
-        listed = tracks >= 0
-        cold = listed & (self.plan.part_of[tracks] == _COLD)
-        self._put_at_k("cold_share", lambda k: metrics.mean_over_list(cold.astype(np.float64), listed, k))
-        cold_pairs = relevant.rows[self.plan.part_of[relevant.tracks] == _COLD]
+    def _add_shares(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
+        """Add the measures of cold and light tracks in a list that also holds warm ones."""
+        listed, level = tracks >= 0, self.plan.level_of[tracks]
+        cold = listed & np.isin(self.plan.part_of[tracks], _COLD)
+        light = listed & ~cold & (level > 0) & (level <= LIGHT)
+        for name, mask in (("cold_share", cold), ("light_share", light)):
+            self._put_at_k(name, partial(metrics.mean_over_list, mask.astype(np.float64), listed))
+        cold_pairs = relevant.rows[np.isin(self.plan.part_of[relevant.tracks], _COLD)]
         counts: Counts = np.bincount(cold_pairs, minlength=len(tracks))
         some = counts > 0
         self._put("users_with_cold", some.sum())
         self._put_at_k("cold_recall", lambda k: metrics.recall((hits & cold)[some], counts[some], k))
+
+    def _add_found(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
+        """Add the relevant pairs and the hits of tracks of each level."""
+        relevant_at = self.plan.level_of[relevant.tracks]
+        for number, level in enumerate(LEVELS):
+            self._put(f"relevant_{level}", (relevant_at == number).sum())
+            found = hits & (self.plan.level_of[tracks] == number)
+            for k in self.plan.cuts:
+                self._put(f"found_{level}", found[:, :k].sum(), k)
 
     def _put(self, name: str, value: float, k: int = 0) -> None:
         self.sums[self.place[name, k]] += value
@@ -140,7 +156,7 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
     users = total("users")
     yield row("users", users)
     yield row("users_left_out", total("users_left_out"))
-    if model.users == "factors":
+    if model.needs_factors:
         yield row("users_without_factors", total("users_without_factors"))
     yield row("candidates", plan.sizes[slice_])
     if not users:
@@ -151,10 +167,14 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
         for name in (*metrics.LIST_METRICS, "novelty"):
             yield row(name, total(name, k) / users, k)
         yield row("coverage", float(seen[number]) / plan.sizes[slice_], k)
-        if slice_ == "all":
+        if slice_ in _MIXED:
             yield row("cold_share", total("cold_share", k) / users, k)
+            yield row("light_share", total("light_share", k) / users, k)
             if total("users_with_cold"):
                 yield row("cold_recall", total("cold_recall", k) / total("users_with_cold"), k)
+            for level in LEVELS:
+                if total(f"relevant_{level}"):
+                    yield row(f"found_{level}", total(f"found_{level}", k) / total(f"relevant_{level}"), k)
 
 
 def seen_within(seen: Ints, cuts: tuple[int, ...]) -> Counts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -10,17 +9,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from etude.ranking.candidates import Candidates, Floats, Ints, Longs, Pairs
+from etude.ranking.candidates import Floats, Ints, Longs, Pairs
 from etude.ranking.exact import top_n
 from etude.ranking.merge import List, merge, merge_with_quota
 from etude.ranking.metrics import Doubles
-from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, random_users
+from etude.ranking.plan import LEVELS, LIGHT, NO_PART, PARTS, SLICES, Model, Plan, random_users
 from etude.ranking.sums import SliceSums
 from etude.ranking.wins import wins
 
-SOURCES = ("warm", "cold", "popularity")
-"""Names of the sources; `Ranked.sources` holds positions in this tuple."""
-_WARM, _COLD, _POPULARITY = range(3)
+SOURCES = ("cold", "light", "warm", "popularity")
+"""Names of the sources; `Ranked.sources` holds positions in this tuple. cold: factors rest on no plays; light: on those
+of a few users; warm: on those of more; popularity: the list has no need of factors."""
+_COLD, _LIGHT, _WARM, _POPULARITY = range(4)
+_SOURCE_OF_LEVEL = np.array([_COLD, *[_LIGHT] * LIGHT, *[_WARM] * (len(LEVELS) - 1 - LIGHT)], np.int32)
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,21 @@ class Users:
 
     Attributes:
         user_idx: (U,) int32.
-        factors: (U, rank) float32; zeros if the user has no factors, NaN if they are unusable.
+        factors: by kind (fitted, blended), (U, rank) float32; zeros if the user has none, NaN if they are unusable.
         heard: pairs of batch row and track that may not be listed.
         relevant: pairs of batch row and track that a good list holds; empty if nothing is measured.
     """
 
     user_idx: Ints
-    factors: Floats
+    factors: dict[str, Floats]
     heard: Pairs
     relevant: Pairs
 
     def some(self, rows: Longs) -> Users:
         """Return the users at the (ascending) rows."""
         heard, relevant = (pairs.of_rows(rows, len(self.user_idx)) for pairs in (self.heard, self.relevant))
-        return Users(self.user_idx[rows], self.factors[rows], heard, relevant)
+        factors = {kind: values[rows] for kind, values in self.factors.items()}
+        return Users(self.user_idx[rows], factors, heard, relevant)
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Checks:
         users: users with a list.
         fallback: users whose list is by popularity.
         rows: tracks in all lists.
+        cold: those of source cold.
+        light: those of source light.
         short: users whose list is shorter than min(n, number of unheard candidates).
         bad_scores: scores that are not finite.
         bad_factors: users whose factors are not finite; they are ranked like users without factors.
@@ -62,6 +66,8 @@ class Checks:
     users: int = 0
     fallback: int = 0
     rows: int = 0
+    cold: int = 0
+    light: int = 0
     short: int = 0
     bad_scores: int = 0
     bad_factors: int = 0
@@ -107,8 +113,8 @@ class Task:
         """Start with no users."""
         self.plan = plan
         self.checks = Checks()
-        self._listable = self._mask(plan.final.parts.values())
-        self._listable_by_popularity = self._mask(plan.fallback.parts.values())
+        self._listable = self._mask(plan.final)
+        self._listable_by_popularity = self._mask(plan.fallback)
         self.sums = {(m.name, name): SliceSums(plan, name) for m in plan.models for name in m.slices}
 
     def rank(self, users: Users) -> Ranked:
@@ -116,15 +122,19 @@ class Task:
         shape = len(users.user_idx), self.plan.n
         tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
         sources = np.full(shape, _POPULARITY, np.int32)
-        finite = np.isfinite(users.factors).all(axis=1)
+        finite = np.all([np.isfinite(values).all(axis=1) for values in users.factors.values()], axis=0)
         self.checks.bad_factors += int((~finite).sum())
-        has_factors = finite & users.factors.any(axis=1)
+        has_factors = finite & np.all([values.any(axis=1) for values in users.factors.values()], axis=0)
         known, others = np.flatnonzero(has_factors), np.flatnonzero(~has_factors)
         user_values: list[UserValues] = []
         for rows, stand_in in ((known, None), (others, self.plan.fallback)):
             if len(rows):
                 tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in, user_values)
-        sources[known] = np.where(self.plan.part_of[tracks[known]] == PARTS.index("cold"), _COLD, _WARM)
+        by_content = self.plan.part_of[tracks[known]] == PARTS.index("cold")
+        sources[known] = np.where(by_content, _COLD, _SOURCE_OF_LEVEL[self.plan.level_of[tracks[known]]])
+        shown = sources[tracks >= 0]
+        self.checks.cold += int((shown == _COLD).sum())
+        self.checks.light += int((shown == _LIGHT).sum())
         self._check(users, known, others, tracks, scores)
         return Ranked(tracks, scores, sources, user_values)
 
@@ -133,7 +143,7 @@ class Task:
         plan = self.plan
         found: dict[tuple[str, int], List] = {}
         for model in plan.models or (plan.final,):
-            ranker = stand_in if stand_in is not None and model.users == "factors" else model
+            ranker = stand_in if stand_in is not None and model.needs_factors else model
             lists = self._part_lists(ranker, users, found)
             mixed = self._slice_list("all", lists)
             if model is plan.final:
@@ -160,11 +170,12 @@ class Task:
 
     def _slice_list(self, name: str, lists: dict[str, List]) -> List:
         longest = self.plan.longest
-        parts = {part: lists[part] for part in SLICES[name] if part in lists}
-        cold = parts.pop("cold", None)
-        if cold is None or not parts:
-            return merge([cold] if cold else list(parts.values()), longest)
-        return merge_with_quota(merge(list(parts.values()), longest), cold, longest, self.plan.cold_share)
+        parts = [part for part in SLICES[name] if part in lists]
+        warm = [lists[part] for part in parts if part in SLICES["warm"]]
+        cold = [lists[part] for part in parts if part not in SLICES["warm"]]
+        if not cold or not warm:
+            return merge(cold or warm, longest)
+        return merge_with_quota(merge(warm, longest), merge(cold, longest), longest, self.plan.cold_share)
 
     def _wins(self, model: Model, users: Users, pairs: Pairs) -> npt.NDArray[np.float64]:
         cold = model.parts["cold"]
@@ -184,11 +195,11 @@ class Task:
         counted.bad_scores += int((~np.isfinite(scores[tracks >= 0])).sum())
         counted.out_of_reach += int((self.plan.part_of[users.relevant.tracks] == NO_PART).sum())
 
-    def _mask(self, candidates: Iterable[Candidates]) -> npt.NDArray[np.bool_]:
-        """Return whether each track is among the candidates: (T,) bool by track index."""
+    def _mask(self, model: Model) -> npt.NDArray[np.bool_]:
+        """Return whether each track can be in the model's written lists, those on the slice all: (T,) bool."""
         mask = np.zeros(len(self.plan.part_of), dtype=bool)
-        for some in candidates:
-            mask[some.tracks] = True
+        for part in model.parts.keys() & set(SLICES["all"]):
+            mask[model.parts[part].tracks] = True
         return mask
 
 
@@ -196,4 +207,4 @@ def _rows(model: Model, users: Users) -> Floats:
     """Return the users' vectors in this model's inner products."""
     if model.users == "random":
         return random_users(model.seed, users.user_idx)
-    return users.factors if model.users == "factors" else np.ones((len(users.user_idx), 1), np.float32)
+    return users.factors[model.users] if model.needs_factors else np.ones((len(users.user_idx), 1), np.float32)

@@ -18,7 +18,8 @@ from etude.report.staff import staff
 _SLICES = {
     "cold": ("Cold tracks only", "Candidates are the tracks that were not in the factorisation."),
     "warm": ("Warm tracks only", "Candidates are the tracks with training plays."),
-    "all": ("Mixed list", "Candidates are all tracks, warm and cold, as in a published list."),
+    "all": ("Mixed list", "Candidates are all tracks with plays, warm and cold (held out) ones."),
+    "catalogue": ("Whole catalogue", "As in a published list, candidates are also the tracks that nobody played."),
     "head": ("Head", "Candidates are the most played tracks, which hold 80% of the training plays."),
     "tail": ("Tail", "Candidates are the tracks outside the head."),
 }

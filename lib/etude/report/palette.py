@@ -47,6 +47,8 @@ _KNOWN = {
     "popularity": Look("popularity", "baseline", LINES[1], "--"),
     "artist_popularity": Look("artist popularity", "baseline", LINES[2], "--"),
     "same_artist": Look("same artist", "baseline", LINES[3], "-."),
+    "plays_only": Look("plays only", "baseline", LINES[4], "--"),
+    "content_only": Look("content only", "baseline", LINES[5], "--"),
     "training_mean": Look("training mean", "baseline", LINES[4], ":"),
     "mean": Look("training mean", "baseline", LINES[4], ":"),
     "ridge": Look("ridge regression", "baseline", LINES[5], "-."),

@@ -169,7 +169,12 @@ def density(facts: Facts) -> str | None:
 
 def lists(found: Lists) -> str:
     """State the composition of the production lists."""
-    names = {"warm": "warm", "cold": "cold", "popularity": "filled by popularity (users without factors)"}
+    names = {
+        "warm": "warm",
+        "light": "light (1 to 3 listeners)",
+        "cold": "cold",
+        "popularity": "filled by popularity (users without factors)",
+    }
     parts = [
         f"{percent(found.by_source[s] / found.rows)} {name}" for s, name in names.items() if found.by_source.get(s)
     ]

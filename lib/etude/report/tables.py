@@ -64,12 +64,14 @@ _BREADTH = (
 )
 _MIXED = (
     Column("cold_share", "cold share", best="none", share=True),
+    Column("light_share", "light share", best="none", share=True),
     Column("cold_recall", "cold recall"),
 )
 _COLUMNS = {
     "cold": (*_RANKING, _AUC),
     "warm": (*_RANKING, *_BREADTH),
     "all": (*_RANKING[:4], *_BREADTH, *_MIXED),
+    "catalogue": (*_RANKING[:4], *_BREADTH, *_MIXED),
     "head": (*_RANKING, *_BREADTH),
     "tail": (*_RANKING, *_BREADTH),
 }

@@ -5,9 +5,9 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 
 from etude.errors import DataCheckError
+from etude.fitting import misfit, outdated, split_version
 from etude.lake.graph import RunGraph
 from etude.lake.runs import ABSENT, Run
-from etude.ranking.fitting import misfit, outdated, split_version
 
 START = datetime(2026, 2, 1, tzinfo=timezone.utc)
 
