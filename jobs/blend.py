@@ -6,8 +6,8 @@ what its content says, with many they are what its plays say. A track that conte
 tracks as its prior. blend.weight says how many plays outweigh the content.
 
 It writes blended_user_factors, blended_track_factors (every track, with the number of its listeners) and the loss of
-every sweep. The factors keep the basis of the wmf run. Under evaluation.protocol=strict, held-out tracks have no plays,
-and their unplayed cells don't count: they stand for tracks that nobody could have played yet.
+every sweep. The factors keep the basis of the wmf run. Under evaluation.protocol=strict, held-out tracks have no plays.
+Nothing else distinguishes them from tracks that nobody played.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from etude.interactions import played
 from etude.job import JobRun, main
 from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
-from etude.splits import TRAIN, training_plays
+from etude.splits import training_plays
 from etude.vectors import collect
 
 
@@ -45,7 +45,7 @@ def run(job: JobRun) -> None:
     fitted = job.read("track_factors", run_id=wmf).where(F.col("origin") != "held_out")
     with Staging(job.spark, folders.checkpoints(job.lake.root, f"blend-{job.run_id}")) as staging:
         training = staging.keep(fitted_interactions(job, wmf, staging))
-        tracks = exposed_tracks(job, wmf, training)
+        tracks = exposures(job.read("tracks"), training)
         limit = size_limit(settings)
         limit.check({"track_idx": 2 * tracks.count()}, settings.rank)
         users = collect(job.read("user_factors", run_id=wmf), "user_idx", limit, settings.rank)
@@ -89,17 +89,6 @@ def fitted_interactions(job: JobRun, wmf: str, staging: Staging) -> DataFrame:
     if training.isEmpty():
         raise InputMissingError(f"wmf run {wmf} was fitted to no interaction that can be found: run jobs/wmf.py again")
     return training
-
-
-def exposed_tracks(job: JobRun, wmf: str, training: DataFrame) -> DataFrame:
-    """Return track_idx, exposure of every track; that of held-out tracks is 0 under protocol strict."""
-    tracks = exposures(job.read("tracks"), training)
-    if job.record.protocol != "strict":
-        return tracks
-    held = job.read("splits", run_id=wmf, kind="track").where(F.col("split") != TRAIN)
-    held = held.select("track_idx", F.lit(True).alias("held"))
-    exposure = F.when(F.col("held"), F.lit(0.0)).otherwise(F.col("exposure")).cast("float")
-    return tracks.join(held, "track_idx", "left").select("track_idx", exposure.alias("exposure"))
 
 
 def write(job: JobRun, joined: Joined, tracks: DataFrame, training: DataFrame) -> None:
