@@ -97,7 +97,7 @@ def blend_run(job: JobRun) -> str | None:
         DataCheckError: the run was built on another wmf run, or on one that has run again since.
     """
     settings = job.settings
-    if not fitting.ranks_blended(settings):
+    if settings.topn.factors == "separate" or settings.evaluation.protocol == "paper":
         return None
     try:
         blend = job.upstream("blend")
@@ -183,6 +183,8 @@ def check(job: JobRun, found: Checks) -> None:
         raise DataCheckError(
             f"factors of {found.bad_factors} users and {found.bad_scores} scores are not finite; expected none"
         )
+    if found.short:
+        raise DataCheckError(f"{found.short} of {found.users} lists are shorter than their candidates allow")
     share = found.cold / max(found.rows, 1)
     if job.settings.evaluation.protocol == "none" and share > job.settings.topn.cold_warning:
         job.log.warning(
@@ -190,8 +192,6 @@ def check(job: JobRun, found: Checks) -> None:
             "slice catalogue of an evaluation, and lower blend.weight or set topn.cold_calibration=none",
             *(100 * share, 100 * job.settings.topn.cold_warning),
         )
-    if found.short:
-        raise DataCheckError(f"{found.short} of {found.users} lists are shorter than their candidates allow")
 
 
 if __name__ == "__main__":

@@ -56,11 +56,11 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
     def scale(cold: Factors | None) -> float:
         return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
 
-    lengthened = scale(known.predicted)
-    separate = _separate(known, part_of, lengthened)
-    final = _blended(known, part_of) if known.blended else separate
+    lengthened = 1.0 if known.blended else scale(known.predicted)
+    final = _blended(known, part_of) if known.blended else _separate(known, part_of, lengthened)
     others: tuple[Model, ...] = ()
     if protocol != "none":
+        separate = _separate(known, part_of, scale(known.predicted)) if known.blended else final
         mean = same_artist(known)
         cold = {"same_artist": mean.scaled(scale(mean)), "true_factors": truth}
         others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(separate, cold, part_of))
@@ -78,7 +78,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         level_of=levels_of(known.facts.listeners),
         per_user=evaluation.per_user and bool(others),
     )
-    return plan, 1.0 if known.blended else lengthened
+    return plan, lengthened
 
 
 def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> float:
