@@ -109,7 +109,7 @@ def submit_command() -> Callable[..., list[str]]:
     """Return the command that runs a job by the environment's own spark-submit: a job's name, then its arguments.
 
     A path without .py stands for a program that isn't among the jobs. `as_users` sets nothing but two cores. Otherwise
-    the session is that of the unit tests; `compiled` generates code for expressions in it.
+    the session is that of the unit tests.
     """
     binary = Path(sys.executable).with_name("spark-submit")
     if not binary.exists():
@@ -117,9 +117,8 @@ def submit_command() -> Callable[..., list[str]]:
         assert found, "no spark-submit in the environment"
         binary = Path(found)
 
-    def command(job: str, *arguments: str, compiled: bool = False, as_users: bool = False) -> list[str]:
-        small = {**SMALL_SPARK, **({} if compiled else INTERPRETED)}
-        settings = {"spark.master": "local[2]"} if as_users else small
+    def command(job: str, *arguments: str, as_users: bool = False) -> list[str]:
+        settings = {"spark.master": "local[2]"} if as_users else {**SMALL_SPARK, **INTERPRETED}
         given = [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
         return [str(binary), *given, str(ROOT / "jobs" / f"{job}.py"), *arguments]
 
@@ -130,10 +129,10 @@ def submit_command() -> Callable[..., list[str]]:
 def submit(submit_command) -> Callable[..., subprocess.CompletedProcess]:
     """Run a job by `submit_command` to its end."""
 
-    def run(job: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900, **session: bool):
+    def run(job: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 900, as_users: bool = False):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
-            submit_command(job, *arguments, **session),
+            submit_command(job, *arguments, as_users=as_users),
             env={**os.environ, "PATH": path, **(env or {})},
             capture_output=True,
             text=True,

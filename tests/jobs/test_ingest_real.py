@@ -21,7 +21,7 @@ def real(submit, real_data, tmp_path):
         done = submit(
             "ingest", "--config", str(CONF / f"{conf}.yaml"), f"lake.root={tmp_path / 'lake'}", *overrides,
             env={"ETUDE_DATA": str(real_data)},
-            compiled=True,
+            as_users=True,
         )  # fmt: skip
         assert done.returncode == code, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1]), done

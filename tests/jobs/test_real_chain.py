@@ -44,7 +44,7 @@ def chain(submit, real_data, tmp_path_factory) -> Chain:
     config = ("--config", str(ROOT / "conf" / "taste-profile.yaml"), "--run-id", "real", f"lake.root={done.lake}")
     for job, settings in CHAIN.items():
         protocol = () if job in ("ingest", "report") else ("evaluation.protocol=strict",)
-        ended = submit(job, *config, *protocol, *settings, env={"ETUDE_DATA": str(real_data)}, compiled=True)
+        ended = submit(job, *config, *protocol, *settings, env={"ETUDE_DATA": str(real_data)}, as_users=True)
         assert ended.returncode == 0, ended.stderr[-3000:]
         done.lines[job] = json.loads(ended.stdout.splitlines()[-1])
     return done
