@@ -21,7 +21,7 @@ def run(job: JobRun) -> None:
     """Gather the facts, render the page, write it."""
     settings = job.settings.report
     facts = gather(job, job.lake, settings, utc_now())
-    path = settings.path or folders.report(job.lake.root, job.run_id)
+    path = folders.report(job.lake.root, job.run_id, settings.path)
     page = render(facts).encode("utf-8")
     storage.write_bytes(path, page)
     job.note("report", storage.to_uri(path))

@@ -12,6 +12,7 @@ import etude
 from etude import stages
 from etude.arguments import Arguments
 from etude.config import Settings, redacted
+from etude.config.listening import of_batch
 from etude.config.non_defaults import flatten
 from etude.errors import EtudeError, SettingsError
 from etude.lake import folders, ledger, releases
@@ -93,8 +94,7 @@ def fingerprints(stage: str, settings: Settings, batch_date: date) -> dict[str, 
         return {}
     found = {"catalogue.sources": _listing_hash(source.path for source in settings.catalogue.sources)}
     if settings.listening.path:
-        path = settings.listening.path.replace("{batch_date}", batch_date.isoformat())
-        found["listening.path"] = _listing_hash([path])
+        found["listening.path"] = _listing_hash([of_batch(settings.listening.path, batch_date)])
     found[KEY_VARIABLE] = _as_number(hashlib.sha256(lake_user_id("any user").encode()))
     return found
 
@@ -143,7 +143,7 @@ def up_to_date(step: Step, lake: Lake, outside: dict[str, int]) -> bool:
 
 def _still_shows(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:
     """Tell if the report's page is there, and no run has changed the lake or been published since its job started."""
-    path = step.arguments.settings.report.path or folders.report(lake.root, step.arguments.run_id)
+    path = folders.report(lake.root, step.arguments.run_id, step.arguments.settings.report.path)
     release = releases.current(lake)
     published_since = release is not None and release.since >= done.started_at
     return exists(path) and not graph.changed_since(done.started_at) and not published_since

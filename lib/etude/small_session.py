@@ -12,6 +12,7 @@ from datetime import date
 
 from etude import storage
 from etude.config import Settings
+from etude.config.listening import of_batch
 from etude.lake import folders
 from etude.lake.lake import Lake
 from etude.stages import Stage
@@ -38,7 +39,7 @@ def is_small(stage: Stage, settings: Settings, batch_date: date, lake: Lake) -> 
 
 def _inputs(stage: Stage, settings: Settings, batch_date: date, lake: Lake) -> Iterator[str]:
     if "listening" in stage.sections and settings.listening.path:
-        yield settings.listening.path.replace("{batch_date}", batch_date.isoformat())
+        yield of_batch(settings.listening.path, batch_date)
     if "catalogue" in stage.sections:
         yield from (source.path for source in settings.catalogue.sources)
     yield from (folders.table(lake.root, table) for table in stage.reads)

@@ -1,5 +1,6 @@
 """Define the settings of ingest: logs and catalogues."""
 
+from datetime import date
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -169,3 +170,8 @@ class CatalogueSettings(Section):
     """Whether tracks that nobody has played are left out; otherwise `tracks` holds the union of log and catalogues."""
     max_tags: int = Field(100, ge=1)
     """Largest number of tags kept per track, the heaviest first."""
+
+
+def of_batch(path: str, batch_date: date) -> str:
+    """Return the path of a batch's log: `path` with {batch_date} filled in."""
+    return path.replace("{batch_date}", batch_date.isoformat())

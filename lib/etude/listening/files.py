@@ -17,6 +17,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from etude.config.listening import of_batch
 from etude.errors import DataCheckError, InputMissingError
 from etude.frames import small_frame
 from etude.listening.formats import FileFormat
@@ -156,19 +157,19 @@ def list_files(spark: SparkSession, path: str, batch: date) -> Listing:
     Raises:
         InputMissingError: there are no files.
     """
-    of_batch = path.replace("{batch_date}", batch.isoformat())
+    asked = of_batch(path, batch)
     try:
-        found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(of_batch)
+        found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(asked)
     except AnalysisException as error:
         if error.getCondition() in _NO_FILE:
-            raise InputMissingError(f"{of_batch}: no such file or folder") from error
+            raise InputMissingError(f"{asked}: no such file or folder") from error
         raise
     # Without the column `content` Spark lists the files and doesn't read them.
     uri, modified = F.col("_metadata.file_path").alias("uri"), F.col("modificationTime").alias("modified")
     # Spark's scans, and so its listings, omit empty files.
     files = found.select(uri, "path", "length", modified).collect()
     if not files:
-        raise InputMissingError(f"{of_batch}: no files found, or only empty ones")
+        raise InputMissingError(f"{asked}: no files found, or only empty ones")
     return Listing(path, tuple(files))
 
 
