@@ -55,7 +55,7 @@ def world(seed: int = 1) -> World:
 
 
 def batch(world: World, rows: range | None = None) -> Users:
-    from etude.ranking.candidates import Pairs
+    from etude.search.candidates import Pairs
 
     rows = range(len(world.user_factors)) if rows is None else rows
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.ranking import metrics
-from etude.ranking.candidates import Candidates, Pairs
 from etude.ranking.sums import hits_of
 from etude.ranking.wins import wins
+from etude.search.candidates import Candidates, Pairs
 
 
 @given(

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.topn import TopnSettings
-from etude.ranking.candidates import Ints, Longs
+from etude.search.candidates import Ints, Longs
 from etude.vectors import SizeLimit
 
 SPLITS = ("", "train", "validation", "test")

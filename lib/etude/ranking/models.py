@@ -16,9 +16,9 @@ import numpy as np
 
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
-from etude.ranking.candidates import Candidates, Ints, Longs, norms_of
 from etude.ranking.inputs import TrackFacts
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, levels_of, random_tracks
+from etude.search.candidates import Candidates, Ints, Longs, norms_of
 from etude.vectors import Factors
 
 HEAD_SHARE = 0.8

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.hashing import uniforms
-from etude.ranking.candidates import Candidates, Floats, Ints
+from etude.search.candidates import Candidates, Floats, Ints
 
 PARTS = ("head", "tail", "cold", "warm", "unplayed")
 """Names of the parts. head and tail: warm tracks, split by plays; cold: tracks without fitted factors, known by their

@@ -9,9 +9,9 @@ import numpy as np
 
 from etude.lake.metrics import Metric
 from etude.ranking import metrics
-from etude.ranking.candidates import Ints, Longs, Pairs
 from etude.ranking.metrics import Bools, Counts, Doubles
 from etude.ranking.plan import LEVELS, LIGHT, PARTS, SLICES, Model, Plan
+from etude.search.candidates import Ints, Longs, Pairs
 
 _COLD = [PARTS.index("cold"), PARTS.index("unplayed")]
 _MIXED = ("all", "catalogue")

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from etude.ranking.candidates import Floats, Ints, Longs, Pairs
-from etude.ranking.exact import top_n
-from etude.ranking.merge import List, merge, merge_with_quota
 from etude.ranking.metrics import Doubles
 from etude.ranking.plan import LEVELS, LIGHT, NO_PART, PARTS, SLICES, Model, Plan, random_users
 from etude.ranking.sums import SliceSums
 from etude.ranking.wins import wins
+from etude.search.candidates import Floats, Ints, Longs, Pairs
+from etude.search.exact import top_n
+from etude.search.merge import List, merge, merge_with_quota
 
 SOURCES = ("cold", "light", "warm", "popularity")
 """Names of the sources; `Ranked.sources` holds positions in this tuple. cold: factors rest on no plays; light: on those

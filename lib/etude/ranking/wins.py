@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from etude.ranking.candidates import Candidates, Floats, Pairs
 from etude.ranking.metrics import Doubles
+from etude.search.candidates import Candidates, Floats, Pairs
 
 _CELLS = 1 << 22
 """Scores in memory at a time (float32: 16 MB), so that memory doesn't grow with users or candidates."""

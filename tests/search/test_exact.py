@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from etude.ranking import exact
-from etude.ranking.candidates import NOTHING, Candidates, Pairs
-from etude.ranking.exact import top_n
+from etude.search import exact
+from etude.search.candidates import NOTHING, Candidates, Pairs
+from etude.search.exact import top_n
 
 
 def pairs(lists):

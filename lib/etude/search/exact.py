@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from etude.ranking.candidates import NOTHING, Candidates, Floats, Ints, Longs, Pairs, norms_of
-from etude.ranking.merge import merge
+from etude.search.candidates import NOTHING, Candidates, Floats, Ints, Longs, Pairs, norms_of
+from etude.search.merge import merge
 
 BATCH = 512
 """Users per search: enough for a matrix product at full speed, few enough for the caches."""

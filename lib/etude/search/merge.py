@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from etude.ranking.candidates import Floats, Ints
+from etude.search.candidates import Floats, Ints
 
 List = tuple[Ints, Floats]
 """Tracks and scores, both (U, n), as `top_n` returns them: best first, -1 and -inf at the end of short lists."""

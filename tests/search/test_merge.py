@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etude.ranking.merge import merge, merge_with_quota
+from etude.search.merge import merge, merge_with_quota
 
 
 def as_list(scored, length):
