@@ -1,8 +1,8 @@
-"""Run all stages in one process and one session: ingest, mel, wmf, train, topn and the report.
+"""Run all stages in one process and one session: ingest, mel, wmf, train, blend, topn and the report.
 
-wmf, train and topn run twice: under the evaluation protocol (run_id with the suffix -eval) for the report's metrics,
-and under protocol none for the lists that are published. A stage is skipped if its run under the same run_id has
-succeeded with the same settings and inputs. The default run_id is the batch date, so the same command continues a
+wmf, train, blend and topn run twice: under the evaluation protocol (run_id with the suffix -eval) for the report's
+metrics, and under protocol none for the lists that are published. A stage is skipped if its run under the same run_id
+has succeeded with the same settings and inputs. The default run_id is the batch date, so the same command continues a
 pipeline that was stopped, and computes only what is new after one that wasn't. --from and --to name the first and the
 last stage.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-from etude import stages
+from etude import fitting, stages
 from etude.content import has_audio, has_features
 from etude.errors import EtudeError
 from etude.job import JobRun, execute, main
@@ -45,9 +45,12 @@ def run_step(job: JobRun, step: Step) -> str:
     if step.stage == "mel" and not has_audio(job.settings, job.lake):
         job.log.info("stage=mel skipped: no audio.manifest, no audio.root and no audio_uri in tracks")
         return "no audio"
-    if step.stage == "train" and not has_features(job.lake):
-        job.log.info("stage=train skipped: no track has sound, artist, year or tags")
+    if step.stage in ("train", "blend") and not has_features(job.lake):
+        job.log.info("stage=%s skipped: no track has sound, artist, year or tags", step.stage)
         return "no features"
+    if step.stage == "blend" and not fitting.ranks_blended(step.arguments.settings):
+        job.log.info("stage=blend skipped: topn.factors=separate, or evaluation.protocol=paper")
+        return "not ranked"
     body = import_module(step.stage).run
     outcome = execute(step.stage, body, job.spark, step.arguments, job.log, outside, parent=job.run_id)
     if outcome.exit_code:

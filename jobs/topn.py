@@ -45,10 +45,7 @@ def run(job: JobRun) -> None:
         heard = training if evaluated else inputs.heard_plays(job.read("plays"), users, tracks)
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits)
-    factors = {"fitted": job.read("user_factors", run_id=wmf)}
-    if blend is not None:
-        factors["blended"] = job.read("blended_user_factors", run_id=blend)
-    rows = spread.user_rows(users, {kind: factors[kind] for kind in plan.kinds}, heard, relevant)
+    rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
     done = spread.ranked(rows, plan, rank, tasks(job, users.count()))
 
     check(job, spread.checks(done))
@@ -97,7 +94,7 @@ def blend_run(job: JobRun) -> str | None:
         DataCheckError: the run was built on another wmf run, or on one that has run again since.
     """
     settings = job.settings
-    if settings.topn.factors == "separate" or settings.evaluation.protocol == "paper":
+    if not fitting.ranks_blended(settings):
         return None
     try:
         blend = job.upstream("blend")
@@ -141,10 +138,9 @@ def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: 
         model=name,
         seed=seed,
     )
-    plan, cold_scale = make_plan(known, job.settings.topn, job.settings.evaluation)
+    plan = make_plan(known, job.settings.topn, job.settings.evaluation)
     job.count("candidates", plan.sizes["all"])
     job.count("candidates_cold", plan.sizes["cold"])
-    job.note("cold_scale", round(cold_scale, 6))
     return plan, fitted.rank
 
 
@@ -189,7 +185,7 @@ def check(job: JobRun, found: Checks) -> None:
     if job.settings.evaluation.protocol == "none" and share > job.settings.topn.cold_warning:
         job.log.warning(
             "%.0f%% of all positions hold tracks without plays; topn.cold_warning expects at most %.0f%%: compare the "
-            "slice catalogue of an evaluation, and lower blend.weight or set topn.cold_calibration=none",
+            "slice catalogue of an evaluation, and lower blend.new_share or blend.unplayed_length",
             *(100 * share, 100 * job.settings.topn.cold_warning),
         )
 

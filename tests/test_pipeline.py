@@ -36,15 +36,16 @@ def steps(*overrides, **limits):
 def test_evaluation_comes_before_production_and_both_before_the_report():
     assert steps() == [
         ("ingest", "r", "none"), ("mel", "r", "none"),
-        ("wmf", "r-eval", "strict"), ("train", "r-eval", "strict"), ("topn", "r-eval", "strict"),
-        ("wmf", "r", "none"), ("train", "r", "none"), ("topn", "r", "none"),
+        ("wmf", "r-eval", "strict"), ("train", "r-eval", "strict"), ("blend", "r-eval", "strict"),
+        ("topn", "r-eval", "strict"),
+        ("wmf", "r", "none"), ("train", "r", "none"), ("blend", "r", "none"), ("topn", "r", "none"),
         ("report", "r", "none"),
     ]  # fmt: skip
 
 
 def test_a_part_of_the_pipeline():
     assert steps("pipeline.evaluate=false", first="wmf", last="topn") == [
-        ("wmf", "r", "none"), ("train", "r", "none"), ("topn", "r", "none"),
+        ("wmf", "r", "none"), ("train", "r", "none"), ("blend", "r", "none"), ("topn", "r", "none"),
     ]  # fmt: skip
     with pytest.raises(SettingsError, match="comes before"):
         steps_of(arguments(), "topn", "wmf")
@@ -198,6 +199,27 @@ def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same
     world.write_all(world.ran("wmf", 5, inputs={"plays": world.version}), train)
     assert not world.fresh("train"), "wmf has run again"
     assert not world.fresh("wmf"), "the plays have changed"
+
+
+def test_a_blend_is_left_out_only_while_the_evaluation_that_chose_for_it_is_the_same(world):
+    def evaluated(hour, run_id="e"):
+        run = world.ran("blend", hour, run_id=run_id)
+        run.protocol = "strict"
+        return run
+
+    fit, net = world.ran("wmf", 1), world.ran("train", 2, wmf="r")
+    by_default = world.ran("blend", 4, wmf="r", train="r")
+    chosen = world.ran("blend", 4, wmf="r", train="r", blend="e")
+    world.write_all(fit, net, by_default)
+    assert world.fresh("blend")
+    world.write_all(fit, net, by_default, evaluated(3))
+    assert not world.fresh("blend"), "an evaluation has come since"
+    world.write_all(fit, net, chosen, evaluated(3))
+    assert world.fresh("blend")
+    world.write_all(fit, net, chosen, evaluated(3), evaluated(5, "newer"))
+    assert world.fresh("blend"), "a rerun takes what the first run took"
+    world.write_all(fit, net, chosen, evaluated(5))
+    assert not world.fresh("blend"), "the evaluation has run again"
 
 
 def test_lists_that_were_never_published_are_not_up_to_date(world):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pyspark.sql import DataFrame
 
+from etude.config import Settings
 from etude.errors import DataCheckError, InputMissingError
 from etude.lake.graph import RunGraph
 
@@ -30,6 +31,11 @@ def problem_of(graph: RunGraph, train: str, wmf: str, predicted: DataFrame) -> s
     if not spaces:
         raise InputMissingError(f"train run {train} predicted no factors")
     return misfit(graph, train, wmf, spaces)
+
+
+def ranks_blended(settings: Settings) -> bool:
+    """Tell if topn ranks the factors of a blend run, if there is one, under these settings."""
+    return settings.topn.factors == "blended" and settings.evaluation.protocol != "paper"
 
 
 def blend_problem(graph: RunGraph, blend: str, upstream: Mapping[str, Sequence[str]]) -> str | None:

@@ -186,11 +186,14 @@ def _same_upstream(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:
             now.upstream[stage] = [graph.choose(stage, now, asked, served, done)]
     except EtudeError:
         return False
+    own = stages.stage_of(step.stage)
     came = [
         stage
-        for stage in stages.stage_of(step.stage).builds_on
+        for stage in own.builds_on
         if stage not in done.upstream and stage != step.stage and graph.succeeded(stage, arguments.run_id)
     ]
+    if own.chooses and step.stage not in done.upstream and settings.evaluation.protocol != "strict":
+        came += [run.job for run in graph.newest((step.stage,), ("strict",))]
     return now.upstream == done.upstream and not came
 
 

@@ -23,7 +23,9 @@ class Stage:
         sections: sections of the settings that it reads.
         reads: tables that it reads.
         writes: tables that it writes; a write to any other is refused.
-        builds_on: stages whose run it chooses as upstream runs; its own name if it may extend an earlier run.
+        builds_on: stages whose run it chooses as upstream runs; its own name if it may extend an earlier run, or take
+            what one has chosen.
+        chooses: whether its runs under strict choose values that its runs under other protocols then take.
         lease: `batch` if runs of different batches or protocols may overlap, `lake` if only one may run at a time.
         shaped_by: sections whose settings shape its rows; None if a pipeline can't tell when it is up to date.
         not_shaped_by: settings of those sections that matter to other stages only, as section.key.
@@ -37,6 +39,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     builds_on: tuple[str, ...] = ()
+    chooses: bool = False
     lease: Literal["batch", "lake"] = "batch"
     shaped_by: tuple[str, ...] | None = None
     not_shaped_by: tuple[str, ...] = ()
@@ -104,13 +107,13 @@ STAGES: dict[str, Stage] = {
                 *("plays", "interactions", "users", "tracks", "splits"),
                 *("user_factors", "track_factors", "predicted_factors"),
             ),
-            writes=("blended_user_factors", "blended_track_factors", "metrics"),
-            builds_on=("wmf", "train"),
+            writes=("blended_track_factors", "metrics"),
+            builds_on=("wmf", "train", "blend"),
+            chooses=True,
             shaped_by=("blend", "evaluation", "inputs"),
             not_shaped_by=_OF_LISTS,
-            # No step of the pipeline: no fixed weight is best on every corpus (decision 0012).
-            step=None,
-            publishes=("blended_track_factors", "blended_user_factors"),
+            step="protocol",
+            publishes=("blended_track_factors",),
         ),
         Stage(
             name="topn",
@@ -118,8 +121,7 @@ STAGES: dict[str, Stage] = {
             sections=(*_SESSION, "inputs", "evaluation", "topn"),
             reads=(
                 *("splits", "tracks", "users", "interactions", "plays", "mel"),
-                *("user_factors", "track_factors", "predicted_factors"),
-                *("blended_user_factors", "blended_track_factors"),
+                *("user_factors", "track_factors", "predicted_factors", "blended_track_factors"),
             ),
             writes=("recommendations", "metrics", "user_metrics", "releases"),
             builds_on=("wmf", "train", "blend"),
@@ -139,8 +141,8 @@ STAGES: dict[str, Stage] = {
             name="pipeline",
             does="runs all stages in one session, and skips what is up to date",
             sections=(
-                *(*_SESSION, "listening", "catalogue", "audio", "mel", "wmf", "evaluation", "train", "topn"),
-                *("report", "pipeline"),
+                *(*_SESSION, "listening", "catalogue", "audio", "mel", "wmf", "evaluation", "train", "blend"),
+                *("topn", "report", "pipeline"),
             ),
             reads=("tracks", "mel", "interactions", "recommendations"),
         ),

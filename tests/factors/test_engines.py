@@ -139,7 +139,7 @@ def test_folding_in_drops_rows_without_known_neighbours(once, spark):
 
 
 def test_factors_that_are_not_finite_stop_the_fit(plays):
-    with pytest.raises(DataCheckError, match=r"half sweep 1, users: .* not finite"):
+    with pytest.raises(DataCheckError, match=r"iteration 1, users: .* not finite"):
         blocked.fit(plays, WMF.model_copy(update={"alpha": 1e38, "solver": "cg"}))
 
 

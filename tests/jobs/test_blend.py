@@ -32,6 +32,7 @@ USERS, PLAYED, TRACKS, RANK = 30, 25, 32, 4
 KNOWN = range(0, TRACKS, 2)
 """Tracks that content knows."""
 SETTINGS = (f"wmf.rank={RANK}", "wmf.solver=cholesky", "wmf.iterations=3", "wmf.regularization=2", "wmf.alpha=5")
+GIVEN = ("blend.weight=3", "blend.played_length=1.5", "blend.unplayed_length=0.7")
 
 
 def world(lake: Lake) -> dict[tuple[int, int], int]:
@@ -39,8 +40,7 @@ def world(lake: Lake) -> dict[tuple[int, int], int]:
     plays = {(u, t): 1 + (u * t) % 3 for u in range(USERS) for t in range(PLAYED) if (u * 5 + t * 3) % 4 == 0}
     times = {pair: START + timedelta(days=number) for number, pair in enumerate(sorted(plays))}
     fill(lake, "users", [(f"u{u}", u) for u in range(USERS)])
-    year = {t: (2020 if t % 3 == 0 else 2030 if t == 31 else None) for t in range(TRACKS)}
-    fill(lake, "tracks", [(f"t{t}", t, year[t]) for t in range(TRACKS)], ("track_id", "track_idx", "release_year"))
+    fill(lake, "tracks", [(f"t{t}", t) for t in range(TRACKS)], ("track_id", "track_idx"))
     events = [
         (f"{u} {t}", f"u{u}", f"t{t}", times[u, t], n, "log", DAY, DAY, "log.csv", 1) for (u, t), n in plays.items()
     ]
@@ -77,7 +77,7 @@ def blended(request, spark, tmp_path_factory):
     plays = world(lake)
     assert start(wmf, lake, request.param)[0] == 0
     g = write_train(lake, request.param, request.param)
-    code, line = start(blend, lake, request.param, "blend.weight=3")
+    code, line = start(blend, lake, request.param, *GIVEN)
     assert code == 0
     return request.param, lake, plays, g, line
 
@@ -110,51 +110,57 @@ def test_every_track_has_factors_and_says_on_how_many_listeners_they_rest(blende
     assert line["upstream"] == {"wmf": [protocol], "train": [protocol]}
 
 
-def test_exposure_follows_the_year_and_does_not_tell_held_out_tracks(blended):
-    protocol, lake, plays, _, _ = blended
-    rows = by_track(lake, "blended_track_factors", protocol)
-    _, held = trained_on(lake, protocol, plays)
-    for t, row in rows.items():
-        assert row["exposure"] == (0 if t == 31 else 1), t
-    assert held == set() or any(rows[t]["exposure"] == 1 for t in held)
-
-
-def test_tracks_solve_their_equations_over_all_cells(blended):
-    """The tracks are solved last, on the written users' factors: each solves its own dense equations."""
+def test_tracks_solve_their_equations_over_all_cells_on_the_fits_users(blended):
     protocol, lake, plays, g, _ = blended
     training, _ = trained_on(lake, protocol, plays)
     rows = by_track(lake, "blended_track_factors", protocol)
-    users = {row["user_idx"]: row["factors"] for row in lake.look("blended_user_factors", run_id=protocol)}
+    users = {row["user_idx"]: row["factors"] for row in lake.look("user_factors", run_id=protocol)}
     x = np.array([users[u] for u in sorted(users)])
     place = {u: number for number, u in enumerate(sorted(users))}
     fitted = [r["factors"] for r in lake.look("track_factors", run_id=protocol) if r["origin"] == "fit"]
     mean, weight, regularization = np.mean(fitted, axis=0), 3 * 2.0, 2.0
     for t, row in rows.items():
-        c, p = np.full(len(x), row["exposure"]), np.zeros(len(x))
+        prior = g[t] if t in KNOWN else mean
+        c, p = np.ones(len(x)), np.zeros(len(x))
         for (u, track), n in training.items():
             if track == t:
                 c[place[u]], p[place[u]] = 1 + 5 * np.log1p(n), 1
-        prior = g[t] if t in KNOWN else mean
         left = x.T @ (c[:, None] * x) + (regularization + weight) * np.eye(RANK)
-        expected = np.linalg.solve(left, x.T @ (c * p) + weight * prior)
-        assert row["factors"] == pytest.approx(expected, rel=1e-3, abs=1e-4), t
-
-
-def test_the_losses_fall(blended):
-    protocol, lake, *_ = blended
-    rows = lake.look("metrics", run_id=protocol, job="blend", metric="loss")
-    losses = [row["value"] for row in sorted(rows, key=lambda row: row["step"])]
-    assert len(losses) == 4 and losses == sorted(losses, reverse=True)
+        solved = np.linalg.solve(left, x.T @ (c * p) + weight * 1.5 * prior)
+        assert row["factors"] == pytest.approx(solved if row["listeners"] else 0.7 * prior, rel=1e-3, abs=1e-4), t
 
 
 def test_a_second_run_gives_the_same(blended):
     protocol, lake, *_ = blended
     before = by_track(lake, "blended_track_factors", protocol)
-    assert start(blend, lake, protocol, "blend.weight=3")[0] == 0
+    assert start(blend, lake, protocol, *GIVEN)[0] == 0
     after = by_track(lake, "blended_track_factors", protocol)
     assert sorted(after) == sorted(before)
     for t, row in after.items():
         assert row["factors"] == pytest.approx(before[t]["factors"], rel=1e-5, abs=1e-6)
+
+
+def test_an_evaluated_run_chooses_and_others_take_its_choice(spark, tmp_path):
+    lake = Lake(str(tmp_path / "lake"), spark)
+    plays = world(lake)
+    chosen = {}
+    for protocol in ("none", "strict", "none"):
+        assert start(wmf, lake, protocol, "evaluation.validation_plays=0.3")[0] == 0
+        write_train(lake, protocol, protocol)
+        code, chosen[protocol, len(chosen)] = start(blend, lake, protocol)
+        assert code == 0
+    before, evaluated, after = chosen.values()
+    assert before["choice"] == {"weight": 3.0, "played_length": 2.0, "unplayed_length": 0.5}, "the defaults"
+    assert "blend" not in before["upstream"]
+    assert evaluated["rows"]["sampled_users"] > 0 and 0 < evaluated["new_share"] < 1
+    assert set(evaluated["choice"]) == set(before["choice"])
+    _, held = trained_on(lake, "strict", plays)
+    gains = {row["slice"]: row["value"] for row in lake.look("metrics", run_id="strict", job="blend")}
+    assert gains.keys() == {"warm", "cold"} and all(0 < gain <= 1 for gain in gains.values()), held
+    assert after["choice"] == evaluated["choice"]
+    assert after["upstream"]["blend"] == ["strict"]
+    given = start(blend, lake, "none", "blend.weight=9")[1]["choice"]
+    assert given == {**evaluated["choice"], "weight": 9.0}
 
 
 def test_predictions_in_the_space_of_another_fit_are_refused(blended, caplog):
@@ -169,12 +175,12 @@ def test_predictions_in_the_space_of_another_fit_are_refused(blended, caplog):
 def test_lists_rank_the_blended_factors_of_all_tracks(blended):
     protocol, lake, plays, *_ = blended
     code, line = start(topn, lake, protocol, f"topn.n={TRACKS}", "evaluation.k=[5]")
-    assert (code, line["cold_scale"]) == (0, 1.0)
+    assert code == 0
     assert line["upstream"] == {job: [protocol] for job in ("wmf", "train", "blend")}
     tracks = by_track(lake, "blended_track_factors", protocol)
     training, held = trained_on(lake, protocol, plays)
     candidates = {t for t, row in tracks.items() if protocol == "none" or row["listeners"] or t in held}
-    x = {row["user_idx"]: np.array(row["factors"]) for row in lake.look("blended_user_factors", run_id=protocol)}
+    x = {row["user_idx"]: np.array(row["factors"]) for row in lake.look("user_factors", run_id=protocol)}
     listed: dict[int, dict[int, dict]] = {}
     for row in lake.look("recommendations", run_id=protocol):
         listed.setdefault(row["user_idx"], {})[int(row["track_id"][1:])] = row

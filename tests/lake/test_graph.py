@@ -96,6 +96,23 @@ def test_a_run_that_extends_an_earlier_one_never_takes_itself():
         choose(run_id="old", job="wmf", day=OTHER_DAY)
 
 
+def test_a_blend_takes_the_choice_of_an_evaluated_one():
+    graph = RunGraph(
+        [
+            ran("none", "blend", hours=(9, 9)),
+            ran("day", "blend", hours=(1, 1), protocol="strict"),
+            ran("newest", "blend", hours=(2, 2), protocol="strict", day=OTHER_DAY),
+        ]
+    )
+    run = ran("r", "blend", train="t", wmf="w")
+    assert graph.choose("blend", run) == "day"
+    assert graph.choose("blend", run, before=ran("r", "blend", blend="newest")) == "newest"
+    assert graph.choose("blend", ran("r", "blend", day=date(2026, 1, 2))) == "newest"
+    assert graph.choose("blend", ran("r", "topn")) == "none", "lists are made of a run of their own protocol"
+    with pytest.raises(InputMissingError, match="strict"):
+        RunGraph([ran("none", "blend")]).choose("blend", run)
+
+
 def test_what_was_built_on_the_run_chosen_before_is_preferred():
     graph = RunGraph(
         [

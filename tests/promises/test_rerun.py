@@ -24,7 +24,7 @@ def again(nights, two_nights, submit_all, tmp_path_factory):
         ("plays", "rejects", "ingested_files", "users", "tracks", "interactions"),
         FITTED,
         ("examples", "predicted_factors"),
-        ("blended_user_factors", "blended_track_factors"),
+        ("blended_track_factors",),
         ("recommendations",),
         ("metrics",),
     ],

@@ -19,10 +19,9 @@ class World:
     """Hold the input of a ranking."""
 
     known: Known
-    user_factors: np.ndarray  # (users, rank), fitted; all zeros where the user has none
+    user_factors: np.ndarray  # (users, rank); all zeros where the user has none
     heard: list[set[int]]
     relevant: list[set[int]]
-    blended: np.ndarray | None = None  # (users, rank), blended
 
 
 def world(seed: int = 1) -> World:
@@ -64,10 +63,7 @@ def batch(world: World, rows: range | None = None) -> Users:
         flat = np.array([track for tracks in mine for track in tracks], dtype=np.int32)
         return Pairs(np.repeat(np.arange(len(mine)), [len(tracks) for tracks in mine]), flat)
 
-    factors = {"fitted": world.user_factors[list(rows)]}
-    if world.blended is not None:
-        factors["blended"] = world.blended[list(rows)]
-    return Users(np.array(rows, np.int32), factors, pairs(world.heard), pairs(world.relevant))
+    return Users(np.array(rows, np.int32), world.user_factors[list(rows)], pairs(world.heard), pairs(world.relevant))
 
 
 def without_network(world: World) -> World:
@@ -81,9 +77,7 @@ def with_blend(world: World) -> World:
     played = world.known.fitted.idx
     others = np.setdiff1d(np.arange(N_TRACKS), played).astype(np.int32)
     known = replace(world.known, blended=(Factors(played, rows[played]), Factors(others, rows[others])))
-    return replace(
-        world, known=known, blended=(world.user_factors * 0.5 + world.user_factors[:, ::-1]).astype(np.float32)
-    )
+    return replace(world, known=known)
 
 
 def paper_world(world: World) -> World:

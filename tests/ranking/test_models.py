@@ -1,4 +1,4 @@
-"""Test the models behind the figures: calibration, the same-artist mean, head tracks, random lists."""
+"""Test the models behind the figures: the same-artist mean, head tracks, random lists."""
 
 from __future__ import annotations
 
@@ -10,55 +10,14 @@ import small
 from pydantic import ValidationError
 
 from etude.config.evaluation import EvaluationSettings
-from etude.config.topn import TopnSettings
-from etude.ranking.models import cold_scale, head, make_plan, same_artist
+from etude.ranking.models import head, same_artist
 from etude.ranking.plan import random_tracks, random_users
-from etude.vectors import Factors
-
-
-def test_predicted_factors_become_as_long_as_those_they_predict():
-    known = small.world().known
-    truth = known.held_out
-    validation = known.facts.of_split("validation")
-    plan, scale = make_plan(known, TopnSettings(), EvaluationSettings(protocol="strict"))
-
-    def length(factors):
-        return np.linalg.norm(factors.among(validation).values, axis=1).mean()
-
-    assert scale == pytest.approx(length(truth) / length(known.predicted))
-    assert length(known.predicted.scaled(scale)) == pytest.approx(length(truth))
-    cold = plan.final.parts["cold"]
-    vector = cold.vectors[cold.vector_of(np.array([45], np.int32))[0]]
-    np.testing.assert_allclose(vector, known.predicted.values[45] * scale, rtol=1e-6)
 
 
 def test_lists_to_measure_are_no_longer_than_those_to_write():
     EvaluationSettings(k=(10_000,))
     with pytest.raises(ValidationError, match="10000"):
         EvaluationSettings(k=(5, 10_001))
-
-
-def test_calibration_looks_at_validation_tracks_only():
-    known = small.world().known
-    rows = known.held_out.values.copy()
-    rows[known.held_out.idx >= 45] *= 100
-    changed = replace(known, held_out=Factors(known.held_out.idx, rows))
-    settings = TopnSettings(), EvaluationSettings(protocol="strict")
-    assert make_plan(changed, *settings)[1] == make_plan(known, *settings)[1]
-    same = [
-        next(model for model in make_plan(some, *settings)[0].models if model.name == "same_artist")
-        for some in (changed, known)
-    ]
-    np.testing.assert_array_equal(*(model.parts["cold"].vectors for model in same))
-
-
-def test_calibration_can_be_off_and_is_1_without_tracks_to_compare():
-    known = small.world().known
-    off = make_plan(known, TopnSettings(cold_calibration="none"), EvaluationSettings(protocol="strict"))[1]
-    assert off == 1.0
-    nothing = Factors(known.predicted.idx, known.predicted.values * 0)
-    assert cold_scale(known.held_out, nothing, known.facts) == 1.0
-    assert cold_scale(known.fitted, known.predicted.among(np.arange(45, 58)), known.facts) == 1.0
 
 
 def test_the_same_artist_mean():

@@ -26,7 +26,7 @@ def world():
 @pytest.fixture(scope="module")
 def plan(world):
     settings = EvaluationSettings(protocol="strict", k=(2, 5, 12), per_user=True)
-    return make_plan(world.known, TopnSettings(n=8), settings)[0]
+    return make_plan(world.known, TopnSettings(n=8), settings)
 
 
 def pair_frame(spark, sets):
@@ -38,7 +38,7 @@ def frames(spark, world):
     factors = [(u, row.tolist()) for u, row in enumerate(world.user_factors) if row.any()]
     return spread.user_rows(
         spark.range(small.N_USERS).selectExpr("cast(id as int) as user_idx"),
-        {"fitted": small_frame(spark, factors, "user_idx int, factors array<float>")},
+        small_frame(spark, factors, "user_idx int, factors array<float>"),
         pair_frame(spark, world.heard),
         pair_frame(spark, world.relevant),
     )

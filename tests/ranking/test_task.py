@@ -25,7 +25,7 @@ CUTS = (2, 5, 12)
 
 
 def ranked(world, n=8, protocol="strict", **topn):
-    plan, _ = make_plan(
+    plan = make_plan(
         world.known, TopnSettings(n=n, **topn), EvaluationSettings(protocol=protocol, k=(5, 2, 12, 5), seed=3)
     )
     task = Task(plan)
@@ -50,7 +50,7 @@ def figures_of(plan, task):
 
 def user_rows(model, world, user):
     if model.needs_factors:
-        return (world.blended if model.users == "blended" else world.user_factors)[[user]]
+        return world.user_factors[[user]]
     return random_users(model.seed, np.array([user])) if model.users == "random" else np.ones((1, 1), np.float32)
 
 
@@ -201,14 +201,14 @@ def test_users_without_factors_get_popular_tracks_they_have_not_heard():
 
 def test_the_quota_holds_in_lists_and_figures():
     world = small.world()
-    plan, task, tracks, _, _ = ranked(world, cold_share=0.5, cold_calibration="none")
+    plan, task, tracks, _, _ = ranked(world, cold_share=0.5)
     cold = plan.part_of[tracks[world.user_factors.any(axis=1)]] == PARTS.index("cold")
     assert (cold[:, :8].sum(axis=1) >= 4).all()
     assert (cold[:, :2].sum(axis=1) >= 1).all()
     found = figures_of(plan, task)
     with_factors = 1 - found["fusion", "all", "users_without_factors", 0] / found["fusion", "all", "users", 0]
     assert found["fusion", "all", "cold_share", 2] >= 0.5 * with_factors  # popularity has no quota
-    plain = figures_of(*ranked(world, cold_calibration="none")[:2])
+    plain = figures_of(*ranked(world)[:2])
     assert plain["fusion", "all", "cold_share", 2] < found["fusion", "all", "cold_share", 2]
     assert plain["fusion", "warm", "recall", 5] == found["fusion", "warm", "recall", 5]
 

@@ -6,10 +6,19 @@ from etude.config.base import Section
 
 
 class BlendSettings(Section):
-    """Configure the join of plays and content into one set of factors."""
+    """Configure how plays and content are blended into one set of factors."""
 
-    weight: float = Field(3.0, gt=0)
-    """Weight of the factors that content predicts, in units of wmf.regularization: a track's plays outweigh its content
-    the sooner, the smaller it is."""
-    sweeps: int = Field(3, ge=0)
-    """Number of sweeps (users, then tracks) after the tracks have been solved once with the prior."""
+    weight: float | None = Field(None, gt=0)
+    """Weight of the factors that content predicts, in units of wmf.regularization: the larger it is, the more plays it
+    takes to outweigh the content. null: chosen on validation plays."""
+    played_length: float | None = Field(None, gt=0)
+    """Factor by which predictions are lengthened before played tracks are pulled towards them; null: chosen on
+    validation plays."""
+    unplayed_length: float | None = Field(None, ge=0)
+    """Factor by which the predictions of tracks without plays are lengthened; 0: they are never listed before a track
+    with a positive score; null: chosen on validation plays."""
+    new_share: float | None = Field(None, ge=0, le=1)
+    """Share of the plays to come that goes to tracks without plays: the larger it is, the longer unplayed_length is
+    chosen. null: the share that validation tracks have in the log."""
+    sample_users: int = Field(2000, ge=1)
+    """Number of users whose validation plays decide."""

@@ -17,9 +17,6 @@ class TopnSettings(Section):
     factors: Literal["blended", "separate"] = "blended"
     """blended: those of a blend run, if there is one that was built on the wmf run; separate: fitted factors for warm
     tracks and predicted ones for cold tracks. Protocol paper always takes separate ones."""
-    cold_calibration: Literal["none", "norm"] = "norm"
-    """norm: scale predicted factors so that their norm over validation tracks matches that of the true factors; blended
-    factors are never scaled."""
     cold_share: float | None = Field(None, ge=0, le=1)
     """Smallest share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
     cold_warning: float = Field(0.5, ge=0, le=1)

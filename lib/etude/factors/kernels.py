@@ -2,12 +2,11 @@
 
 The factors x of a row (a user or a track) solve
 
-    (e G + sum_j (w_j + 1 - e e_j) z_j z_j' + l I) x = sum_j (1 + w_j) z_j + b
+    (G + sum_j w_j z_j z_j' + l I) x = sum_j (1 + w_j) z_j + b
 
-with its neighbours' factors z_j, their extra confidences w_j = c_j - 1, the Gram matrix G = sum_j e_j z_j z_j' of all
-factors of the other side, and the regularization l (Hu, Koren & Volinsky 2008, equation 4). Two things are added to
-that equation. An unplayed cell weighs e e_j instead of 1, the product of its row's and its column's exposure (see
-prior.py). And b pulls the row towards a prior; l then holds the prior's weight.
+with its neighbours' factors z_j, their extra confidences w_j = c_j - 1, the Gram matrix G of all factors of the other
+side, and the regularization l (Hu, Koren & Volinsky 2008, equation 4). With b = 0 that is their equation; otherwise b
+pulls the row towards a prior, and l holds the prior's weight (see prior.py).
 
 This file imports nothing from Etude, because `compiled.py` also loads it by path from a folder that numba can write.
 Numba compiles the loops to machine code.
@@ -44,25 +43,23 @@ def _add_scaled(out, scale, vector):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _add_residual(out, factors, at, weights, beyond, x):  # type: ignore[no-untyped-def]
-    """Add sum_j (1 + w_j - v_j z_j.x) z_j: the right-hand side minus the played cells' part of A x; v is `beyond`."""
+def _add_residual(out, factors, at, weights, x):  # type: ignore[no-untyped-def]
+    """Add sum_j (1 + w_j - w_j z_j.x) z_j: the right-hand side minus the played cells' part of A x."""
     for j in range(at.shape[0]):
         z = factors[at[j]]
-        _add_scaled(out, np.float32(1.0) + weights[j] - beyond[j] * _dot(z, x), z)
+        _add_scaled(out, np.float32(1.0) + weights[j] - weights[j] * _dot(z, x), z)
 
 
 @_jit
-def _add_product(out, factors, at, beyond, p):  # type: ignore[no-untyped-def]
-    """Add sum_j v_j (z_j.p) z_j."""
+def _add_product(out, factors, at, weights, p):  # type: ignore[no-untyped-def]
+    """Add sum_j w_j (z_j.p) z_j."""
     for j in range(at.shape[0]):
         z = factors[at[j]]
-        _add_scaled(out, beyond[j] * _dot(z, p), z)
+        _add_scaled(out, weights[j] * _dot(z, p), z)
 
 
 @_jit
-def solve_cg(  # type: ignore[no-untyped-def]
-    indptr, columns, weights, beyond, fixed, gram, exposure, regularization, pull, x, steps
-):
+def solve_cg(indptr, columns, weights, fixed, gram, regularization, pull, x, steps):  # type: ignore[no-untyped-def]
     """Improve x (n, rank) in place by conjugate-gradient steps from its values.
 
     Rows are solved in batches: their neighbours' factors are gathered into a buffer once, and (Y'Y) p of the batch is
@@ -72,12 +69,10 @@ def solve_cg(  # type: ignore[no-untyped-def]
         indptr: start of each row's neighbours in `columns`, and the end: (n + 1,) int64.
         columns: rows of `fixed`, int32.
         weights: w of each of them, float32.
-        beyond: w + 1 - e e_j of each of them, float32: what it weighs beyond an unplayed cell.
         fixed: factors of the other side, (m, rank) float32.
-        gram: their Gram matrix G, float32.
-        exposure: e of each row, float32.
+        gram: their Gram matrix, float32.
         regularization: l of each row, float32.
-        pull: b of each row, (n, rank) float32; (0, rank) for none.
+        pull: b of each row, (n, rank) float32; (0, rank) for b = 0.
         x: start values, float32; overwritten with the solution.
         steps: conjugate-gradient steps.
     """
@@ -106,10 +101,10 @@ def solve_cg(  # type: ignore[no-untyped-def]
             row, low, high = first + i, indptr[first + i], indptr[first + i + 1]
             at = in_buffer[low - begin : high - begin] if gathered else columns[low:high]
             for f in range(rank):
-                r[i, f] = -exposure[row] * r[i, f] - regularization[row] * x[row, f]
+                r[i, f] = -r[i, f] - regularization[row] * x[row, f]
             if pull.shape[0]:
                 _add_scaled(r[i], np.float32(1.0), pull[row])
-            _add_residual(r[i], near, at, weights[low:high], beyond[low:high], x[row])
+            _add_residual(r[i], near, at, weights[low:high], x[row])
             p[i] = r[i]
             rr[i] = _dot(r[i], r[i])
         for _ in range(steps):
@@ -119,9 +114,8 @@ def solve_cg(  # type: ignore[no-untyped-def]
                     continue
                 row, low, high = first + i, indptr[first + i], indptr[first + i + 1]
                 at = in_buffer[low - begin : high - begin] if gathered else columns[low:high]
-                for f in range(rank):
-                    ap[i, f] = exposure[row] * ap[i, f] + regularization[row] * p[i, f]
-                _add_product(ap[i], near, at, beyond[low:high], p[i])
+                _add_scaled(ap[i], regularization[row], p[i])
+                _add_product(ap[i], near, at, weights[low:high], p[i])
                 step = rr[i] / _dot(p[i], ap[i])
                 _add_scaled(x[row], step, p[i])
                 _add_scaled(r[i], -step, ap[i])
@@ -134,19 +128,17 @@ def solve_cg(  # type: ignore[no-untyped-def]
 
 
 @_jit
-def solve_exactly(  # type: ignore[no-untyped-def]
-    indptr, columns, weights, beyond, fixed, gram, exposure, regularization, pull, x
-):
+def solve_exactly(indptr, columns, weights, fixed, gram, regularization, pull, x):  # type: ignore[no-untyped-def]
     """Solve every row's normal equations in float64 by Cholesky decomposition; arguments as in `solve_cg`.
 
-    gram, exposure and regularization are float64. Equations without a unique solution leave NaN.
+    gram and regularization are float64. Equations without a unique solution leave NaN.
     """
     n, rank = x.shape
     capacity = max(1, _BUFFER_BYTES // (8 * rank))
     near = np.empty((capacity, rank), np.float64)
     scaled = np.empty((capacity, rank), np.float64)
     for row in range(n):
-        a = exposure[row] * gram
+        a = gram.copy()
         b = np.zeros(rank, np.float64)
         if pull.shape[0]:
             b += pull[row]
@@ -157,10 +149,9 @@ def solve_exactly(  # type: ignore[no-untyped-def]
             size = min(capacity, indptr[row + 1] - low)
             for j in range(size):
                 w = np.float64(weights[low + j])
-                v = np.float64(beyond[low + j])
                 for f in range(rank):
                     near[j, f] = fixed[columns[low + j], f]
-                    scaled[j, f] = v * near[j, f]
+                    scaled[j, f] = w * near[j, f]
                     b[f] += (1.0 + w) * near[j, f]
             a += np.dot(near[:size].T, scaled[:size])
             low += size
@@ -195,12 +186,11 @@ def _solve_positive(a, b):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def played_cells(indptr, columns, weights, beyond, fixed, x):  # type: ignore[no-untyped-def]
-    """Return the sum of c (1 - s)^2 - e s^2 over the played cells of rows x, with s = x . y and e = c - v: float64."""
+def played_cells(indptr, columns, weights, fixed, x):  # type: ignore[no-untyped-def]
+    """Return the sum of c (1 - s)^2 - s^2 over the played cells of rows x, with s = x . y: float64."""
     total = 0.0
     for row in range(x.shape[0]):
         for j in range(indptr[row], indptr[row + 1]):
             s = np.float64(_dot(fixed[columns[j]], x[row]))
-            c = np.float64(1.0) + weights[j]
-            total += c * (1.0 - s) * (1.0 - s) - (c - beyond[j]) * s * s
+            total += (1.0 + weights[j]) * (1.0 - s) * (1.0 - s) - s * s
     return total

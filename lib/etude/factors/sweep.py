@@ -6,21 +6,19 @@ larger than the factors. The result depends neither on the order of the tasks no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from pyspark import RDD, Broadcast
-from pyspark.sql import DataFrame
 from threadpoolctl import threadpool_limits
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors.blocks import Axis, Block, build_blocks
-from etude.factors.objective import extra_confidence, gram
-from etude.factors.solve import Terms, improve, played_cells, solve
+from etude.factors.blocks import Axis, Block
+from etude.factors.objective import gram
+from etude.factors.solve import Prior, improve, played_cells, solve
 from etude.worker import lean_worker
 
 
@@ -41,20 +39,20 @@ class HalfSweep:
     settings: WmfSettings
     last: Broadcast[np.ndarray] | None = None
     measure: bool = False
-    terms: Broadcast[Terms] | None = None
+    prior: Broadcast[Prior] | None = None
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[Solved]:
         """Solve the blocks of one partition in one thread."""
-        fixed, terms = self.fixed.value, None if self.terms is None else self.terms.value
+        fixed, prior = self.fixed.value, None if self.prior is None else self.prior.value
         lean_worker()
         with threadpool_limits(limits=1):
             for block in blocks:
                 if self.last is None:
-                    values = solve(block, fixed, self.gram, self.settings, terms)
+                    values = solve(block, fixed, self.gram, self.settings, prior)
                 else:
                     last = self.last.value[block.rows]
-                    values = improve(block, fixed, self.gram, last, self.settings, terms)
-                loss = played_cells(block, fixed, values, terms) if self.measure else 0.0
+                    values = improve(block, fixed, self.gram, last, self.settings, prior)
+                loss = played_cells(block, fixed, values) if self.measure else 0.0
                 yield Solved(block.start, values, loss)
 
 
@@ -64,71 +62,6 @@ class Swept(NamedTuple):
     values: np.ndarray
     gram: np.ndarray
     played_cells: float
-
-
-@dataclass
-class Side:
-    """Hold the users or the tracks of an alternation: their rows, blocks, newest factors, and a prior's terms."""
-
-    name: str
-    axis: Axis
-    blocks: RDD[Block]
-    swept: Swept
-    terms: Terms | None = None
-
-
-def sides_of(
-    interactions: DataFrame, axes: Mapping[str, Axis], values: Mapping[str, np.ndarray], settings: WmfSettings
-) -> tuple[Side, Side]:
-    """Return the users and the tracks, cut into blocks.
-
-    Args:
-        interactions: user_idx, track_idx, play_count; one row per pair.
-        axes: the rows of `user` and of `track`.
-        values: their first factors, (n, rank) float32.
-        settings: confidence, rank and partitions.
-    """
-    weigh = partial(extra_confidence, settings=settings)
-
-    def side(name: str, other: str) -> Side:
-        rank, tasks = settings.rank, settings.partitions
-        blocks = build_blocks(interactions, f"{name}_idx", axes[name], axes[other], weigh, rank, tasks)
-        return Side(name, axes[name], blocks, Swept(values[name], gram(values[name]), 0.0))
-
-    return side("user", "track"), side("track", "user")
-
-
-def alternate(order: Iterable[Side], sides: tuple[Side, Side], settings: WmfSettings, what: str) -> Iterator[Side]:
-    """Run a half sweep for each side in `order`, on the newest factors of the other; yield the side after it.
-
-    The caller may replace the Gram matrix of the side's `swept` before it goes on.
-
-    Args:
-        order: the sides, one after the other.
-        sides: both sides; their blocks are unpersisted at the end.
-        settings: solver and regularization.
-        what: what is done, for error messages.
-    """
-    context = sides[0].blocks.context
-    shipped = {side.name: context.broadcast(side.swept.values) for side in sides}
-    terms = {side.name: context.broadcast(side.terms) for side in sides if side.terms is not None}
-    try:
-        for number, side in enumerate(order):
-            (other,) = (each for each in sides if each is not side)
-            measure = side is sides[-1]
-            fixed, last = shipped[other.name], shipped[side.name]
-            half = HalfSweep(fixed, other.swept.gram, settings, last, measure, terms.get(side.name))
-            side.swept = run(half, side.blocks, side.axis, f"{what}, half sweep {number + 1}, {side.name}s")
-            last.destroy()
-            shipped[side.name] = context.broadcast(side.swept.values)
-            yield side
-    finally:
-        for side in sides:
-            side.blocks.unpersist()
-        for values in shipped.values():
-            values.destroy()
-        for added in terms.values():
-            added.destroy()
 
 
 def run(half: HalfSweep, blocks: RDD[Block], axis: Axis, what: str) -> Swept:

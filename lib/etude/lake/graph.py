@@ -15,7 +15,7 @@ from datetime import datetime
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.runs import Run
 from etude.lake.tables import TABLES
-from etude.stages import makers
+from etude.stages import makers, stage_of
 
 Committers = Callable[[str, int], Iterator[tuple[str, str]]]
 """(table, version) -> (job, run_id) of its writers until then, the last one first."""
@@ -99,7 +99,8 @@ class RunGraph:
         The order is: the run that `inputs.<job>_run_id` asks for; the one that shares the run_id; the newest that was
         built on what `run` has chosen already; the newest of the batch_date; the served one (protocol none only).
         Each must have succeeded under the same protocol. A run that extends another run of its own job never takes
-        itself; a second attempt extends the run that the first attempt extended.
+        itself; a second attempt extends the run that the first attempt extended. Of a stage that chooses values, a run
+        takes those of an evaluated run: see `_evaluated`.
 
         Args:
             job: the earlier stage.
@@ -112,6 +113,8 @@ class RunGraph:
             InputMissingError: there is none, or the one asked for has not succeeded.
             SettingsError: the one asked for ran under another protocol.
         """
+        if job == run.job and stage_of(job).chooses:
+            return self._evaluated(run, before)
         if asked is not None:
             return self._asked_for(job, asked, run)
         candidates = self.newest((job,), (run.protocol,))
@@ -133,6 +136,23 @@ class RunGraph:
             f"found no succeeded {job} run for batch {run.batch_date} with evaluation.protocol={run.protocol}; "
             f"run jobs/{job}.py first, or name one with inputs.{job}_run_id"
         )
+
+    def _evaluated(self, run: Run, before: Run | None) -> str:
+        """Choose the run under strict whose choices a run of the same stage takes.
+
+        The order is: the one that the earlier attempt took; the newest of the batch_date; the newest.
+        """
+        taken = before and before.upstream_run(run.job)
+        candidates = [each for each in self.newest((run.job,), ("strict",)) if each.run_id != run.run_id]
+        for fits in (
+            lambda each: each.run_id == taken,
+            lambda each: each.batch_date == run.batch_date,
+            lambda each: True,  # noqa: ARG005
+        ):
+            found = next(filter(fits, candidates), None)
+            if found is not None:
+                return found.run_id
+        raise InputMissingError(f"found no succeeded {run.job} run with evaluation.protocol=strict")
 
     def _asked_for(self, job: str, asked: str, run: Run) -> str:
         found = self.succeeded(job, asked)

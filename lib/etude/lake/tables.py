@@ -253,15 +253,6 @@ PREDICTED_FACTORS = Table(
     partition_by=("run_id",),
 )
 
-BLENDED_USER_FACTORS = Table(
-    name="blended_user_factors",
-    comment="Factors of users, refined together with blended_track_factors.",
-    lifetime="run",
-    key=("run_id", "user_idx"),
-    columns=(_RUN, _USER_IDX, Column("factors", "array<float>", "x_u: `wmf.rank` values.")),
-    partition_by=("run_id",),
-)
-
 BLENDED_TRACK_FACTORS = Table(
     name="blended_track_factors",
     comment="Factors of every track, from its plays and its content together.",
@@ -276,14 +267,8 @@ BLENDED_TRACK_FACTORS = Table(
             "int",
             "Number of users whose plays the factors rest on; 0: on content alone.",
         ),
-        Column(
-            "exposure",
-            "float",
-            "Weight of unplayed cells: 1 if the track could have been played all the time, else less.",
-        ),
     ),
     partition_by=("run_id",),
-    constraints={"exposure_is_a_share": "exposure >= 0 AND exposure <= 1"},
 )
 
 RECOMMENDATIONS = Table(
@@ -433,7 +418,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         PLAYS, INGESTED_FILES, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
-        PREDICTED_FACTORS, BLENDED_USER_FACTORS, BLENDED_TRACK_FACTORS, RECOMMENDATIONS, METRICS, USER_METRICS,
+        PREDICTED_FACTORS, BLENDED_TRACK_FACTORS, RECOMMENDATIONS, METRICS, USER_METRICS,
         RELEASES, RUNS,
     )
 }  # fmt: skip

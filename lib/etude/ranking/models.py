@@ -18,7 +18,7 @@ from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.ranking.inputs import TrackFacts
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, levels_of, random_tracks
-from etude.search.candidates import Candidates, Ints, Longs, norms_of
+from etude.search.candidates import Candidates, Ints, Longs
 from etude.vectors import Factors
 
 HEAD_SHARE = 0.8
@@ -48,25 +48,19 @@ class Known:
     blended: tuple[Factors, Factors] | None = None
 
 
-def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> tuple[Plan, float]:
-    """Return the candidates, models and slices for the protocol, and the scale of predicted factors in the lists."""
+def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> Plan:
+    """Return the candidates, models and slices for the protocol."""
     protocol = evaluation.protocol
-    part_of, truth = _parts(known, protocol), known.fitted.union(known.held_out)
-
-    def scale(cold: Factors | None) -> float:
-        return cold_scale(truth, cold, known.facts) if topn.cold_calibration == "norm" else 1.0
-
-    lengthened = 1.0 if known.blended else scale(known.predicted)
-    final = _blended(known, part_of) if known.blended else _separate(known, part_of, lengthened)
+    part_of = _parts(known, protocol)
+    final = _blended(known, part_of) if known.blended else _separate(known, part_of)
     others: tuple[Model, ...] = ()
     if protocol != "none":
-        separate = _separate(known, part_of, scale(known.predicted)) if known.blended else final
-        mean = same_artist(known)
-        cold = {"same_artist": mean.scaled(scale(mean)), "true_factors": truth}
+        separate = _separate(known, part_of) if known.blended else final
+        cold = {"same_artist": same_artist(known), "true_factors": known.fitted.union(known.held_out)}
         others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(separate, cold, part_of))
         if known.blended:
             others = (*_ingredients(known, separate, part_of), *others)
-    plan = Plan(
+    return Plan(
         final=final,
         fallback=_fallback(known.facts, part_of, protocol),
         n=topn.n,
@@ -78,20 +72,6 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         level_of=levels_of(known.facts.listeners),
         per_user=evaluation.per_user and bool(others),
     )
-    return plan, lengthened
-
-
-def cold_scale(truth: Factors, guess: Factors | None, facts: TrackFacts) -> float:
-    """Return the mean norm of the validation tracks' factors over that of their guesses; 1 without any to compare.
-
-    Predictions shrink towards the mean, so without this scale few cold tracks rank among warm ones. It is one number
-    for all tracks, so cold tracks keep their order among themselves.
-    """
-    if guess is None:
-        return 1.0
-    both = np.intersect1d(np.intersect1d(truth.idx, guess.idx), facts.of_split("validation"))
-    long, short = norms_of(truth.among(both).values).sum(), norms_of(guess.among(both).values).sum()
-    return float(long / short) if long > 0 and short > 0 else 1.0
 
 
 def same_artist(known: Known) -> Factors:
@@ -140,16 +120,16 @@ def _parts(known: Known, protocol: str) -> np.ndarray:
     return part_of
 
 
-def _separate(known: Known, part_of: np.ndarray, scale: float) -> Model:
+def _separate(known: Known, part_of: np.ndarray) -> Model:
     """Return the model with fitted factors for warm tracks, and predicted ones for all others."""
     factors = dict.fromkeys(("head", "tail", "warm"), known.fitted)
     slices = _measurable(part_of)
     if known.predicted is None:
         # Without a network the model can't score cold tracks, so it is not measured on them.
         alone = tuple(name for name in slices if name != "cold")
-        return Model("wmf", "fitted", _part_candidates(factors, part_of), alone)
-    factors["cold"] = factors["unplayed"] = known.predicted.scaled(scale)
-    return Model(known.model, "fitted", _part_candidates(factors, part_of), slices, known.seed)
+        return Model("wmf", "factors", _part_candidates(factors, part_of), alone)
+    factors["cold"] = factors["unplayed"] = known.predicted
+    return Model(known.model, "factors", _part_candidates(factors, part_of), slices, known.seed)
 
 
 def _ingredients(known: Known, separate: Model, part_of: np.ndarray) -> tuple[Model, ...]:
@@ -160,8 +140,8 @@ def _ingredients(known: Known, separate: Model, part_of: np.ndarray) -> tuple[Mo
     content = _part_candidates(dict.fromkeys(PARTS, known.predicted), part_of)
     return (
         separate,
-        Model("plays_only", "fitted", warm, tuple(name for name in slices if name != "cold")),
-        Model("content_only", "fitted", content, slices, known.seed),
+        Model("plays_only", "factors", warm, tuple(name for name in slices if name != "cold")),
+        Model("content_only", "factors", content, slices, known.seed),
     )
 
 
@@ -170,7 +150,7 @@ def _blended(known: Known, part_of: np.ndarray) -> Model:
     assert known.blended is not None
     played, others = known.blended
     of_part = {**dict.fromkeys(SLICES["warm"], played), "cold": others, "unplayed": others}
-    return Model("blend", "blended", _part_candidates(of_part, part_of), _measurable(part_of), known.seed)
+    return Model("blend", "factors", _part_candidates(of_part, part_of), _measurable(part_of), known.seed)
 
 
 def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Model, ...]:
@@ -197,7 +177,7 @@ def _with_cold(model: Model, cold: dict[str, Factors], part_of: np.ndarray) -> t
         return ()
     slices = tuple(name for name in measurable if "cold" in SLICES[name] and name != "catalogue")
     return tuple(
-        Model(name, "fitted", {**warm, **_part_candidates({"cold": factors}, part_of)}, slices)
+        Model(name, "factors", {**warm, **_part_candidates({"cold": factors}, part_of)}, slices)
         for name, factors in cold.items()
     )
 

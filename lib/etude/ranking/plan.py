@@ -43,15 +43,14 @@ class Model:
 
     Attributes:
         name: name in the table `metrics`.
-        users: a user's vector: factors fitted to plays, blended factors, the number 1 (the same list for all users), or
-            random numbers.
+        users: a user's vector: factors, the number 1 (the same list for all users), or random numbers.
         parts: the candidates of each part that it can score; all others rank behind them.
         slices: slices on which it is measured.
         seed: seed of the model, for the table `metrics`.
     """
 
     name: str
-    users: Literal["fitted", "blended", "ones", "random"]
+    users: Literal["factors", "ones", "random"]
     parts: dict[str, Candidates]
     slices: tuple[str, ...]
     seed: int = 0
@@ -59,7 +58,7 @@ class Model:
     @property
     def needs_factors(self) -> bool:
         """Whether users without factors have no list of this model."""
-        return self.users in ("fitted", "blended")
+        return self.users == "factors"
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,6 @@ class Plan:
     def longest(self) -> int:
         """Return the length of the parts' lists."""
         return max((self.n, *self.cuts))
-
-    @cached_property
-    def kinds(self) -> tuple[str, ...]:
-        """Return the kinds of user factors that the models need, sorted."""
-        return tuple(sorted({model.users for model in (self.final, *self.models) if model.needs_factors}))
 
     @cached_property
     def candidates(self) -> Ints:

@@ -7,7 +7,7 @@ it is read several times: for lists, user metrics, sums and counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, fields
 
 import numpy as np
@@ -30,22 +30,20 @@ _SCHEMA = """user_idx int, tracks array<int>, scores array<float>, sources array
 _CHECKS = "checks"
 
 
-def user_rows(users: DataFrame, factors: Mapping[str, DataFrame], heard: DataFrame, relevant: DataFrame) -> DataFrame:
-    """Return a row per user: user_idx, factors by kind, heard and relevant (arrays of track_idx); null where none are.
+def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: DataFrame) -> DataFrame:
+    """Return a row per user: user_idx, factors, heard and relevant (arrays of track_idx); null where none are.
 
     Args:
         users: user_idx of all users who get a list.
-        factors: user_idx, factors; by kind (fitted, blended).
+        factors: user_idx, factors.
         heard: user_idx, track_idx that may not be listed, distinct.
         relevant: user_idx, track_idx that a good list holds, distinct.
     """
-    rows = users.select("user_idx")
-    for kind, of_kind in factors.items():
-        rows = rows.join(of_kind.select("user_idx", F.col("factors").alias(kind)), "user_idx", "left")
+    rows = users.select("user_idx").join(factors.select("user_idx", "factors"), "user_idx", "left")
     for name, pairs in (("heard", heard), ("relevant", relevant)):
         lists = pairs.groupBy("user_idx").agg(F.collect_list("track_idx").alias(name))
         rows = rows.join(lists, "user_idx", "left")
-    return rows.select("user_idx", *factors, "heard", "relevant")
+    return rows.select("user_idx", "factors", "heard", "relevant")
 
 
 def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
@@ -63,7 +61,7 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
         task = Task(shared.value)
         for batch in batches:
             for start in range(0, batch.num_rows, _USERS_TOGETHER):
-                users = _users(batch.slice(start, _USERS_TOGETHER), shared.value.kinds, rank)
+                users = _users(batch.slice(start, _USERS_TOGETHER), rank)
                 found = task.rank(users)
                 yield _list_rows(users, found)
                 yield from map(_value_rows, found.user_values)
@@ -151,9 +149,8 @@ def _add_up(cuts: tuple[int, ...]) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return add_up
 
 
-def _users(batch: pa.RecordBatch, kinds: Iterable[str], rank: int) -> Users:
-    factors = {kind: _matrix(batch.column(kind), rank) for kind in kinds}
-    user_idx = batch.column("user_idx").to_numpy()
+def _users(batch: pa.RecordBatch, rank: int) -> Users:
+    factors, user_idx = _matrix(batch.column("factors"), rank), batch.column("user_idx").to_numpy()
     return Users(user_idx, factors, _pairs(batch.column("heard")), _pairs(batch.column("relevant")))
 
 

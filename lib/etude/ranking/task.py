@@ -30,21 +30,20 @@ class Users:
 
     Attributes:
         user_idx: (U,) int32.
-        factors: by kind (fitted, blended), (U, rank) float32; zeros if the user has none, NaN if they are unusable.
+        factors: (U, rank) float32; zeros if the user has none, NaN if they are unusable.
         heard: pairs of batch row and track that may not be listed.
         relevant: pairs of batch row and track that a good list holds; empty if nothing is measured.
     """
 
     user_idx: Ints
-    factors: dict[str, Floats]
+    factors: Floats
     heard: Pairs
     relevant: Pairs
 
     def some(self, rows: Longs) -> Users:
         """Return the users at the (ascending) rows."""
         heard, relevant = (pairs.of_rows(rows, len(self.user_idx)) for pairs in (self.heard, self.relevant))
-        factors = {kind: values[rows] for kind, values in self.factors.items()}
-        return Users(self.user_idx[rows], factors, heard, relevant)
+        return Users(self.user_idx[rows], self.factors[rows], heard, relevant)
 
 
 @dataclass
@@ -122,9 +121,9 @@ class Task:
         shape = len(users.user_idx), self.plan.n
         tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
         sources = np.full(shape, _POPULARITY, np.int32)
-        finite = np.all([np.isfinite(values).all(axis=1) for values in users.factors.values()], axis=0)
+        finite = np.isfinite(users.factors).all(axis=1)
         self.checks.bad_factors += int((~finite).sum())
-        has_factors = finite & np.all([values.any(axis=1) for values in users.factors.values()], axis=0)
+        has_factors = finite & users.factors.any(axis=1)
         known, others = np.flatnonzero(has_factors), np.flatnonzero(~has_factors)
         user_values: list[UserValues] = []
         for rows, stand_in in ((known, None), (others, self.plan.fallback)):
@@ -207,4 +206,4 @@ def _rows(model: Model, users: Users) -> Floats:
     """Return the users' vectors in this model's inner products."""
     if model.users == "random":
         return random_users(model.seed, users.user_idx)
-    return users.factors[model.users] if model.needs_factors else np.ones((len(users.user_idx), 1), np.float32)
+    return users.factors if model.needs_factors else np.ones((len(users.user_idx), 1), np.float32)
