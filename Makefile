@@ -6,8 +6,8 @@ PYTHON ?=
 BENCH ?=
 PART ?=
 
-# Two processes with a Spark session each; the tests of one file run in one process and share its fixtures.
-IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes with a Spark session each; tests/conftest.py says which tests share a process.
+IN_PAIRS := -n 2 --dist loadgroup --no-loadscope-reorder
 
 # Use the environment's own Python and Spark, not other installed ones.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -46,6 +46,17 @@ hypothesis.settings.register_profile("etude", deadline=None)
 hypothesis.settings.load_profile("etude")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and those of the promises, which share whole runs of jobs.
+
+    The promises come first: the longest part of the suite must not be left for the end.
+    """
+    for item in items:
+        of_promises = "promises" in item.path.parts
+        item.add_marker(pytest.mark.xdist_group("promises" if of_promises else str(item.path)))
+    items.sort(key=lambda item: "promises" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     """The one session of the unit tests."""

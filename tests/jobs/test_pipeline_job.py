@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 CORPUS = DemoSettings(
     users=30, tracks=40, events=1500, bad_audio=0.1, mislabelled_audio=0, without_audio=0, bad_rows=0.02, processes=1
 )
-FITTED = ("wmf", "train", "topn")
+FITTED = ("wmf", "train", "blend", "topn")
 STEPS = ["ingest r", "mel r", *(f"{job} {run}" for run in ("r-eval", "r") for job in FITTED), "report r"]
 SMALL = [
     *("wmf.rank=4", "wmf.iterations=2", "wmf.engine=blocked"),

@@ -14,8 +14,9 @@ from etude.frames import small_frame
 from etude.ranking import spread
 from etude.ranking.metrics import LIST_METRICS
 from etude.ranking.models import make_plan
+from etude.ranking.plan import SOURCES
 from etude.ranking.sums import figures, seen_within
-from etude.ranking.task import SOURCES, Task
+from etude.ranking.task import Task
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from etude.config.topn import TopnSettings
 from etude.lake.metrics import Metric
 from etude.ranking.inputs import SPLITS
 from etude.ranking.models import make_plan
-from etude.ranking.plan import PARTS, SLICES, random_users
+from etude.ranking.plan import PARTS, SLICES, SOURCES, random_users
 from etude.ranking.sums import figures, seen_within
-from etude.ranking.task import SOURCES, Task
+from etude.ranking.task import Task
 from etude.search.exact import score, top_n
 
 CUTS = (2, 5, 12)

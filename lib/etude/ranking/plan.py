@@ -32,8 +32,11 @@ SLICES: dict[str, tuple[str, ...]] = {
 }
 LEVELS = {"0": 0, "1": 1, "2_3": 2, "4_7": 4, "8_15": 8, "16": 16}
 """Names of the levels of tracks by their listeners in the training plays, with the least number of each."""
-LIGHT = 2
-"""The highest level of a light track: its factors rest on the plays of three users at most."""
+SOURCES = ("cold", "light", "warm", "popularity")
+"""What a listed track's place rests on. cold: its content alone; light: plays of at most three users; warm: plays of
+more; popularity: the list has no need of factors."""
+_SOURCE_OF_LEVEL = np.array([0, 1, 1, 2, 2, 2], np.int32)
+"""Positions in SOURCES."""
 _RANDOM_RANK = 8
 
 
@@ -94,6 +97,12 @@ class Plan:
     def longest(self) -> int:
         """Return the length of the parts' lists."""
         return max((self.n, *self.cuts))
+
+    @cached_property
+    def source_of(self) -> Ints:
+        """Return the source of each track, a position in SOURCES, for lists that need factors: (T,) int32."""
+        by_content = np.isin(self.part_of, [PARTS.index("cold"), PARTS.index("unplayed")])
+        return np.where(by_content, np.int32(SOURCES.index("cold")), _SOURCE_OF_LEVEL[self.level_of])
 
     @cached_property
     def candidates(self) -> Ints:

@@ -19,9 +19,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.lake.metrics import Metric
-from etude.ranking.plan import Plan
+from etude.ranking.plan import SOURCES, Plan
 from etude.ranking.sums import figures, seen_within, user_metrics
-from etude.ranking.task import SOURCES, Checks, Ranked, Task, Users, UserValues
+from etude.ranking.task import Checks, Ranked, Task, Users, UserValues
 from etude.search.candidates import Floats, Pairs
 
 _USERS_TOGETHER = 2048

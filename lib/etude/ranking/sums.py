@@ -10,10 +10,10 @@ import numpy as np
 from etude.lake.metrics import Metric
 from etude.ranking import metrics
 from etude.ranking.metrics import Bools, Counts, Doubles
-from etude.ranking.plan import LEVELS, LIGHT, PARTS, SLICES, Model, Plan
+from etude.ranking.plan import LEVELS, PARTS, SLICES, SOURCES, Model, Plan
 from etude.search.candidates import Ints, Longs, Pairs
 
-_COLD = [PARTS.index("cold"), PARTS.index("unplayed")]
+_COLD = SOURCES.index("cold")
 _MIXED = ("all", "catalogue")
 """The slices that hold warm and cold tracks."""
 _UNSEEN = 255
@@ -101,16 +101,15 @@ class SliceSums:
 
     def _add_shares(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
         """Add the measures of cold and light tracks in a list that also holds warm ones."""
-        listed, level = tracks >= 0, self.plan.level_of[tracks]
-        cold = listed & np.isin(self.plan.part_of[tracks], _COLD)
-        light = listed & ~cold & (level > 0) & (level <= LIGHT)
-        for name, mask in (("cold_share", cold), ("light_share", light)):
-            self._put_at_k(name, partial(metrics.mean_over_list, mask.astype(np.float64), listed))
-        cold_pairs = relevant.rows[np.isin(self.plan.part_of[relevant.tracks], _COLD)]
+        listed, sources = tracks >= 0, self.plan.source_of[tracks]
+        for name in ("cold", "light"):
+            mask = listed & (sources == SOURCES.index(name))
+            self._put_at_k(f"{name}_share", partial(metrics.mean_over_list, mask.astype(np.float64), listed))
+        cold_pairs = relevant.rows[self.plan.source_of[relevant.tracks] == _COLD]
         counts: Counts = np.bincount(cold_pairs, minlength=len(tracks))
         some = counts > 0
         self._put("users_with_cold", some.sum())
-        self._put_at_k("cold_recall", lambda k: metrics.recall((hits & cold)[some], counts[some], k))
+        self._put_at_k("cold_recall", lambda k: metrics.recall((hits & (sources == _COLD))[some], counts[some], k))
 
     def _add_found(self, tracks: Ints, hits: Bools, relevant: Pairs) -> None:
         """Add the relevant pairs and the hits of tracks of each level."""

@@ -10,18 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.ranking.metrics import Doubles
-from etude.ranking.plan import LEVELS, LIGHT, NO_PART, PARTS, SLICES, Model, Plan, random_users
+from etude.ranking.plan import NO_PART, SLICES, SOURCES, Model, Plan, random_users
 from etude.ranking.sums import SliceSums
 from etude.ranking.wins import wins
 from etude.search.candidates import Floats, Ints, Longs, Pairs
 from etude.search.exact import top_n
 from etude.search.merge import List, merge, merge_with_quota
-
-SOURCES = ("cold", "light", "warm", "popularity")
-"""Names of the sources; `Ranked.sources` holds positions in this tuple. cold: factors rest on no plays; light: on those
-of a few users; warm: on those of more; popularity: the list has no need of factors."""
-_COLD, _LIGHT, _WARM, _POPULARITY = range(4)
-_SOURCE_OF_LEVEL = np.array([_COLD, *[_LIGHT] * LIGHT, *[_WARM] * (len(LEVELS) - 1 - LIGHT)], np.int32)
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,7 @@ class Task:
         """Rank the candidates for each user, and add up the metrics."""
         shape = len(users.user_idx), self.plan.n
         tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
-        sources = np.full(shape, _POPULARITY, np.int32)
+        sources = np.full(shape, SOURCES.index("popularity"), np.int32)
         finite = np.isfinite(users.factors).all(axis=1)
         self.checks.bad_factors += int((~finite).sum())
         has_factors = finite & users.factors.any(axis=1)
@@ -129,11 +123,10 @@ class Task:
         for rows, stand_in in ((known, None), (others, self.plan.fallback)):
             if len(rows):
                 tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in, user_values)
-        by_content = self.plan.part_of[tracks[known]] == PARTS.index("cold")
-        sources[known] = np.where(by_content, _COLD, _SOURCE_OF_LEVEL[self.plan.level_of[tracks[known]]])
+        sources[known] = self.plan.source_of[tracks[known]]
         shown = sources[tracks >= 0]
-        self.checks.cold += int((shown == _COLD).sum())
-        self.checks.light += int((shown == _LIGHT).sum())
+        self.checks.cold += int((shown == SOURCES.index("cold")).sum())
+        self.checks.light += int((shown == SOURCES.index("light")).sum())
         self._check(users, known, others, tracks, scores)
         return Ranked(tracks, scores, sources, user_values)
 
