@@ -241,3 +241,20 @@ def test_under_a_key_record_hashes_are_keyed(read):
     rows, _ = read({"log.tsv": "u\tt\t1\n"}, "format=taste-profile", pads=Pads.of(b"secret"))
     plain = int.from_bytes(hashlib.sha256(b"u\tt\t1").digest()[:8], "big", signed=True)
     assert rows[0]["record"] != plain
+
+
+def test_a_file_from_which_spark_reads_nothing_is_an_error_and_not_an_empty_log(spark, tmp_path):
+    """A decompressor that doesn't know a file's framing reads nothing from it, and says nothing."""
+    path = tmp_path / "a.csv"
+    path.write_text("track,user\nt,u\n")
+    form, _ = log_format(load_settings().listening)
+    taken = take_files(spark, list_files(spark, str(path), DAY), form, None, DAY, NOW)
+    assert count_records(spark, taken.read, form) == 1
+    path.write_bytes(b"")
+    with pytest.raises(DataCheckError, match=r"a\.csv.*15 bytes and Spark reads no record"):
+        count_records(spark, taken.read, form)
+
+
+def test_a_file_of_blank_lines_beside_others_is_no_error(read):
+    rows, counted = read({"a.csv": "track,user\nt,u\n", "b.csv": "\n\n"})
+    assert (len(rows), counted) == (2, 1)

@@ -19,17 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etude import storage
+from etude.listening import contents
 from etude.listening.formats import FileFormat
 
 _CHUNK = 8 << 20
 _HEAD = 256 << 10
 _SAMPLE_LINES = 100
 _DELIMITERS = "\t,;|"
-_SUFFIX_OF_MAGIC = {
-    b"\x1f\x8b": (".gz", "gzip"),
-    b"BZh": (".bz2", "bzip2"),
-    b"\x28\xb5\x2f\xfd": (".zst", "zstandard"),
-}
+_NOT_IN_SPARK = {"BROTLI", "LZO"}
 READ_ERRORS = (ValueError, OSError, EOFError, csv.Error, pa.ArrowException)
 """Errors that reading a mislabelled or damaged file may raise."""
 
@@ -90,13 +87,13 @@ def find_layout(uri: str, form: FileFormat) -> Layout:
     """
     system, path = storage.filesystem(uri)
     with system.open_input_stream(path, compression=None) as stream:
-        _refuse_disguises(stream.read(4), path, form)
+        contents.refuse(stream.read(contents.HEAD), path, form.kind)
     if form.kind == "parquet":
         with system.open_input_file(path) as file:
-            schema = pq.read_schema(file)
-        return Layout(tuple(schema.names), len(schema.names), tuple(str(kind) for kind in schema.types))
+            return _parquet_layout(pq.ParquetFile(file))
     with system.open_input_stream(path) as stream:  # decompressed according to the suffix
         head = stream.read(_HEAD)
+    contents.refuse_archive(head)
     text = head.decode("utf-8-sig" if form.encoding == "utf-8" else form.encoding, errors="replace")
     lines = [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line]
     if len(head) == _HEAD and len(lines) > 1:
@@ -104,18 +101,16 @@ def find_layout(uri: str, form: FileFormat) -> Layout:
     return _json_layout(lines) if form.kind == "json" else _delimited_layout(lines, text, form)
 
 
-def _refuse_disguises(magic: bytes, path: str, form: FileFormat) -> None:
-    if magic == b"PAR1" and form.kind != "parquet":
-        raise ValueError(f"this is a Parquet file; expected {form.kind}: set the format to parquet")
-    if magic != b"PAR1" and form.kind == "parquet":
-        raise ValueError("this is not a Parquet file; expected Parquet: set the format to the file's own")
-    if magic == b"PK\x03\x04":
-        raise ValueError("this is a zip archive; expected an unpacked file: unpack it first")
-    if magic[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("this is UTF-16 text; expected UTF-8: convert it first")
-    for start, (suffix, name) in _SUFFIX_OF_MAGIC.items():
-        if magic.startswith(start) and not path.endswith(suffix):
-            raise ValueError(f"this file is {name}-compressed; expected a name that ends in {suffix}: rename it")
+def _parquet_layout(file: pq.ParquetFile) -> Layout:
+    groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+    codecs = {group.column(n).compression for group in groups for n in range(group.num_columns)}
+    if codecs & _NOT_IN_SPARK:
+        name = min(codecs & _NOT_IN_SPARK).lower()
+        raise ValueError(
+            f"its columns are {name}-compressed, which Spark can't read: write it again with zstd or snappy"
+        )
+    schema = file.schema_arrow
+    return Layout(tuple(schema.names), len(schema.names), tuple(str(kind) for kind in schema.types))
 
 
 def _delimited_layout(lines: list[str], text: str, form: FileFormat) -> Layout:

@@ -114,18 +114,29 @@ def read_records(
 
 
 def count_records(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> int:
-    """Count the files' records in one job, without parsing them if the format allows."""
+    """Count the files' records in one job, without parsing them if the format allows.
+
+    Raises:
+        DataCheckError: a text file isn't blank, and Spark reads nothing from it. Its records would be lost silently.
+    """
     groups: dict[Layout, list[InputFile]] = defaultdict(list)
     for file in files:
         groups[file.layout].append(file)
     if form.kind == "parquet":
-        frames = [spark.read.parquet(*_paths(members)) for members in groups.values()]
+        frames = [spark.read.parquet(*_paths(members)).select(F.col(_URI).alias("uri")) for members in groups.values()]
     elif form.multi_line:
         frames = [_multi_line(spark, members, layout, form) for layout, members in groups.items()]
     else:
         frames = [_lines(spark, files, form)]
-    counted = reduce(DataFrame.unionAll, (frame.select(F.lit(1)) for frame in frames)).count()
-    return counted - sum(file.layout.header is not None for file in files)
+    uris = reduce(DataFrame.unionAll, (frame.select("uri") for frame in frames))
+    counted = {row["uri"]: row["count"] for row in uris.groupBy("uri").count().collect()}  # a row per file
+    for file in files:
+        if form.kind != "parquet" and file.layout.width and file.uri not in counted:
+            raise DataCheckError(
+                f"{file.name}: it has {file.size:,} bytes and Spark reads no record from it; expected at least one: "
+                "is it compressed or encoded in another way than its name says?"
+            )
+    return sum(counted.values()) - sum(file.layout.header is not None for file in files)
 
 
 @contextmanager
