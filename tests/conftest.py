@@ -46,6 +46,7 @@ hypothesis.settings.register_profile("etude", deadline=None)
 hypothesis.settings.load_profile("etude")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, and those of the promises, which share whole runs of jobs.
 
