@@ -7,7 +7,7 @@ BENCH ?=
 PART ?=
 
 # Two processes with a Spark session each; tests/conftest.py says which tests share a process.
-IN_PAIRS := -n 2 --dist loadgroup --no-loadscope-reorder
+IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 
 # Use the environment's own Python and Spark, not other installed ones.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

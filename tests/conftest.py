@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from etude.config.lake import LakeSettings, SparkSettings
 from etude.doctor import toolchain
@@ -46,15 +47,20 @@ hypothesis.settings.register_profile("etude", deadline=None)
 hypothesis.settings.load_profile("etude")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and those of the promises, which share whole runs of jobs.
+class _ByFile(LoadFileScheduling):
+    """Keep the tests of a file in one process, and those of the promises, which share whole runs of jobs."""
 
-    The promises come first: the longest part of the suite must not be left for the end.
-    """
-    for item in items:
-        of_promises = "promises" in item.path.parts
-        item.add_marker(pytest.mark.xdist_group("promises" if of_promises else str(item.path)))
+    def _split_scope(self, nodeid: str) -> str:
+        return "promises" if nodeid.startswith("tests/promises/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    """Return the scheduler that pytest-xdist uses."""
+    return _ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the promises first: the longest part of the suite must not be left for the end."""
     items.sort(key=lambda item: "promises" not in item.path.parts)
 
 
