@@ -255,6 +255,15 @@ def test_a_rerun_leaves_no_figures_of_an_earlier_attempt(start):
     [
         ["--run-id", "a/b"],
         ["--run-id", "x" * 65],
+        ["--run-id", ".."],
+        ["--run-id", "_runs"],
+        ["--run-id", ""],
+        ["--batch-date", "20260131"],
+        ["--batch-date", "2026-W05-6"],
+        ["--batch-date", "2026-02-30"],
+        ["--batch-date", ""],
+        ["lake.root="],
+        ["lake.root=s3a:/bucket/lake"],
         ["--batch-date", "31.1.2026"],
         ["wmf.rank=-1"],
         ["--config", "no.yaml"],
@@ -268,6 +277,14 @@ def test_mistakes_are_found_before_spark_starts(argv, monkeypatch):
     assert outcome.exit_code == 2
     line = json.loads(outcome.line)
     assert (line["job"], line["status"], line["run_id"], line["rows"]) == ("wmf", "failed", None, None)
+
+
+def test_a_lake_that_is_a_file_is_a_mistake(tmp_path, monkeypatch):
+    monkeypatch.setattr("etude.job.spark_session", lambda *_: pytest.fail("Spark was started"))
+    (tmp_path / "lake").write_text("")
+    outcome = run_program("wmf", one_user, "doc", [f"lake.root={tmp_path / 'lake'}"])
+    assert outcome.exit_code == 2
+    assert "expected a folder" in json.loads(outcome.line)["error"]
 
 
 def test_the_line_has_the_same_keys_however_a_job_ends(start, monkeypatch):

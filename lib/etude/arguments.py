@@ -12,11 +12,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pyarrow.fs import FileType
+
+from etude import storage
 from etude.config import Settings, load_settings, settings_help
 from etude.errors import SettingsError
 from etude.lake.runs import utc_now
 
-_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 MoreArguments = Callable[[argparse.ArgumentParser], None]
 
@@ -70,14 +74,30 @@ def parse_arguments(
     given = parser.parse_intermixed_args(argv)
     extra = {name: value for name, value in vars(given).items() if name not in contract}
     settings = load_settings([*base_layers(), *given.config], given.overrides)
-    try:
-        batch_date = date.fromisoformat(given.batch_date) if given.batch_date else utc_now().date()
-    except ValueError as error:
-        raise SettingsError(f"--batch-date {given.batch_date}: expected YYYY-MM-DD") from error
-    run_id = given.run_id or given.batch_date or f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    _check_root(settings.lake.root)
+    batch_date = utc_now().date() if given.batch_date is None else _date(given.batch_date)
+    run_id = given.batch_date if given.run_id is None else given.run_id
+    run_id = run_id if run_id is not None else f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     if not _RUN_ID.fullmatch(run_id):
-        raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -")
+        raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit")
     return Arguments(settings, batch_date, run_id, given.resume, extra)
+
+
+def _check_root(root: str) -> None:
+    """Check that a lake can be where lake.root says, if that is on this machine."""
+    system, path = storage.filesystem(root) if storage.to_uri(root).startswith("file:") else (None, root)
+    if system is not None and system.get_file_info(path).type == FileType.File:
+        raise SettingsError(f"lake.root={root}: this is a file; expected a folder, or a path where none is yet")
+
+
+def _date(text: str) -> date:
+    """Parse YYYY-MM-DD alone: another way to write a day would be another run_id."""
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise SettingsError(f"--batch-date {text!r}: expected YYYY-MM-DD")
 
 
 def base_layers() -> list[Path]:

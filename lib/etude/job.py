@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 import etude
 from etude import storage
 from etude.arguments import Arguments, MoreArguments, parse_arguments
+from etude.causes import cause_of
 from etude.config import Settings, redacted
 from etude.errors import EtudeError, LeaseTakenError
 from etude.lake import folders, ledger, releases
@@ -232,7 +233,7 @@ def run_program(
             return execute(name, body, spark, arguments, log)
     except (Exception, KeyboardInterrupt) as error:
         code = explain(log, name, error)
-        return Outcome(code, json_line(time.monotonic() - started, {**known, "error": one_line(error)}))
+        return Outcome(code, json_line(time.monotonic() - started, {**known, "error": cause_of(error)}))
 
 
 def execute(
@@ -296,7 +297,7 @@ def _recorded(job: JobRun, body: Body, started: float, check_lease: Callable[[],
         job.record.status = "succeeded"
     except Exception as error:
         code = explain(job.log, job.stage.name, error)
-        job.record.status, job.record.error = "failed", one_line(error)
+        job.record.status, job.record.error = "failed", cause_of(error)
     except BaseException as error:
         job.record.status, job.record.error = "failed", f"stopped by {type(error).__name__}"
         raise
@@ -338,12 +339,5 @@ def explain(log: logging.Logger, name: str, error: BaseException) -> int:
         for line in str(error).splitlines():
             log.error("job=%s status=failed error=%s", name, line)
         return error.exit_code
-    log.error("job=%s status=failed error=%s", name, one_line(error), exc_info=error)
+    log.error("job=%s status=failed error=%s", name, cause_of(error), exc_info=error)
     return 1
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first line of an error's text, after its type if it isn't one of ours."""
-    text = str(error).strip().splitlines()
-    first = storage.shown(text[0][:500]) if text else ""
-    return first if isinstance(error, EtudeError) else f"{type(error).__name__}: {first}"

@@ -19,19 +19,39 @@ from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
-# Matches up to the first slash, and beyond it only after a colon, because a secret may hold slashes.
-_USERINFO = re.compile(r"(?<=://)(?:[^\s/@'\"]+|[^\s/@:'\"]+:[^\s@'\"]+)@")
+from etude.errors import SettingsError
+
+# Matches up to the first slash, and beyond it only after a colon, because a secret may hold slashes. A slash after the
+# scheme may be forgotten.
+_USERINFO = re.compile(r"\b(?!file:)([A-Za-z][\w+.-]*:/{1,2})(?:[^\s/@'\"]+|[^\s/@:'\"]+:[^\s@'\"]+)@")
+_IN_QUERY = re.compile(
+    r"([?&](?:[\w-]*(?:signature|credential|token|secret|password|accesskey)[\w-]*|sig|key|awsaccesskeyid)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
+_ONE_SLASH = re.compile(r"(s3[an]?|gs|hdfs|viewfs|abfss?|wasbs?|adl|https?|ftp):")
 
 
 def shown(text: str) -> str:
-    """Return a URI, or a text with URIs in it, with the user info before a host's @ masked."""
-    return _USERINFO.sub("***@", text)
+    """Return a URI, or a text with URIs in it, with its secrets masked.
+
+    These are the user info before a host's @, and signatures, tokens and keys in a query.
+    """
+    return _IN_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
 
 
 def to_uri(path_or_uri: str) -> str:
-    """Return an absolute URI without a trailing slash; a local path becomes `file:///...` with escapes."""
+    """Return an absolute URI without a trailing slash; a local path becomes `file:///...` with escapes.
+
+    Raises:
+        SettingsError: a scheme is not followed by two slashes; taken as a local path, it would make a folder.
+    """
     if "://" in path_or_uri:
         return path_or_uri.rstrip("/")
+    scheme = _ONE_SLASH.match(path_or_uri)
+    if scheme:
+        raise SettingsError(
+            f"{shown(path_or_uri)}: expected two slashes after {scheme[0]} as in {scheme[0]}//host/path"
+        )
     if path_or_uri.startswith("file:"):
         return "file://" + path_or_uri[len("file:") :].rstrip("/")
     return "file://" + quote(str(Path(path_or_uri).expanduser().absolute()))
@@ -57,12 +77,13 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
     s3a: and s3: take credentials from the environment or the instance, as Spark's own providers do.
     """
-    scheme, _, rest = to_uri(uri).partition("://")
+    full = to_uri(uri)
+    if full.startswith(("s3://", "s3a://")):
+        bucket, slash, path = _USERINFO.sub(r"\1", full, count=1).partition("://")[2].partition("/")
+        return _system("s3", ""), bucket + unquote(slash + path)
+    scheme, _, rest = full.partition("://")
     host, slash, path = rest.partition("/")
-    inside = unquote(slash + path)
-    if scheme in ("s3", "s3a"):
-        return _system(scheme, ""), host.rpartition("@")[2] + inside
-    return _system(scheme, host), inside
+    return _system(scheme, host), unquote(slash + path)
 
 
 @functools.cache
@@ -70,7 +91,7 @@ def _system(scheme: str, host: str) -> fs.FileSystem:
     """Return one file system for all files of a host, because each S3FileSystem resolves credentials and connects."""
     if scheme == "file":
         return fs.LocalFileSystem()
-    if scheme in ("s3", "s3a"):
+    if scheme == "s3":
         return fs.S3FileSystem()
     return fs.FileSystem.from_uri(f"{scheme}://{host}/")[0]
 

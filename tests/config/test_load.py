@@ -1,11 +1,14 @@
 """Test settings: later layers take precedence, and every mistake is one line with key, value and allowed values."""
 
 import json
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from etude.config import Settings, load_settings, redacted, settings_help
+from etude.config.base import Section
 from etude.errors import SettingsError
 
 
@@ -69,6 +72,76 @@ def test_a_mistake_is_one_line(override, words):
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def fields(section=Settings, prefix=""):
+    """Yield (key, section, field) of every setting, those of a list's items left out."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from fields(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", section, field
+
+
+def kinds(annotation):
+    """All types that an annotation names."""
+    inner = get_args(annotation)
+    return {kind for each in inner for kind in kinds(each)} if inner else {annotation}
+
+
+NUMBERS = [
+    key for key, _, field in fields() if kinds(field.annotation) & {int, float} and bool not in kinds(field.annotation)
+]
+
+
+@pytest.mark.parametrize("key", [key for key, *_ in fields()])
+def test_an_empty_text_is_an_unset_shell_variable(key):
+    if key == "listening.quote":
+        assert load_settings((), ["listening.quote="]).listening.quote == "", "no quote character"
+        return
+    with pytest.raises(SettingsError, match=f"{key}=.*empty"):
+        load_settings((), [f"{key}="])
+
+
+def test_an_empty_text_in_a_file_is_a_mistake_too(tmp_path):
+    layer = tmp_path / "layer.yaml"
+    layer.write_text("lake: {root: ''}\n")
+    with pytest.raises(SettingsError, match=r"lake\.root=''.*empty"):
+        load_settings([layer])
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_true_is_no_number(key):
+    with pytest.raises(SettingsError, match=re.escape(key)):
+        load_settings((), [f"{key}=true"])
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize("key", [key for key, _, field in fields() if float in kinds(field.annotation)])
+def test_a_number_is_finite(key, value):
+    with pytest.raises(SettingsError, match=re.escape(key)):
+        load_settings((), [f"{key}={value}"])
+
+
+@pytest.mark.parametrize("name", ["my log", "a/b", "..", ".hidden", "_x", "ü", "log\n", "x" * 65])
+def test_a_name_of_a_log_is_a_name(name):
+    with pytest.raises(SettingsError, match=r"listening\.source"):
+        load_settings((), [f"listening.source={name}"])
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [
+        ("listening.colums.user=1", "columns"),
+        ("catalogue.sources=[{name: a, path: b, columns: {track: t}, tag_delim: x}]", "tag_delimiter"),
+        ("catalogue.sources=[{name: a, path: b, columns: {track: t, tag_weight: [x]}}]", "tag_weights"),
+        ("spark.shufle_partitions=3", "shuffle_partitions"),
+    ],
+)
+def test_the_nearest_name_is_offered(override, near):
+    with pytest.raises(SettingsError, match=rf"did you mean {near}\?.*expected one of: .*{near}"):
+        load_settings((), [override])
 
 
 def test_two_mistakes_are_two_lines():

@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -53,6 +53,8 @@ class ListeningColumns(Section):
 class FileSettings(Section):
     """Describe the format of delimited files (ignored for parquet; json uses encoding only)."""
 
+    may_be_empty: ClassVar[tuple[str, ...]] = ("quote",)
+
     header: bool | None = None
     """Whether files begin with column names; null: false if columns are positional or the preset has no header,
     otherwise true."""
@@ -74,7 +76,7 @@ class ListeningSettings(FileSettings):
 
     path: str | None = None
     """File, folder, glob or URI of the log; may hold {batch_date}."""
-    source: str = Field("log", pattern=r"[A-Za-z0-9._-]{1,64}")
+    source: str = Field("log", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """Name of the log in `plays` and `rejects`; part of every event id."""
     format: Literal["delimited", "parquet", "json", "taste-profile", "lastfm-1k", "edge-events"] = "delimited"
     """File format, or a preset that also sets the columns: taste-profile (user, song, count; tabs), lastfm-1k (user,

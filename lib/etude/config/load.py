@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise SettingsError(f"'{override}': expected section.key=value")
+        if not value and not _may_be_empty(key):
+            raise SettingsError(f"'{override}': the value is empty; expected one, or null (is a shell variable unset?)")
         try:
             layers.append(_as_layer(key, value))
         except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -72,6 +75,12 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
         raise SettingsError(_first_line(error)) from error
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(item) for item in error.errors())) from error
+
+
+def _may_be_empty(key: str) -> bool:
+    *parents, name = key.split(".")
+    section = _section_at(parents)
+    return section is not None and issubclass(section, Section) and name in section.may_be_empty
 
 
 def _as_layer(key: str, value: str) -> Any:
@@ -117,9 +126,11 @@ def _explain(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         parent = _section_at(item["loc"][:-1])
-        allowed = ", ".join(parent.model_fields) if parent else "none"
-        return f"{key}: unknown setting; expected one of: {allowed}"
-    return f"{key}={item['input']!r}: {item['msg']}"
+        names = list(parent.model_fields) if parent else []
+        near = difflib.get_close_matches(str(item["loc"][-1]), names, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"{key}: unknown setting{hint}; expected one of: {', '.join(names)}"
+    return f"{key}={item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
 
 
 def _section_at(path: Sequence[str | int]) -> type[BaseModel] | None:
@@ -131,11 +142,21 @@ def _annotation_at(path: Sequence[str | int]) -> Any:
     """Return the type of the setting or section at a path, or None if there is none."""
     found: Any = Settings
     for part in path:
+        if isinstance(part, int):
+            found = _items_of(found)
+            continue
         fields = found.model_fields if isinstance(found, type) and issubclass(found, BaseModel) else {}
-        if str(part) not in fields:
+        if part not in fields:
             return None
-        found = fields[str(part)].annotation
+        found = fields[part].annotation
     return found
+
+
+def _items_of(annotation: Any) -> Any:
+    """Return the type of a list's items; None if the annotation is no list."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return get_args(annotation)[0] if get_origin(annotation) is tuple else None
 
 
 def settings_help(sections: Sequence[str]) -> str:
