@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etude.cli.main import main
-from etude.lake import views
+from etude.lake import Lake, views
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +37,27 @@ def test_sql(number, spark, small_lake):
 SPARK_FREE = [code for code in blocks("python") if "spark" not in code]
 
 
+@pytest.fixture(scope="module")
+def evaluation_served(small_lake, tmp_path_factory):
+    """A copy in which the run that is served isn't the one with the largest run_id."""
+    root = shutil.copytree(small_lake, tmp_path_factory.mktemp("served") / "lake")
+    lake = Lake(str(root))
+    (first,) = lake.look("releases")
+    second = first | {"release": 2, "previous": 1, "run_ids": dict.fromkeys(dict(first["run_ids"]), "eval")}
+    lake.replace("releases", [first, second])
+    return root
+
+
 @pytest.mark.parametrize("number", range(len(SPARK_FREE)))
-def test_python_without_spark(number, small_lake):
+def test_python_without_spark(number, evaluation_served):
     names = {}
-    exec(compile(SPARK_FREE[number].replace(DEMO, str(small_lake)), str(PAGE), "exec"), names)
+    exec(compile(SPARK_FREE[number].replace(DEMO, str(evaluation_served)), str(PAGE), "exec"), names)
     frames = [names[name] for name in ("first", "failed", "matrix", "best", "frame") if name in names]
     assert frames
     assert all(len(frame) > 0 for frame in frames)
+    for name in ("first", "best", "factors"):
+        if name in names:
+            assert set(names[name]["run_id"]) == {"eval"}, f"{name} holds rows that are not served"
 
 
 def test_python_with_spark(spark, lake_copy):
