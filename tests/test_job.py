@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from pyspark.sql import functions as F
@@ -101,6 +102,37 @@ def test_a_batch_has_one_run_at_a_time(start):
     assert "has the lease" in json.loads(inner[0].line)["error"]
     assert [row["run_id"] for row in start.lake.read("runs").collect()] == ["r"]
     assert start(one_user, run_id="other").exit_code == 0
+
+
+@pytest.mark.parametrize("by", ["other", "r"])
+@pytest.mark.parametrize("write", ["replace", "merge", "delete", "metrics"])
+def test_a_run_that_stalls_and_wakes_after_another_took_over_writes_nothing(start, write, by):
+    """The other has ended and freed its lease, so none is there; it may have the same run_id."""
+    lease = Path(storage.filesystem(folders.lease(start.lake.root, f"{DAY}.none.wmf"))[1])
+
+    def state():
+        return start.lake.version("user_factors"), start.lake.version("metrics"), ledger.find(start.lake, "wmf", by)
+
+    def body(job):
+        one_user(job)
+        rows = job.written("user_factors")
+        lease.unlink()
+        assert start(one_user, run_id=by).exit_code == 0
+        between.extend(state())
+        if write == "replace":
+            job.replace("user_factors", rows)
+        elif write == "merge":
+            job.merge("user_factors", rows)
+        elif write == "delete":
+            job.delete("user_factors", rows)
+
+    between: list = []
+    outcome = start(body)
+    assert outcome.exit_code == 5
+    assert "has ended, has taken over" in json.loads(outcome.line)["error"]
+    assert state() == tuple(between), "tables and the other's entry are as the other left them"
+    row = ledger.find(start.lake, "wmf", "r")
+    assert (row.status, row.attempt) == (("failed", 1) if by == "other" else ("succeeded", 2))
 
 
 def test_jobs_whose_tables_all_batches_share_run_one_at_a_time(start):

@@ -22,6 +22,7 @@ from etude.causes import cause_of
 from etude.config import Settings, redacted
 from etude.errors import EtudeError, LeaseTakenError
 from etude.lake import folders, ledger, releases
+from etude.lake.conflicts import no_fence
 from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
 from etude.lake.lease import leased
@@ -54,6 +55,8 @@ class JobRun:
     arguments: Arguments
     earlier: Run | None = None
     """The earlier attempt under this run_id."""
+    check_lease: Callable[[], None] = no_fence
+    """Raises if another run has taken over this run's lease."""
     publishes: bool = False
     """Whether this run and its upstream runs are published once the job has succeeded."""
     _metric_rows: list[Metric] = field(default_factory=list)
@@ -114,7 +117,7 @@ class JobRun:
             if column in TABLES[table].column_names:
                 rows = rows.withColumn(column, F.lit(value))
                 equals[column] = value
-        self._record(table, self.lake.replace(table, rows, **equals))
+        self._record(table, self.lake.replace(table, rows, self.check_lease, **equals))
 
     def merge(self, table: str, rows: DataFrame) -> None:
         """Update and insert `rows` by the table's key.
@@ -123,7 +126,7 @@ class JobRun:
             LookupError: the stage doesn't declare that it writes the table.
         """
         self._must_declare("writes", table)
-        self._record(table, self.lake.merge(table, rows))
+        self._record(table, self.lake.merge(table, rows, self.check_lease))
 
     def delete(self, table: str, keys: DataFrame) -> None:
         """Remove the rows whose key stands in `keys`.
@@ -132,7 +135,7 @@ class JobRun:
             LookupError: the stage doesn't declare that it writes the table.
         """
         self._must_declare("writes", table)
-        self._record(table, self.lake.delete(table, keys))
+        self._record(table, self.lake.delete(table, keys, self.check_lease))
 
     def _record(self, table: str, version: int) -> None:
         # Apart from outputs, which also hold what an earlier attempt wrote.
@@ -186,7 +189,7 @@ class JobRun:
         key = {"run_id": self.run_id, "job": self.stage.name}
         common = key | {"protocol": self.record.protocol}
         rows = [common | row._asdict() | {"value": float(row.value)} for row in self._metric_rows]
-        self._record("metrics", self.lake.replace("metrics", rows, **key))
+        self._record("metrics", self.lake.replace("metrics", rows, self.check_lease, **key))
 
     def write_release(self) -> None:
         """Add a release of this run, unless the lists of a later batch are served: a backfill doesn't replace them."""
@@ -278,13 +281,14 @@ def execute(
     started = time.monotonic()
     try:
         with leased(spark, lease, record.run_id, settings.lake.lease_timeout_s) as check_lease:
-            return _recorded(job, body, started, check_lease)
+            job.check_lease = check_lease
+            return _recorded(job, body, started)
     except LeaseTakenError as error:
         record.status, record.error = "failed", str(error)
         return Outcome(explain(log, name, error), _summary(job, started))
 
 
-def _recorded(job: JobRun, body: Body, started: float, check_lease: Callable[[], None]) -> Outcome:
+def _recorded(job: JobRun, body: Body, started: float) -> Outcome:
     job.earlier = ledger.begin(job.lake, job.record)
     # A status file of an earlier attempt would pass for this one's if this process is killed.
     _write_status(job, _summary(job, started))
@@ -292,7 +296,7 @@ def _recorded(job: JobRun, body: Body, started: float, check_lease: Callable[[],
     try:
         with ticking(job.log, job.stage.name, lambda: spark_work(job.spark)), _session_for(job):
             body(job)
-        check_lease()
+        job.check_lease()
         job.write_metrics()
         job.record.status = "succeeded"
     except Exception as error:
@@ -304,13 +308,25 @@ def _recorded(job: JobRun, body: Body, started: float, check_lease: Callable[[],
     finally:
         job.spark.catalog.clearCache()
         job.record.ended_at = utc_now()
-        ledger.write(job.lake, job.record)
+        if not _superseded(job):
+            ledger.write(job.lake, job.record)
     if code == 0 and job.publishes:
         job.write_release()
         ledger.write(job.lake, job.record)
     line = _summary(job, started)
-    _write_status(job, line)
+    if not _superseded(job):
+        _write_status(job, line)
     return Outcome(code, line)
+
+
+def _superseded(job: JobRun) -> bool:
+    """Tell if another attempt under this run_id has taken over: what the ledger and the status file say is its own."""
+    try:
+        job.check_lease()
+    except LeaseTakenError:
+        now = ledger.find(job.lake, job.stage.name, job.run_id)
+        return now is not None and now.attempt > job.record.attempt
+    return False
 
 
 def _session_for(job: JobRun) -> AbstractContextManager[None]:

@@ -12,7 +12,6 @@ import functools
 import os
 import posixpath
 import re
-import time
 import uuid
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -108,16 +107,24 @@ def exists(uri: str) -> bool:
 
 
 def age_s(uri: str) -> float:
-    """Return the seconds since the file was last written, by this machine's clock; 0 if its store keeps no times.
+    """Return the seconds since the file was last written, by its store's clock; 0 if the store keeps no times.
+
+    Another file is written beside it, since the clocks of two machines differ.
 
     Raises:
         FileNotFoundError: there is no file or folder.
     """
     system, path = filesystem(uri)
-    info = system.get_file_info(path)
-    if info.type == fs.FileType.NotFound:
+    written = system.get_file_info(path)
+    if written.type == fs.FileType.NotFound:
         raise FileNotFoundError(uri)
-    return 0.0 if info.mtime is None else time.time() - info.mtime.timestamp()
+    probe = f"{uri}.{uuid.uuid4().hex}.clock"
+    write_bytes(probe, b"")
+    try:
+        now = system.get_file_info(filesystem(probe)[1])
+    finally:
+        delete(probe)
+    return 0.0 if written.mtime is None else (now.mtime - written.mtime).total_seconds()
 
 
 def read_bytes(uri: str) -> bytes:

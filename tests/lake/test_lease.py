@@ -5,6 +5,8 @@ import os
 import subprocess
 import threading
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import psutil
 import pytest
@@ -25,7 +27,7 @@ def uri(tmp_path):
 
 
 def write(uri, holder, age_s=0):
-    content = holder if isinstance(holder, str) else json.dumps(MINE | {"heartbeat": time.time() - age_s} | holder)
+    content = holder if isinstance(holder, str) else json.dumps(MINE | holder)
     storage.write_bytes(uri, content.encode())
     os.utime(storage.filesystem(uri)[1], (time.time() - age_s,) * 2)
 
@@ -124,10 +126,52 @@ def test_a_beat_that_fails_is_not_the_last(uri, monkeypatch):
         write_bytes(*args)
 
     with leased(NO_SPARK, uri, "mine", 0.3):
-        first = storage.read_bytes(uri)
+        (beats,) = (each for each in storage.list_files(uri.rpartition("/")[0]) if each != uri)
         monkeypatch.setattr(storage, "write_bytes", fails_at_first)
-        eventually(lambda: storage.read_bytes(uri) != first)
+        eventually(lambda: storage.read_bytes(beats) != b"")
         assert next(failures, None) is None
+
+
+def test_a_lease_that_is_gone_was_taken_over_by_a_run_that_has_ended(uri):
+    with leased(NO_SPARK, uri, "mine", 0.3) as check:
+        storage.delete(uri)
+        with pytest.raises(LeaseTakenError, match="another run, which has ended"):
+            check()
+        time.sleep(0.2)
+        assert not storage.exists(uri), "a beat makes no lease"
+
+
+def test_a_run_that_wakes_overwrites_nothing_of_the_run_that_took_over(uri, monkeypatch):
+    """It stalls in the middle of a beat, after it has seen its own lease."""
+    with leased(NO_SPARK, uri, "mine", 600):
+        sleeper = lease._Lease(NO_SPARK, uri, "sleeper", 600)
+        monkeypatch.setattr(sleeper, "_is_mine", lambda found: True)
+        before = storage.read_bytes(uri)
+        sleeper._beat()
+        assert storage.read_bytes(uri) == before
+
+
+def test_a_stalled_run_of_this_machine_is_taken_over_when_its_heartbeat_is_old(uri):
+    write(uri, {})
+    beats = f"{uri}.{MINE['token']}"
+    storage.write_bytes(beats, b"")
+    for age_s, ends in ((0, pytest.raises(LeaseTakenError)), (601, nullcontext())):
+        os.utime(storage.filesystem(beats)[1], (time.time() - age_s,) * 2)
+        with ends, leased(NO_SPARK, uri, "mine", 600):
+            assert holder_of(uri) == "mine"
+    assert storage.list_files(uri.rpartition("/")[0]) == []
+
+
+def test_a_full_disk_leaves_no_lease(uri, monkeypatch):
+    def no_room(*_):
+        raise OSError(28, "No space left on device")
+
+    storage.write_bytes(f"{uri}.other", b"")
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    with pytest.raises(OSError, match="No space"), leased(NO_SPARK, uri, "mine", 600):
+        pytest.fail("taken")
+    monkeypatch.undo()
+    assert storage.list_files(uri.rpartition("/")[0]) == [f"{uri}.other"]
 
 
 def test_a_lease_that_another_run_has_taken_over_is_left_to_it(uri):

@@ -21,13 +21,14 @@ from etude.config import Settings
 from etude.errors import DataCheckError, InputMissingError
 from etude.frames import arrow_table
 from etude.lake import folders, small
-from etude.lake.conflicts import retry_conflicts
+from etude.lake.conflicts import commit, no_fence
 from etude.lake.conform import conform
 from etude.lake.runs import ABSENT
 from etude.lake.schema import Table
 from etude.lake.tables import TABLES
 
 Row = Mapping[str, Any]
+Fence = small.Fence
 
 _COMMIT = re.compile(r"/(\d{20})\.json$")
 _COMMITTER = re.compile(r"job=(\S+) run_id=(\S+)")
@@ -128,11 +129,12 @@ class Lake:
         """Tell if any row has a value in any of the columns; an empty array is none."""
         return self.exists(table) and self._small.has_values(TABLES[table], columns)
 
-    def replace(self, table: str, rows: DataFrame | Sequence[Row], **equals: Any) -> int:
+    def replace(self, table: str, rows: DataFrame | Sequence[Row], fence: Fence = no_fence, **equals: Any) -> int:
         """Put `rows` in the place of all rows that fulfil every `column=value`, in one commit.
 
         Without conditions the whole table is replaced. Every new row must fulfil the conditions; Delta checks it. A
         list or tuple as value stands for any of its values. Rows that the driver holds may be given as a sequence.
+        `fence` raises if the run may not write any more; it is asked right before the commit.
 
         Returns:
             The new Delta version.
@@ -143,17 +145,17 @@ class Lake:
         spec = TABLES[table]
         self.create(table)
         if isinstance(rows, DataFrame):
-            self._replace_frame(spec, conform(rows, spec), equals)
+            self._replace_frame(spec, conform(rows, spec), equals, fence)
         else:
-            self._small.replace(spec, arrow_table(rows, to_arrow_schema(spec.schema)), equals)
+            self._small.replace(spec, arrow_table(rows, to_arrow_schema(spec.schema)), equals, fence)
         return self._written(table)
 
-    def _replace_frame(self, spec: Table, rows: DataFrame, equals: Mapping[str, Any]) -> None:
+    def _replace_frame(self, spec: Table, rows: DataFrame, equals: Mapping[str, Any], fence: Fence) -> None:
         few = small.collected(rows) if self._collects and not spec.read_as_files else None
         if few is None:
-            small.overwrite(rows, self.uri(spec.name), equals)
+            small.overwrite(rows, self.uri(spec.name), equals, fence)
         else:
-            self._small.replace(spec, few, equals)
+            self._small.replace(spec, few, equals, fence)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -167,8 +169,8 @@ class Lake:
         finally:
             self._collects = False
 
-    def merge(self, table: str, rows: DataFrame) -> int:
-        """Update the rows whose key is there already and insert the others, in one commit.
+    def merge(self, table: str, rows: DataFrame, fence: Fence = no_fence) -> int:
+        """Update the rows whose key is there already and insert the others, in one commit; `fence` as in `replace`.
 
         Two rows of one key in `rows` are an error of Delta's own. Returns the new Delta version.
         """
@@ -182,11 +184,14 @@ class Lake:
             .whenMatchedUpdateAll()
             .whenNotMatchedInsertAll()
         )
-        retry_conflicts(merge.execute)()
+        commit(merge.execute, fence)
         return self._written(table)
 
-    def delete(self, table: str, keys: DataFrame) -> int:
-        """Remove the rows whose key stands in `keys`, in one commit. Returns the new Delta version."""
+    def delete(self, table: str, keys: DataFrame, fence: Fence = no_fence) -> int:
+        """Remove the rows whose key stands in `keys`, in one commit; `fence` as in `replace`.
+
+        Returns the new Delta version.
+        """
         condition = " AND ".join(f"old.`{column}` = gone.`{column}`" for column in TABLES[table].key)
         deletion = (
             DeltaTable.forPath(self.spark, self.uri(table))
@@ -194,7 +199,7 @@ class Lake:
             .merge(keys.select(*TABLES[table].key).distinct().alias("gone"), condition)
             .whenMatchedDelete()
         )
-        retry_conflicts(deletion.execute)()
+        commit(deletion.execute, fence)
         return self._written(table)
 
     def create(self, table: str) -> None:

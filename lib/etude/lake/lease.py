@@ -1,4 +1,8 @@
-"""Let one run at a time work on something: a lease file with a heartbeat, taken by an exclusive create."""
+"""Let one run at a time work on something: a lease file, taken by an exclusive create, and a file of heartbeats.
+
+A run writes its own file of heartbeats, and the lease only when it takes it. So one that stalls, and wakes when another
+run has the lease, overwrites nothing of that run's.
+"""
 
 from __future__ import annotations
 
@@ -75,9 +79,18 @@ class _Lease:
             "pid": os.getpid(),
             "token": secrets.token_hex(8),
         }
+        self.beats = f"{uri}.{self.mine['token']}"
         self.lost = False
 
     def take(self) -> None:
+        storage.write_bytes(self.beats, b"")
+        try:
+            self._take()
+        except BaseException:
+            storage.delete(self.beats)
+            raise
+
+    def _take(self) -> None:
         if _create(self.spark, self.uri, self._content()):
             return
         found = _look(self.uri)
@@ -93,7 +106,7 @@ class _Lease:
         """
         claim = f"{self.uri}.claim"
         left = _look(claim)
-        if left is not None and left.age_s >= self.timeout_s:
+        if left is not None and left.age_s() >= self.timeout_s:
             storage.delete(claim)
         if not _create(self.spark, claim, self._content()):
             raise LeaseTakenError(f"another run is taking over the lease {self.uri}")
@@ -102,6 +115,7 @@ class _Lease:
             if now is None or now.digest != stale.digest:
                 raise LeaseTakenError(f"another run took over the lease {self.uri} at the same moment")
             storage.write_bytes(self.uri, self._content())
+            storage.delete(stale.beats)
         finally:
             storage.delete(claim)
 
@@ -119,39 +133,42 @@ class _Lease:
 
     def _beat(self) -> None:
         found = _look(self.uri)
-        if found is None:
-            _create(self.spark, self.uri, self._content())
-        elif self._is_mine(found):
-            storage.write_bytes(self.uri, self._content())
-        else:
+        if found is not None and self._is_mine(found):
+            storage.write_bytes(self.beats, str(time.time()).encode())
+        else:  # one that is gone belonged to a run that took it over and has ended
             self.lost = True
-            _log.error("lease=%s was taken over by %s while this run was silent", self.uri, found)
+            _log.error("lease=%s was taken over by %s while this run was silent", self.uri, found or "another run")
 
     def check(self) -> None:
         found = _look(self.uri)
-        if self.lost or (found is not None and not self._is_mine(found)):
-            raise LeaseTakenError(f"{found or 'another run'} has taken over the lease {self.uri}")
+        if self.lost or found is None or not self._is_mine(found):
+            self.lost = True
+            raise LeaseTakenError(
+                f"{found or 'another run, which has ended,'} has taken over the lease {self.uri} while this run was "
+                "silent; expected this run to hold it: run it again"
+            )
 
     def release(self) -> None:
-        """Remove the lease where it is this run's; one that can't be removed now goes stale by itself."""
+        """Remove the lease if it is this run's; one that can't be removed now goes stale by itself."""
         with suppress(OSError):
             found = _look(self.uri)
             if found is not None and self._is_mine(found):
                 storage.delete(self.uri)
+            storage.delete(self.beats)
 
     def _is_mine(self, found: _Found) -> bool:
         return found.holder.get("token") == self.mine["token"]
 
     def _content(self) -> bytes:
-        return json.dumps({**self.mine, "heartbeat": time.time()}).encode()
+        return json.dumps(self.mine).encode()
 
 
 class _Found:
     """A lease as it lies there."""
 
-    def __init__(self, content: bytes, age_s: float):
+    def __init__(self, content: bytes, uri: str):
         self.digest = hashlib.sha256(content).hexdigest()
-        self.age_s = age_s
+        self.uri = uri
         self.holder: dict[str, Any] = {}
         with suppress(ValueError):
             loaded = json.loads(content)
@@ -159,11 +176,21 @@ class _Found:
 
     def alive(self, timeout_s: int) -> bool:
         """Whether its run may be at work. Names of hosts repeat, so a pid means something on one machine only."""
-        if "heartbeat" not in self.holder:
-            return self.age_s < timeout_s
         if self.holder.get("machine") == _machine() and not _runs(int(self.holder["pid"])):
             return False
-        return time.time() - float(self.holder["heartbeat"]) < timeout_s
+        return self.age_s() < timeout_s
+
+    @property
+    def beats(self) -> str:
+        """Its run's file of heartbeats."""
+        return f"{self.uri}.{self.holder.get('token')}"
+
+    def age_s(self) -> float:
+        """Return the seconds since the last heartbeat, or without one since the lease was written; 0 if it is gone."""
+        for uri in (self.beats, self.uri):
+            with suppress(FileNotFoundError):
+                return storage.age_s(uri)
+        return 0.0
 
     def __str__(self) -> str:
         if not self.holder:
@@ -174,7 +201,7 @@ class _Found:
 def _look(uri: str) -> _Found | None:
     """The lease, or None where there is none."""
     try:
-        return _Found(storage.read_bytes(uri), storage.age_s(uri))
+        return _Found(storage.read_bytes(uri), uri)
     except FileNotFoundError:
         return None
 
@@ -208,7 +235,7 @@ def _create(spark: SparkSession | None, uri: str, content: bytes) -> bool:
     Elsewhere by Hadoop's exclusive create, which hdfs: keeps atomic; for file: it isn't (it looks, then truncates).
     """
     if uri.startswith("file:"):
-        return _create_locally(Path(storage.filesystem(uri)[1]), content)
+        return storage.create_local(uri, content)
     assert spark is not None and spark._jvm is not None  # only a local lake is written without a session
     jvm, context = spark._jvm, spark._jsc
     path = jvm.org.apache.hadoop.fs.Path(storage.for_spark(uri))
@@ -223,14 +250,4 @@ def _create(spark: SparkSession | None, uri: str, content: bytes) -> bool:
         stream.write(bytearray(content))
     finally:
         stream.close()
-    return True
-
-
-def _create_locally(path: Path, content: bytes) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
     return True

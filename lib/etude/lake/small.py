@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +20,11 @@ from pyspark.sql import functions as F
 from etude import storage
 from etude.errors import DataCheckError
 from etude.lake import folders
-from etude.lake.conflicts import retry_conflicts
+from etude.lake.conflicts import commit, no_fence
 from etude.lake.schema import PROPERTIES, Table
 
 Equals = Mapping[str, Any]
+Fence = Callable[[], None]
 Rows = list[dict[str, Any]]
 
 MOST_ROWS = 200_000
@@ -36,7 +37,7 @@ class Library(Protocol):
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows: ...  # noqa: D102
     def count(self, spec: Table, equals: Equals) -> int: ...  # noqa: D102
     def has_values(self, spec: Table, columns: Sequence[str]) -> bool: ...  # noqa: D102
-    def replace(self, spec: Table, rows: pa.Table, equals: Equals) -> None: ...  # noqa: D102
+    def replace(self, spec: Table, rows: pa.Table, equals: Equals, fence: Fence = ...) -> None: ...  # noqa: D102
     def create(self, spec: Table) -> None: ...  # noqa: D102
 
 
@@ -88,13 +89,15 @@ class Deltalake:
         )
         return data.head(1, columns=list(columns), filter=reduce(operator.or_, filled)).num_rows > 0
 
-    @retry_conflicts
-    def replace(self, spec: Table, rows: pa.Table, equals: Equals) -> None:
+    def replace(self, spec: Table, rows: pa.Table, equals: Equals, fence: Fence = no_fence) -> None:
         """Replace rows in one commit; CHECK constraints hold here as they do in Spark.
 
         Raises:
             DataCheckError: a row breaks a constraint, or doesn't fulfil the conditions.
         """
+        commit(lambda: self._replace(spec, rows, equals), fence)
+
+    def _replace(self, spec: Table, rows: pa.Table, equals: Equals) -> None:
         from deltalake import CommitProperties, write_deltalake
         from deltalake.exceptions import DeltaError
 
@@ -194,13 +197,13 @@ class BySpark:
         filled = (F.size(name) > 0 if _is_array(spec, name) else F.col(name).isNotNull() for name in columns)
         return not self._rows(spec, {}).where(reduce(operator.or_, filled)).isEmpty()
 
-    def replace(self, spec: Table, rows: pa.Table, equals: Equals) -> None:
+    def replace(self, spec: Table, rows: pa.Table, equals: Equals, fence: Fence = no_fence) -> None:
         """Replace rows in one commit."""
-        overwrite(self.spark.createDataFrame(rows, spec.schema), self._uri(spec), equals)
+        overwrite(self.spark.createDataFrame(rows, spec.schema), self._uri(spec), equals, fence)
 
     def create(self, spec: Table) -> None:
         """Create the table unless it is there; the statement holds its constraints."""
-        retry_conflicts(self.spark.sql)(create_statement(spec, self._uri(spec)))
+        commit(lambda: self.spark.sql(create_statement(spec, self._uri(spec))))
 
     def _uri(self, spec: Table) -> str:
         return storage.for_spark(folders.table(self.root, spec.name))
@@ -216,12 +219,12 @@ def fulfilling(rows: DataFrame, equals: Equals) -> DataFrame:
     return rows
 
 
-def overwrite(rows: DataFrame, uri: str, equals: Equals) -> None:
+def overwrite(rows: DataFrame, uri: str, equals: Equals, fence: Fence = no_fence) -> None:
     """Put `rows` in the place of all rows of a Delta table that fulfil every `column=value`, in one commit."""
     writer = rows.write.format("delta").mode("overwrite")
     if equals:
         writer = writer.option("replaceWhere", _predicate(equals))
-    retry_conflicts(writer.save)(uri)
+    commit(lambda: writer.save(uri), fence)
 
 
 def collected(rows: DataFrame) -> pa.Table | None:
