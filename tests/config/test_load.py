@@ -174,6 +174,13 @@ def test_credentials_in_a_uri_do_not_reach_the_ledger():
     assert redacted(settings)["lake"]["root"] == "s3a://***@bucket/lake"
 
 
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).resolve().parents[2] / "conf").glob("*.yaml")), ids=lambda f: f.name
+)
+def test_the_files_in_conf_are_valid(file):
+    assert load_settings([file]).lake.root
+
+
 def test_the_paper_s_settings_have_its_shape():
     paper = load_settings([Path(__file__).resolve().parents[2] / "conf" / "paper.yaml"])
     tracks, held_out = paper.listening.max_tracks, paper.evaluation

@@ -140,8 +140,8 @@ class CatalogueSource(FileSettings):
 
     path: str
     """File, folder, glob or URI."""
-    name: str = ""
-    """Name in logs and rejects; empty: the file's name without its suffix."""
+    name: str | None = None
+    """Name in logs and rejects; null: the file's name without its suffix."""
     format: Literal["delimited", "parquet", "json"] = "delimited"
     """File format."""
     columns: CatalogueColumns = CatalogueColumns()
