@@ -64,6 +64,12 @@ def test_a_frame_gives_back_the_factors(spark, factors):
     assert [row.user_idx for row in factors.idx_frame(spark, "user_idx").collect()] == factors.idx.tolist()
 
 
+def test_no_factors_are_a_frame_without_rows(spark):
+    none = Factors(np.empty(0, np.int32), np.empty((0, 3), np.float32))
+    frame = none.to_frame(spark, "track_idx")
+    assert (frame.columns, frame.count()) == (["track_idx", "factors"], 0)
+
+
 @given(some_factors(), st.sets(INT32, max_size=4), st.data())
 def test_the_union_of_a_subset_and_the_rest_is_the_whole(factors, more, data):
     chosen = [*data.draw(st.sets(st.sampled_from(factors.idx.tolist()))), *more] if len(factors) else [*more]

@@ -66,7 +66,7 @@ class Factors:
         """Return an Arrow table of `column` (int32) and factors (list of float32), a row per index."""
         n, rank = self.values.shape
         step = max(1, _ARROW_NUMBERS // max(1, rank))
-        pieces = [self.values[first : first + step] for first in range(0, n, step)]
+        pieces = [self.values[first : first + step] for first in range(0, max(n, 1), step)]  # Spark needs a chunk
         lists = [
             pa.ListArray.from_arrays(
                 pa.array(np.arange(len(piece) + 1) * rank, pa.int32()), pa.array(piece.reshape(-1), pa.float32())
