@@ -61,7 +61,8 @@ def fit(job: JobRun, split: Split) -> None:
     if not size.interactions:
         raise InputMissingError(
             f"evaluation.protocol={job.settings.evaluation.protocol} leaves no interaction for training; "
-            "lower evaluation.test_tracks and evaluation.validation_tracks, or use evaluation.protocol=none"
+            "lower evaluation.test_tracks and evaluation.validation_tracks, or don't evaluate: "
+            "evaluation.protocol=none, or in a pipeline pipeline.evaluate=false"
         )
     engine, reason = choose(size, settings)
     if split.withheld is not None:

@@ -162,6 +162,13 @@ def test_nothing_to_fit_exits_3_and_says_why(lake, filled):
     assert "leaves no interaction" in line["error"]
 
 
+def test_an_evaluation_without_held_out_tracks_goes_on(filled):
+    shares = ("evaluation.test_tracks=0", "evaluation.validation_tracks=0")
+    line = run(filled, "eval", "evaluation.protocol=strict", *shares)
+    assert (line["exit_code"], line["rows"]["held_out_tracks"]) == (0, 0)
+    assert set(rows_of(filled, "track_factors", "eval").origin) == {"fit"}
+
+
 def test_an_earlier_batch_uses_its_own_plays_and_a_window_only_the_last(lake):
     early = plays_of(FIRST, range(USERS), range(20), seed=1)
     late = plays_of(SECOND, range(5, USERS), range(10, TRACKS), seed=2)
