@@ -76,8 +76,8 @@ def parse_arguments(
     settings = load_settings([*base_layers(), *given.config], given.overrides)
     _check_root(settings.lake.root)
     batch_date = utc_now().date() if given.batch_date is None else _date(given.batch_date)
-    run_id = given.batch_date if given.run_id is None else given.run_id
-    run_id = run_id if run_id is not None else f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    default = given.batch_date or f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    run_id = default if given.run_id is None else given.run_id
     if not _RUN_ID.fullmatch(run_id):
         raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit")
     return Arguments(settings, batch_date, run_id, given.resume, extra)
@@ -85,8 +85,10 @@ def parse_arguments(
 
 def _check_root(root: str) -> None:
     """Check that a lake can be where lake.root says, if that is on this machine."""
-    system, path = storage.filesystem(root) if storage.to_uri(root).startswith("file:") else (None, root)
-    if system is not None and system.get_file_info(path).type == FileType.File:
+    if not storage.to_uri(root).startswith("file:"):
+        return
+    system, path = storage.filesystem(root)
+    if system.get_file_info(path).type == FileType.File:
         raise SettingsError(f"lake.root={root}: this is a file; expected a folder, or a path where none is yet")
 
 

@@ -126,9 +126,9 @@ def test_a_beat_that_fails_is_not_the_last(uri, monkeypatch):
         write_bytes(*args)
 
     with leased(NO_SPARK, uri, "mine", 0.3):
-        (beats,) = (each for each in storage.list_files(uri.rpartition("/")[0]) if each != uri)
+        beats = f"{uri}.{json.loads(storage.read_bytes(uri))['token']}"
         monkeypatch.setattr(storage, "write_bytes", fails_at_first)
-        eventually(lambda: storage.read_bytes(beats) != b"")
+        eventually(lambda: storage.exists(beats) and storage.read_bytes(beats) != b"")
         assert next(failures, None) is None
 
 

@@ -62,8 +62,6 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise SettingsError(f"'{override}': expected section.key=value")
-        if not value and not _may_be_empty(key):
-            raise SettingsError(f"'{override}': the value is empty; expected one, or null (is a shell variable unset?)")
         try:
             layers.append(_as_layer(key, value))
         except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -77,20 +75,15 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
         raise SettingsError("\n".join(_explain(item) for item in error.errors())) from error
 
 
-def _may_be_empty(key: str) -> bool:
-    *parents, name = key.split(".")
-    section = _section_at(parents)
-    return section is not None and issubclass(section, Section) and name in section.may_be_empty
-
-
 def _as_layer(key: str, value: str) -> Any:
     """Parse one override. A text setting keeps the value as typed: in YAML `,` is an error and 00123 a number.
 
-    A quoted text is still parsed as YAML, and so is null if the setting allows it.
+    A quoted text is still parsed as YAML, and so is null if the setting allows it. Nothing at all is an empty text for
+    every setting, and not null as in YAML.
     """
     layer = OmegaConf.create()
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if _is_text(_annotation_at(key.split("."))) and value != "null" and not quoted:
+    if not value or (_is_text(_annotation_at(key.split("."))) and value != "null" and not quoted):
         OmegaConf.update(layer, key, value)
         return layer
     return OmegaConf.from_dotlist([f"{key}={value}"])

@@ -144,15 +144,10 @@ class RunGraph:
         """
         taken = before and before.upstream_run(run.job)
         candidates = [each for each in self.newest((run.job,), ("strict",)) if each.run_id != run.run_id]
-        for fits in (
-            lambda each: each.run_id == taken,
-            lambda each: each.batch_date == run.batch_date,
-            lambda each: True,  # noqa: ARG005
-        ):
-            found = next(filter(fits, candidates), None)
-            if found is not None:
-                return found.run_id
-        raise InputMissingError(f"found no succeeded {run.job} run with evaluation.protocol=strict")
+        if not candidates:
+            raise InputMissingError(f"found no succeeded {run.job} run with evaluation.protocol=strict")
+        # The newest comes first, and max returns the first of equals.
+        return max(candidates, key=lambda each: (each.run_id == taken, each.batch_date == run.batch_date)).run_id
 
     def _asked_for(self, job: str, asked: str, run: Run) -> str:
         found = self.succeeded(job, asked)

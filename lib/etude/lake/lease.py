@@ -83,14 +83,6 @@ class _Lease:
         self.lost = False
 
     def take(self) -> None:
-        storage.write_bytes(self.beats, b"")
-        try:
-            self._take()
-        except BaseException:
-            storage.delete(self.beats)
-            raise
-
-    def _take(self) -> None:
         if _create(self.spark, self.uri, self._content()):
             return
         found = _look(self.uri)

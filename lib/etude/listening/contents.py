@@ -57,7 +57,6 @@ def refuse(head: bytes, path: str, kind: str) -> None:
         if not head.startswith(b"PAR1"):
             raise ValueError("this is not a Parquet file; expected Parquet: set the format to the file's own")
         return
-    refuse_archive(head)
     for name, (start, suffix) in _READ_BY_SUFFIX.items():
         if head.startswith(start) and _is_binary(head) and not path.endswith(suffix):
             raise ValueError(f"this file is {name}-compressed; expected a name that ends in {suffix}: rename it")
@@ -85,4 +84,4 @@ def refuse_archive(head: bytes) -> None:
 
 def _is_binary(head: bytes) -> bool:
     """Tell compressed bytes from a text that happens to start like them."""
-    return any(byte < 9 or byte > 126 for byte in head[:HEAD])
+    return any(byte < 9 or byte > 126 for byte in head)

@@ -35,8 +35,8 @@ LEVELS = {"0": 0, "1": 1, "2_3": 2, "4_7": 4, "8_15": 8, "16": 16}
 SOURCES = ("cold", "light", "warm", "popularity")
 """What a listed track's place rests on. cold: its content alone; light: plays of at most three users; warm: plays of
 more; popularity: the list has no need of factors."""
-_SOURCE_OF_LEVEL = np.array([0, 1, 1, 2, 2, 2], np.int32)
-"""Positions in SOURCES."""
+_SOURCE_OF_LEVEL = np.array([0 if least == 0 else 1 if least < 4 else 2 for least in LEVELS.values()], np.int32)
+"""Position in LEVELS -> position in SOURCES."""
 _RANDOM_RANK = 8
 
 
