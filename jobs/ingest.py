@@ -21,7 +21,7 @@ from etude.job import JobRun, main
 from etude.lake import folders
 from etude.lake.runs import utc_now
 from etude.lake.staging import Staging
-from etude.listening.batch import Batch, check_balance, file_rows, read_batch
+from etude.listening.batch import Batch, check_balance, check_repeats, file_rows, read_batch
 from etude.listening.catalogue import Catalogue, all_rejects, coverage, read_catalogue
 from etude.listening.columns import Wanted
 from etude.listening.indices import continue_indices
@@ -98,13 +98,15 @@ def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
     job.count("rejects", sum(counts.values()))
     job.note("rejected", dict(sorted(counts.items())))
     job.log.info("rows_in=%d plays_kept=%d rejects=%d reasons=%s", batch.rows_in, kept, sum(counts.values()), counts)
-    repeats = counts.get("duplicate", 0)
-    if repeats > batch.rows_in / 2:
+    repeats, listening = counts.get("duplicate", 0), job.settings.listening
+    unread = check_repeats(repeats, batch.columns, listening)
+    if unread:
+        job.log.warning("duplicates=%d hint=%r", repeats, unread)
+    elif repeats > batch.rows_in / 2:
         hint = "most rows are known already; a file that grows in place is read whole each time: write one per batch"
         job.log.warning("duplicates=%d rows_in=%d hint=%r", repeats, batch.rows_in, hint)
     if taken.skipped:
         job.log.info("files_skipped=%d reason='content known from other files or earlier batches'", taken.skipped)
-    listening = job.settings.listening
     check_balance(batch.rows_in, kept, counts, listening.max_reject_share, str(listening.path))
 
 

@@ -11,7 +11,7 @@ from etude.config import load_settings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.frames import small_frame
 from etude.lake.tables import INGESTED_FILES
-from etude.listening.batch import check_balance, file_rows, read_batch
+from etude.listening.batch import check_balance, check_repeats, file_rows, read_batch
 from etude.listening.columns import Wanted
 from etude.listening.files import InputFile, Taken, list_files, name_root, relative_name
 from etude.listening.layout import Layout
@@ -129,6 +129,95 @@ def test_paths_with_signs_of_globs_are_read_as_they_are(staging, tmp_path):
     assert read(staging, literal(str(folder)), "format=taste-profile").rows_in == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["plays [1].csv", "cu{a,b}.csv", "back\\slash.csv", "what?.csv", "per%20cent.csv", "ü é.csv"]
+)
+def test_a_file_that_is_there_is_read_whatever_its_name(staging, tmp_path, name):
+    (tmp_path / name).write_text("user,track\nu,t\n")
+    assert read(staging, tmp_path / name).rows_in == 1
+
+
+def test_home_folders_are_found(staging, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "p [1].csv").write_text("user,track\nu,t\n")
+    assert read(staging, "~/p [1].csv").rows_in == 1
+    assert read(staging, "~/p*.csv").rows_in == 1
+
+
+def test_what_spark_cannot_find_is_said(spark, tmp_path):
+    (tmp_path / "_plays.csv").write_text("user,track\nu,t\n")
+    with pytest.raises(InputMissingError, match="begins with _ or"):
+        list_files(spark, str(tmp_path / "_plays.csv"), DAY)
+    with pytest.raises(SettingsError, match=r"\*\* is not supported; give the folder"):
+        list_files(spark, str(tmp_path / "**" / "*.csv"), DAY)
+    (tmp_path / "a:b.csv").write_text("user,track\nu,t\n")
+    with pytest.raises(SettingsError, match="names with a colon: give the folder"):
+        list_files(spark, str(tmp_path / "*.csv"), DAY)
+
+
+@pytest.mark.parametrize("blank", ["\n", "\n\r\n \n"[:2]])
+def test_blank_files_are_passed_over_wherever_they_stand(staging, tmp_path, blank):
+    for name in ("a", "z"):
+        (tmp_path / f"{name}.csv").write_text(blank)
+    with pytest.raises(InputMissingError, match="blank lines"):
+        read(staging, tmp_path)
+    (tmp_path / "m.csv").write_text("user,track\nu,t\n")
+    assert read(staging, tmp_path).rows_in == 1
+
+
+REPEATED = "anna,t1\nanna,t1\nanna,t1\nbert,t1\nbert,t2\nanna,t2\n"
+
+
+def test_rows_count_as_plays_if_it_is_said(staging, tmp_path):
+    (tmp_path / "log.csv").write_text("user,track\n" + REPEATED)
+    (tmp_path / "more.csv").write_text("user,track\nanna,t1\n")
+
+    def kept(*overrides):
+        batch = read(staging, tmp_path, *overrides)
+        rows = batch.numbered.where("reason IS NULL").collect()
+        assert len({row["event_id"] for row in rows}) == len(rows)
+        return sorted((row["user_id"], row["track_id"]) for row in rows)
+
+    once = [("anna", "t1"), ("anna", "t2"), ("bert", "t1"), ("bert", "t2")]
+    assert kept() == once
+    assert kept("count_rows=true") == sorted([*once, *[("anna", "t1")] * 3])
+    (tmp_path / "more.csv").unlink()
+    assert kept("count_rows=true") == sorted([*once, *[("anna", "t1")] * 2])
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "found"),
+    [
+        ("user,track,moment", "2026-01-0{n}T10:00:00Z", "column moment holds some"),
+        ("user,track,noticed", "0{n}/02/2026 10:00", "column noticed holds some"),
+        ("user,track,mood", "m{n}", None),
+    ],
+)
+def test_repeats_in_a_log_without_times_are_said_and_stop_it_if_it_has_a_column_of_times(
+    staging, tmp_path, header, cells, found
+):
+    lines = [f"u,t,{cells.format(n=n)}" for n in (1, 2, 3)]
+    (tmp_path / "log.csv").write_text("\n".join([header, *lines, ""]))
+    columns = read(staging, tmp_path / "log.csv").columns
+    chosen = load_settings([], [f"listening.path={tmp_path / 'log.csv'}"]).listening
+    assert check_repeats(0, columns, chosen) is None
+    if found:
+        with pytest.raises(DataCheckError, match=found):
+            check_repeats(2, columns, chosen)
+    else:
+        assert "count_rows=true" in check_repeats(2, columns, chosen)
+    counted = load_settings([], ["listening.count_rows=true"]).listening
+    assert check_repeats(2, columns, counted) is None
+
+
+def test_user_ids_in_names_of_folders_are_refused_under_a_key(staging, tmp_path):
+    (tmp_path / "log" / "user=u").mkdir(parents=True)
+    (tmp_path / "log" / "user=u" / "a.csv").write_text("track\nt\n")
+    assert read(staging, tmp_path / "log").rows_in == 1
+    with pytest.raises(SettingsError, match="names of folders"):
+        read(staging, tmp_path / "log", key=b"secret")
+
+
 def test_what_is_missing_or_empty_is_said_with_its_path(spark, staging, tmp_path):
     with pytest.raises(InputMissingError, match=r"nowhere: no such file"):
         list_files(spark, str(tmp_path / "nowhere"), DAY)
@@ -147,7 +236,7 @@ def test_what_is_missing_or_empty_is_said_with_its_path(spark, staging, tmp_path
 
 def test_a_lake_keeps_one_way_of_naming_users(spark, staging, tmp_path):
     (tmp_path / "log.tsv").write_text("u\tt\t1\n")
-    file = InputFile("u", "p", "n@0", "c", 1, NOW, Layout(), DAY, DAY, None, NOW)
+    file = InputFile("u", "p", "n@0", "c", 1, NOW, Layout(), (), {}, DAY, DAY, None, NOW)
     columns = Wanted("listening.columns", {"user": 0, "track": 1, "play_count": 2})
     known = file_rows(spark, "another log", Taken((file,), (), 0, frozenset()), columns, b"secret").collect()
     with pytest.raises(DataCheckError, match="read with another ETUDE_USER_KEY, and none is set now"):

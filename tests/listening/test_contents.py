@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etude.listening.formats import FileFormat
-from etude.listening.layout import find_layout, look_at
+from etude.listening.look import find_layout, look_at
 
 CSV, JSON = FileFormat("delimited"), FileFormat("json")
 TEXT = b"user,track\nu,t\n" * 50
@@ -71,6 +71,30 @@ def look(tmp_path):
 def test_what_spark_would_misread_is_refused_by_its_name(look, name, content, said, form):
     problem = look(name, content, form).problem
     assert problem is not None and re.search(said, problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "said"),
+    [
+        ("user,track\nu,t\n".encode("utf-16"), "utf-8", "UTF-16"),
+        ("user,track\nu,t\n".encode("utf-16-le"), "utf-8", "UTF-16"),
+        ("user,track\nu,t\n".encode("utf-16-be"), "iso8859-1", "UTF-16"),
+        ("user,track\nu,t\n".encode("utf-32-le"), "utf-8", "UTF-16"),
+        (b"\xef\xbb\xbfuser,track\nu,t\n", "iso8859-1", "mark of UTF-8.*set encoding=utf-8"),
+        (b"\xef\xbb\xbfuser,track\nu,t\n", "cp1252", "mark of UTF-8.*set encoding=utf-8"),
+    ],
+)
+def test_text_in_another_encoding_is_named(look, content, encoding, said):
+    problem = look("log.csv", content, FileFormat("delimited", encoding=encoding)).problem
+    assert problem is not None and re.search(said, problem) and "\x00" not in problem
+
+
+@pytest.mark.parametrize(
+    "content", ['[\n{"user": "u"},\n{"user": "v"}\n]\n', '[{"user": "u"}]', '{\n  "user": "u"\n}\n', "[\n"]
+)
+def test_json_that_is_not_an_object_per_line_is_named(look, content):
+    problem = look("log.json", content.encode(), JSON).problem
+    assert problem is not None and "expected an object per line" in problem
 
 
 @pytest.mark.parametrize("start", ["BZhang", "ORCHESTRA", "Obj", "LZIP", "Rar!", "7z", "PK"])

@@ -64,6 +64,16 @@ def test_catalogues_of_one_name_are_refused():
         (("User", "Track ID", "Listen Count"), {"user": "User", "track": "Track ID", "play_count": "Listen Count"}),
         (("ts", "item_id", "userid"), {"user": "userid", "track": "item_id", "played_at": "ts"}),
         (("#id", "gender", "country"), {}),
+        (("userId", "trackId", "playedAt"), {"user": "userId", "track": "trackId", "played_at": "playedAt"}),
+        (("UserID", "SongID", "Played At UTC"), {"user": "UserID", "track": "SongID", "played_at": "Played At UTC"}),
+        (
+            ("user_id", "track_id", "eventTimestamp"),
+            {"user": "user_id", "track": "track_id", "played_at": "eventTimestamp"},
+        ),
+        (
+            ("endTime", "artistName", "trackName", "msPlayed", "username"),
+            {"user": "username", "artist": "artistName", "title": "trackName", "played_at": "endTime"},
+        ),
         (
             ("username", "artist", "track", "date"),
             {"user": "username", "artist": "artist", "title": "track", "played_at": "date"},
@@ -115,6 +125,50 @@ def test_a_first_record_in_the_place_of_names_does_not_reach_the_message(record)
     with pytest.raises(SettingsError, match=r"3 columns \(positions 0 to 2\).*header=false") as caught:
         wanted({}, *record)
     assert not any(cell and cell in str(caught.value).split("3 columns")[1].split() for cell in record)
+
+
+@pytest.mark.parametrize(
+    "names", [("user_id", "USER_ID", "track"), ("user id", "track", "userId"), ("user", "user", "track")]
+)
+def test_two_columns_of_one_name_are_not_guessed(names):
+    with pytest.raises(SettingsError, match=r"all look like the user; set listening\.columns"):
+        wanted({}, *names)
+
+
+def test_a_name_that_two_columns_have_is_said_and_exact_spelling_tells_them_apart():
+    asked = wanted({"user": "USER_ID", "track": "t"}, "user_id", "USER_ID", "t")
+    assert resolve(asked, {"a": layout("user_id", "USER_ID", "t")}) == {"a": {"user": 1, "track": 2}}
+    with pytest.raises(SettingsError, match="user=user: several such column"):
+        resolve(wanted({"user": "user", "track": "t"}, "user", "user", "t"), {"a": layout("user", "user", "t")})
+
+
+def test_messages_tell_the_separator_and_stay_short():
+    blanks = Layout(("user track n",), 1, delimiter="\t")
+    with pytest.raises(SettingsError, match="no separator splits its first lines: set delimiter"):
+        wanted_columns("listening.columns", "log", {}, blanks, False)
+    tabs = Layout((), 4, delimiter="\t")
+    with pytest.raises(SettingsError, match="positions 0 to 3, separated by tabs"):
+        resolve(Wanted("listening.columns", {"user": 7}), {"a": tabs})
+    with pytest.raises(SettingsError) as caught:
+        wanted({}, *(f"column {letter * 300}" for letter in "abcdef"))
+    assert len(str(caught.value)) < 1500
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"), [("double", "user"), ("array", "track"), ("struct", "user"), ("Parquet's UUID", "user")]
+)
+def test_a_type_of_no_use_is_refused_in_every_format(kind, role):
+    columns = {"user": "u", "track": "t"}
+    types = tuple(kind if name == role[0] else "string" for name in "ut")
+    with pytest.raises(DataCheckError, match=f"column '{role[0]}' is {kind}; {role} needs"):
+        resolve(wanted(columns, "u", "t"), {"a": Layout(("u", "t"), 2, types)})
+
+
+def test_columns_in_names_of_folders_follow_the_files_own():
+    found = Layout(("user", "track"), 2, partitions=("date",))
+    asked = wanted_columns("listening.columns", "log", {}, found, False)
+    assert asked.columns == {"user": "user", "track": "track", "played_at": "date"}
+    assert resolve(asked, {"a": found}) == {"a": {"user": 0, "track": 1, "played_at": 2}}
 
 
 def test_under_a_key_no_name_reaches_a_message():

@@ -78,7 +78,7 @@ class World:
             earliest = min(day, first or day)
             days = earliest, max(day, last or day) if self.log.snapshot else earliest
             name, content = file.name, f"{file.content:016x}" + "0" * 48
-            read.append(InputFile(name, name, name, content, 1, NOW, Layout(), *days, first, NOW))
+            read.append(InputFile(name, name, name, content, 1, NOW, Layout(), (), {}, *days, first, NOW))
         touched = {day} | {file.known_first for file in read if file.known_first}
         return Taken(tuple(read), (), 0, frozenset(touched))
 

@@ -1,5 +1,6 @@
 """Define the settings of ingest: logs and catalogues."""
 
+import codecs
 from datetime import date
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
@@ -9,11 +10,27 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from etude.config.base import Section
 
 ColumnRef = str | int
-_DELIMITERS = {"\\t": "\t", "tab": "\t"}
+_DELIMITERS = {"\\t": "\t", "tab": "\t", "space": " "}
+_ASCII = bytes(range(128))
 
 
 def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str | int) else value
+
+
+def _encoding(name: str) -> str:
+    """Return the standard name of UTF-8 or of a character set with one byte per character."""
+    try:
+        found = codecs.lookup(name).name
+        pairs = [bytes([byte, after]) for byte in range(128, 256) for after in (0x40, 0xA1)]
+        single = _ASCII.decode(found) == _ASCII.decode("ascii") and all(
+            len(pair.decode(found, "replace")) == len(pair) for pair in pairs
+        )
+    except (LookupError, UnicodeError):
+        single, found = False, name
+    if found != "utf-8" and not single:
+        raise ValueError("expected utf-8, or a character set with one byte per character, such as windows-1252")
+    return found
 
 
 ColumnRefs = Annotated[tuple[ColumnRef, ...], BeforeValidator(_as_tuple)]
@@ -51,7 +68,7 @@ class ListeningColumns(Section):
 
 
 class FileSettings(Section):
-    """Describe the format of delimited files (ignored for parquet; json uses encoding only)."""
+    """Describe the format of delimited files; json and parquet use only the settings that say so."""
 
     may_be_empty: ClassVar[tuple[str, ...]] = ("quote",)
 
@@ -59,16 +76,22 @@ class FileSettings(Section):
     """Whether files begin with column names; null: false if columns are positional or the preset has no header,
     otherwise true."""
     delimiter: Delimiter | None = None
-    """Field separator (`tab` for a tab); null: whichever of tab , ; | occurs most often in the first line."""
+    """Field separator (`tab` for a tab, `space` for a blank); null: whichever of tab , ; | splits the first lines into
+    equal numbers of columns."""
     quote: str | None = Field(None, max_length=1)
-    """Quote character, doubled inside quoted fields; empty: none; null: none if the separator is a tab, otherwise
-    `"`."""
+    """Quote character, doubled inside quoted fields; empty: none; null: `"`, but none if the separator is a tab
+    and no column has all its values in quotes."""
     multi_line: bool = False
     """Whether quoted fields may hold line breaks (one task then reads a whole file)."""
     ragged: bool = False
     """Whether rows may omit their last columns; otherwise such rows are rejected as wrong_columns."""
-    encoding: Literal["utf-8", "iso-8859-1"] = "utf-8"
-    """Character set; rows with invalid bytes are rejected."""
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    """Character set: utf-8, or one with a byte per character, such as windows-1252 or iso-8859-15. Rows with invalid
+    bytes are rejected."""
+    max_record_bytes: int = Field(1 << 20, ge=1024, le=1 << 30)
+    """Largest number of bytes of a line; longer lines are rejected as too_long (json too)."""
+    null_words: tuple[str, ...] = ("\\N", "NULL", "null", "NaN", "nan", "None")
+    """Values that mean that a column has none, in all formats."""
 
 
 class ListeningSettings(FileSettings):
@@ -84,10 +107,16 @@ class ListeningSettings(FileSettings):
     and, if known, artist_id, artist_name and title)."""
     columns: ListeningColumns = ListeningColumns()
     """Columns of the log."""
+    count_rows: bool = False
+    """Whether each row is a play, in a log without times and counts; otherwise a user and track count once, and their
+    further rows are rejected as duplicate."""
     timestamp_format: str | None = None
     """Spark pattern of played_at, such as dd/MM/yyyy HH:mm; null: ISO 8601 or a Unix time."""
     max_play_count: int = Field(1_000_000, ge=1)
     """Largest play_count of a row; rows above it are rejected as absurd_count."""
+    earliest: date = date(2002, 10, 1)
+    """First day on which a play may lie; earlier ones, such as those of 1970-01-01, are rejected as early_timestamp.
+    The default is ListenBrainz' limit, the month in which Audioscrobbler began."""
     future_days: int = Field(1, ge=0)
     """Days by which a play may lie after the time at which its file was first read; later plays are rejected as
     future_timestamp."""

@@ -74,10 +74,16 @@ def read_batch(
     listed = list_files(spark, settings.path, batch)
     first = first_layout(listed, form)
     wanted = wanted_columns(LOG_SECTION, "log", given, first, form.kind == "json", bool(earlier), key is not None)
+    if key is not None and str(wanted.columns["user"]) in first.partitions:
+        raise SettingsError(
+            "listening.columns.user: the users' ids are in names of folders, which locators show; expected them inside "
+            "the files, since ETUDE_USER_KEY is set"
+        )
     for way in earlier:
         if not way["only_here"]:  # a rerun of this batch may assign other columns
             check_same_roles(wanted, dict(way["columns"]))
     snapshot = "played_at" not in wanted.columns
+    counted = snapshot and "play_count" not in wanted.columns and settings.count_rows
     log = Log(settings.source, snapshot, settings.dedup_days, "event" in wanted.columns)
     known = files.where(F.col("source") == settings.source) if earlier else None
     taken = take_files(spark, listed, form, known, batch, now, key, snapshot)
@@ -88,7 +94,7 @@ def read_batch(
     with reading_files(spark):
         records = read_records(spark, taken.read, places, form, LOG_ROLES, pads)
         judged = clean(records, settings, frozenset(wanted.columns), keyed=key is not None)
-        numbered = reject_bots(number_records(judged, snapshot), settings)
+        numbered = reject_bots(number_records(judged, snapshot, counted), settings)
         return Batch(log, taken, wanted, count_records(spark, taken.read, form), staging.keep(numbered))
 
 
@@ -116,6 +122,32 @@ def _check_key(key_ids: Collection[str | None], key: bytes | None) -> None:
         f"earlier batches in this lake were read {there}, and {here}: user ids would not match; {advice} or use "
         "another lake"
     )
+
+
+def check_repeats(repeats: int, columns: Wanted, settings: ListeningSettings) -> str | None:
+    """Check that no plays are taken for repeats because the log's times aren't read.
+
+    Args:
+        repeats: number of rows rejected as duplicate.
+        columns: the columns read.
+        settings: the settings of the log.
+
+    Returns:
+        A hint if rows repeat the user and track of others, in a log without times and counts.
+
+    Raises:
+        DataCheckError: such a log has a column of times, which the guess of columns left out.
+    """
+    if not repeats or settings.count_rows or {"played_at", "play_count"} & set(columns.columns):
+        return None
+    found = f"{repeats} rows repeat a user and track, in a log without times and counts"
+    if columns.guessed and columns.times and not columns.keyed:
+        given = " ".join(f"{columns.section}.{role}={column}" for role, column in columns.columns.items())
+        raise DataCheckError(
+            f"{settings.path}: {found}; expected times: column {columns.times[0]} holds some and is not read; set "
+            f"{given} {columns.section}.played_at={columns.times[0]}, or listening.count_rows=true if rows are plays"
+        )
+    return f"{found}: each pair counts as 1 play; if each row is a play, set listening.count_rows=true"
 
 
 def check_balance(rows_in: int, kept: int, rejected: dict[str, int], most_rejected: float, path: str) -> None:

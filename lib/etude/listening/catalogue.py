@@ -16,10 +16,11 @@ from etude.errors import SettingsError
 from etude.lake.staging import Staging
 from etude.listening.cleaning import detail, parse_count, text_of
 from etude.listening.columns import CATALOGUE_ROLES, Wanted, resolve, wanted_columns
-from etude.listening.files import list_files, take_files
+from etude.listening.files import first_layout, list_files, take_files
 from etude.listening.formats import catalogue_format
 from etude.listening.identity import Pads, locator, name_id, normal_name
-from etude.listening.records import HEADER, Places, read_records, reading_files
+from etude.listening.parsers import HEADER, Places
+from etude.listening.records import read_records, reading_files
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 2999
 _LONGEST = 1024  # characters kept per title, name or tag
@@ -70,10 +71,11 @@ def read_catalogue(
     name = source.known_as
     section = f"catalogue.sources[{name}].columns"
     _check_weights(source, section)
-    taken = take_files(spark, list_files(spark, source.path, batch), form, None, batch, now, key)
+    listed = list_files(spark, source.path, batch)
+    first = first_layout(listed, form)
+    wanted = wanted_columns(section, "catalogue", columns, first, form.kind == "json", keyed=key is not None)
+    taken = take_files(spark, listed, form, None, batch, now, key)
     layouts = {file.name: file.layout for file in taken.read}
-    first, lenient = taken.read[0].layout, form.kind == "json"
-    wanted = wanted_columns(section, "catalogue", columns, first, lenient, keyed=key is not None)
     places = resolve(wanted, layouts)
     asked = sorted({role for place in places.values() for role in place} | set(CATALOGUE_ROLES))
     pads = None if key is None else Pads.of(key)

@@ -17,7 +17,8 @@ _LONGEST_ID = 1024  # characters; longer ids are rejected
 _LONGEST_NAME = 1024  # characters kept per title or artist name
 _LONGEST_SHOWN = 4096  # characters kept per rejected record
 _DETAILS = {
-    "encoding": "the row has bytes that are not valid in the file's character set",
+    "encoding": "the row has bytes that are not valid in the character set of the setting encoding",
+    "too_long": "the record is longer than the setting max_record_bytes",
     "wrong_columns": "the row's number of columns differs from the file's other rows",
     "malformed": "the line is not a single JSON object",
     "empty_user": "the row has no user id",
@@ -28,6 +29,7 @@ _DETAILS = {
     "zero_count": "the count is 0",
     "absurd_count": "the count is above listening.max_play_count",
     "bad_timestamp": "the time can't be parsed",
+    "early_timestamp": "the time is before listening.earliest",
     "future_timestamp": "the time is more than listening.future_days after the file was first read",
     "duplicate": "the row repeats an event that is already counted",
     "bot": "the user's plays exceed listening.max_plays_per_user or max_plays_per_user_day",
@@ -79,6 +81,7 @@ def clean(records: DataFrame, settings: ListeningSettings, roles: frozenset[str]
     )
     if "played_at" in roles:
         reason = reason.when(F.col("played_at").isNull(), "bad_timestamp")
+        reason = reason.when(F.col("played_at") < F.lit(settings.earliest).cast("timestamp"), "early_timestamp")
         reason = reason.when(F.col("played_at") > latest, "future_timestamp")
     judged = typed.withColumn("reason", reason)
     refused = F.col("reason").isNotNull()
@@ -140,14 +143,15 @@ def parse_time(text: Column, pattern: str | None = None) -> Column:
     """Parse a time as a UTC timestamp; null if it can't be parsed.
 
     Without a pattern, accept ISO 8601 dates, with or without a time (UTC if there is no zone), and Unix times of 9 or
-    more digits. The magnitude distinguishes seconds from milli-, micro- and nanoseconds. Spark's cast would also accept
-    a year alone, and a time alone as today's.
+    more digits, also as 1.7145576E9. The magnitude distinguishes seconds from milli-, micro- and nanoseconds. Spark's
+    cast would also accept a year alone, and a time alone as today's.
     """
     if pattern is not None:
         return F.try_to_timestamp(F.trim(text), F.lit(pattern))
     trimmed = F.trim(text)
     iso = F.when(trimmed.rlike(r"^\d{4}-\d{1,2}-\d{1,2}([T ]|$)"), trimmed.try_cast("timestamp"))
-    unix = F.when(trimmed.rlike(r"^\d{9,19}(\.\d*)?$"), trimmed.try_cast("decimal(38,6)"))
+    number = F.when(trimmed.rlike(r"^\d+(\.\d*)?([eE]\+?\d+)?$"), trimmed.try_cast("decimal(38,6)"))
+    unix = F.when((number >= 10**8) & (number < 2**63 - 1), number)
     micros = (
         F.when(unix < 10**11, unix * 10**6)
         .when(unix < 10**14, unix * 10**3)

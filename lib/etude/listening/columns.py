@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,36 +12,38 @@ from etude.config.listening import ColumnRef
 from etude.errors import DataCheckError, SettingsError
 from etude.listening.formats import Columns
 from etude.listening.layout import Layout
+from etude.listening.types import fault_of
 
 LOG_SECTION = "listening.columns"
 LOG_ROLES = ("user", "track", "play_count", "played_at", "artist", "artist_id", "title", "event")
 CATALOGUE_ROLES = ("track", "title", "artist_id", "artist_name", "release_year", "tags.0", "tag_weights.0", "audio")
 
 _TRACK = (
-    "track_id", "song_id", "item_id", "trackid", "songid", "itemid", "recording_id", "recording_mbid", "track_mbid",
-    "music_id", "piece_id", "track", "song", "item", "piece",
+    "track_id", "song_id", "item_id", "recording_id", "recording_mbid", "track_mbid", "music_id", "piece_id", "track",
+    "song", "item", "piece",
 )  # fmt: skip
-_TITLE = ("title", "track_name", "track_title", "song_title", "song_name", "song_title", "track", "song")
-_ARTIST = ("artist_name", "artist", "artistname", "performer", "band")
-_ARTIST_ID = ("artist_id", "artistid", "artist_mbid")
+_TITLE = ("title", "track_name", "track_title", "song_title", "song_name", "track", "song")
+_ARTIST = ("artist_name", "artist", "performer", "band")
+_ARTIST_ID = ("artist_id", "artist_mbid")
 _LOG_NAMES: dict[str, tuple[str, ...]] = {
     "user": (
-        "user_id", "userid", "user", "uid", "username", "user_name", "listener_id", "listener", "member_id",
-        "learner_id", "learner", "student_id", "student", "customer_id", "account_id",
+        "user_id", "user", "uid", "user_name", "listener_id", "listener", "member_id", "learner_id", "learner",
+        "student_id", "student", "customer_id", "account_id",
     ),
     "track": _TRACK,
     "play_count": (
-        "play_count", "playcount", "plays", "listen_count", "listens", "count", "n_plays", "num_plays", "times_played",
-        "times", "n",
+        "play_count", "plays", "listen_count", "listens", "count", "n_plays", "num_plays", "times_played", "times", "n",
     ),
     "played_at": (
-        "played_at", "timestamp", "ts", "listened_at", "event_time", "played_time", "play_time", "datetime",
-        "date_time", "time", "utc_time", "date", "created_at", "started_at",
+        "played_at", "timestamp", "ts", "listened_at", "scrobbled_at", "event_time", "event_timestamp", "played_time",
+        "play_time", "play_timestamp", "listen_time", "unix_timestamp", "unix_time", "date_time", "time", "end_time",
+        "start_time", "utc_time", "utc", "played_on", "play_date", "listen_date", "date_played", "date", "created_at",
+        "started_at", "ended_at",
     ),
     "artist": _ARTIST,
     "artist_id": _ARTIST_ID,
     "title": _TITLE,
-    "event": ("event_id", "eventid", "event_uuid"),
+    "event": ("event_id", "event_uuid"),
 }  # fmt: skip
 _CATALOGUE_NAMES: dict[str, tuple[str, ...]] = {
     "track": _TRACK,
@@ -56,6 +59,8 @@ TELLING = ("played_at", "play_count", "event")
 """Roles that determine the meaning of a log's rows: adding or removing one gives the same row another event id."""
 
 _REQUIRED = {"log": ("user", "track"), "catalogue": ("track",)}
+_LONGEST_SHOWN = 500  # characters of names in a message
+_SIGNS = {"\t": "tabs", " ": "blanks"}
 _NOT_IDS = ("track", "song", "item", "piece")
 
 
@@ -76,6 +81,8 @@ class Wanted:
     """Whether a user key is set; messages then show no column names, which may be a record's values."""
     overlooked: Mapping[str, str] = field(default_factory=dict)
     """Roles of `TELLING` that the settings omit, with the columns that look like them."""
+    times: tuple[str, ...] = ()
+    """Columns that hold times and have no role."""
 
 
 def wanted_columns(
@@ -102,7 +109,9 @@ def wanted_columns(
         SettingsError: a required role is neither given nor found.
         DataCheckError: a required role is not found, though earlier batches were read.
     """
-    chosen = columns or guess(first.names, kind)
+    chosen = columns or guess(list(first.columns.values()), kind)
+    if not columns:
+        _check_alone(section, chosen, first)
     lacking = _lacking(chosen, kind)
     if lacking and columns:
         text = "required if other columns are set"
@@ -111,7 +120,20 @@ def wanted_columns(
         text = _not_guessed(section, lacking, chosen, first, keyed)
         raise DataCheckError(text) if seen_before else SettingsError(text)
     overlooked = _overlooked(chosen, first) if kind == "log" else {}
-    return Wanted(section, dict(chosen), not columns, lenient, seen_before, keyed, overlooked)
+    places = {_position(ref, first) for ref in chosen.values()}
+    times = tuple(name for place, name in first.columns.items() if name in first.times and place not in places)
+    return Wanted(section, dict(chosen), not columns, lenient, seen_before, keyed, overlooked, times)
+
+
+def _check_alone(section: str, chosen: Columns, first: Layout) -> None:
+    """Check that no other column has the same name as a guessed one, apart from case and punctuation."""
+    for role, ref in chosen.items():
+        alike = [name for name in first.columns.values() if _plain(name) == _plain(str(ref))]
+        if len(alike) > 1:
+            raise SettingsError(
+                f"{section}.{role}: the columns {', '.join(alike)} all look like the {role}; set {section} by name, or "
+                "by position and header=true if the names are equal"
+            )
 
 
 def _not_guessed(section: str, lacking: Sequence[str], found: Columns, first: Layout, keyed: bool) -> str:
@@ -127,7 +149,7 @@ def _not_guessed(section: str, lacking: Sequence[str], found: Columns, first: La
 def _overlooked(columns: Mapping[str, ColumnRef], layout: Layout) -> dict[str, str]:
     """Return the roles of `TELLING` that `columns` lacks, with the unused columns that look like them."""
     places = {_position(ref, layout) for ref in columns.values()}
-    rest = [name for place, name in enumerate(layout.names) if place not in places]
+    rest = [name for place, name in layout.columns.items() if place not in places]
     return {role: str(name) for role, name in guess(rest, "log").items() if role in TELLING and role not in columns}
 
 
@@ -144,7 +166,8 @@ def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str
     Raises:
         SettingsError: no file has the columns: the settings are wrong.
         DataCheckError: some files lack a column, or earlier batches had it: the data's schema has changed. Also if
-            columns are guessed and a file has one of `TELLING` that the first file lacks.
+            columns are guessed and a file has one of `TELLING` that the first file lacks, and if a column's type
+            is of no use for its role.
     """
     places: dict[str, dict[str, int | str]] = {}
     wrong: dict[str, str] = {}
@@ -156,6 +179,7 @@ def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str
             places[name] = found
     if not wrong:
         _check_nothing_more(wanted, layouts)
+        _check_types(layouts, places)
         return places
     name, text = next(iter(wrong.items()))
     others = f" (and {len(wrong) - 1} more files)" if len(wrong) > 1 else ""
@@ -174,6 +198,17 @@ def _check_nothing_more(wanted: Wanted, layouts: Mapping[str, Layout]) -> None:
                 f"{name}: column {column} looks like the {role}, but the first file has no such column; "
                 f"set the columns in {wanted.section}, or read these files under their own listening.source"
             )
+
+
+def _check_types(layouts: Mapping[str, Layout], places: Mapping[str, Mapping[str, int | str]]) -> None:
+    """Check that every column's type fits its role, as far as the file tells types."""
+    for file, place in places.items():
+        types = dict(zip(layouts[file].names, layouts[file].types, strict=False))
+        for role, at in place.items():
+            name = layouts[file].columns.get(at) if isinstance(at, int) else at
+            fault = fault_of(role, types[name]) if name in types else None
+            if fault is not None:
+                raise DataCheckError(f"{file}: column '{name}' {fault}")
 
 
 def check_same_roles(wanted: Wanted, earlier: Mapping[str, str]) -> None:
@@ -203,9 +238,10 @@ def _resolve_one(wanted: Wanted, layout: Layout) -> dict[str, int | str] | str:
     for role, ref in wanted.columns.items():
         position = _position(ref, layout)
         if wanted.lenient and (isinstance(ref, str) or position is not None):
-            places[role] = str(ref) if position is None else layout.names[position]
+            places[role] = str(ref) if position is None else layout.columns[position]
         elif position is None:
-            return f"{wanted.section}.{role}={ref}: no such column; the file has {_shown(layout, wanted.keyed)}"
+            many = "several" if layout.names.count(str(ref)) > 1 else "no"
+            return f"{wanted.section}.{role}={ref}: {many} such column; the file has {_shown(layout, wanted.keyed)}"
         else:
             places[role] = position
     return places
@@ -222,13 +258,16 @@ def guess(names: Sequence[str], kind: str) -> dict[str, ColumnRef]:
 
     >>> guess(["User ID", "song", "listen_count", "mood"], "log")
     {'user': 'User ID', 'track': 'song', 'play_count': 'listen_count'}
+    >>> guess(["userId", "trackId", "playedAtUtc"], "log")
+    {'user': 'userId', 'track': 'trackId', 'played_at': 'playedAtUtc'}
     """
     plain: dict[str, str] = {}
     for name in names:
         plain.setdefault(_plain(name), name)
+        plain.setdefault(re.sub(r"(utc|gmt|iso|unix|epoch)$", "", _plain(name)), name)
     found: dict[str, ColumnRef] = {}
     for role, aliases in (_LOG_NAMES if kind == "log" else _CATALOGUE_NAMES).items():
-        for alias in aliases:
+        for alias in map(_plain, aliases):
             if alias in plain and plain[alias] not in found.values():
                 found[role] = plain[alias]
                 break
@@ -241,16 +280,17 @@ def guess(names: Sequence[str], kind: str) -> dict[str, ColumnRef]:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.strip().lstrip("#").lower()).strip("_")
+    """Return a name's letters and digits in lower case: playedAt, played_at and "Played at" are the same name."""
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
 def _position(ref: ColumnRef, layout: Layout) -> int | None:
     if isinstance(ref, int):
         return ref if 0 <= ref < layout.width else None
-    if ref in layout.names:
-        return layout.names.index(ref)
-    alike = [n for n, name in enumerate(layout.names) if _plain(name) == _plain(ref)]
-    return alike[0] if len(alike) == 1 else None
+    places = [place for place, name in layout.columns.items() if name == ref]
+    if not places and _plain(ref):
+        places = [place for place, name in layout.columns.items() if _plain(name) == _plain(ref)]
+    return places[0] if len(places) == 1 else None
 
 
 def _shown(layout: Layout, keyed: bool) -> str:
@@ -259,16 +299,20 @@ def _shown(layout: Layout, keyed: bool) -> str:
     If a file has no header, its first record is read as the names. So the message omits them if a user key is set or
     one of them is unlikely as a name.
     """
-    positions = f"(positions 0 to {layout.width - 1})"
-    if not layout.names:
+    if layout.width == 1 and not layout.types:
+        return "1 column, since no separator splits its first lines: set delimiter (delimiter=space for blanks)"
+    sign = _SIGNS.get(layout.delimiter, layout.delimiter)
+    separated = "" if layout.types or sign == "," else f", separated by {sign}"
+    positions = f"(positions 0 to {layout.width - 1}{separated})"
+    if not layout.columns:
         return f"{layout.width} columns without names {positions}"
     if _hidden(layout, keyed):
         return (
             f"{layout.width} columns {positions}, whose names are not shown because they may be a user's record; if "
             "the first line has no column names, set header=false and columns by position"
         )
-    return ", ".join(layout.names)
+    return textwrap.shorten(", ".join(layout.columns.values()), _LONGEST_SHOWN, placeholder=" ...")
 
 
 def _hidden(layout: Layout, keyed: bool) -> bool:
-    return keyed or any(not name or re.search(r"[\d@]", name) for name in layout.names)
+    return keyed or any(not name or re.search(r"[\d@]", name) for name in layout.columns.values())

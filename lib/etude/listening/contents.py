@@ -6,6 +6,8 @@ and reads nothing from other files, without an error. Everything it doesn't reco
 
 from __future__ import annotations
 
+from etude.listening.lines import MARK
+
 HEAD = 512
 """Bytes that `refuse` and `refuse_archive` need: the magic number of a tar archive ends at byte 262."""
 
@@ -65,8 +67,6 @@ def refuse(head: bytes, path: str, kind: str) -> None:
             raise ValueError(
                 f"its name ends in {suffix}: Spark would read it as {name}-compressed, and can't; unpack or rename it"
             )
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("this is UTF-16 text; expected UTF-8: convert it first")
 
 
 def refuse_archive(head: bytes) -> None:
@@ -80,6 +80,24 @@ def refuse_archive(head: bytes) -> None:
     """
     if head[257:262] == b"ustar":
         raise ValueError("this is a tar archive; expected a file of records: unpack it first")
+
+
+def refuse_encoding(head: bytes, encoding: str) -> None:
+    """Refuse text in another encoding than the settings say, as far as its beginning tells.
+
+    Args:
+        head: the first bytes, decompressed.
+        encoding: the encoding of the settings.
+
+    Raises:
+        ValueError: it is UTF-16 or UTF-32, with or without a byte order mark, or UTF-8 with a mark and the settings
+            say otherwise.
+    """
+    every_second = {head[start:8:2] for start in (0, 1)} if len(head) >= 8 else set()
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or bytes(4) in every_second:
+        raise ValueError(f"this is UTF-16 text; expected {encoding}: convert it to UTF-8 first")
+    if head.startswith(MARK) and encoding != "utf-8":
+        raise ValueError(f"this text has the mark of UTF-8; expected {encoding}: set encoding=utf-8")
 
 
 def _is_binary(head: bytes) -> bool:

@@ -6,12 +6,13 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from etude.config.listening import ListeningSettings
-from etude.listening.records import HEADER
+from etude.listening.identity import hash_of
+from etude.listening.parsers import HEADER
 
 _BLOCK = 10_000  # ordinals that one explode creates per row
 
 
-def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
+def number_records(judged: DataFrame, snapshot: bool, count_rows: bool = False) -> DataFrame:
     """Find repeats and number equal records, in one shuffle.
 
     If several records of the batch have the same event, the first by file name and record hash is kept. In a snapshot
@@ -20,6 +21,8 @@ def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
     Args:
         judged: result of `clean`.
         snapshot: whether rows are cumulative counts.
+        count_rows: whether each row of a snapshot is a play: then there are no repeats, and the second and further
+            plays of a user and track get event ids of their own.
 
     Returns:
         The columns of `judged`, without the files' headers; ordinal (int, from 0, among equal records of a file), and
@@ -35,21 +38,25 @@ def number_records(judged: DataFrame, snapshot: bool) -> DataFrame:
     if snapshot:
         in_order = [F.desc("play_count"), *in_order]
     earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
-    rows = rows.withColumns({"place": F.row_number().over(of_slot.orderBy(*in_order)), "earliest": earliest})
+    in_slot = of_slot.orderBy(*in_order)
+    before = F.sum("times").over(in_slot.rowsBetween(Window.unboundedPreceding, Window.currentRow)) - F.col("times")
+    rows = rows.withColumns({"place": F.row_number().over(in_slot), "before": before, "earliest": earliest})
     last = F.col("times").cast("int") - 1
     rows = rows.withColumn("block", F.explode(F.sequence(F.lit(0), last, F.lit(_BLOCK))))
     end = F.least(last, F.col("block") + F.lit(_BLOCK - 1))
     rows = rows.withColumn("ordinal", F.explode(F.sequence(F.col("block"), end)))
     is_header = F.col("reason").eqNullSafe(HEADER)
     again = (F.col("place") > 1) | (F.col("ordinal") > 0)
-    reason = (
-        F.when(is_header, "repeated_header")
-        .when(F.col("reason").isNull() & again, "duplicate")
-        .otherwise(F.col("reason"))
-    )
+    clean, reason = F.col("reason").isNull(), F.when(is_header, "repeated_header")
+    if count_rows:
+        nth = F.col("before") + F.col("ordinal")
+        own = F.when(nth > 0, hash_of(F.col("event_id"), nth.cast("string"))).otherwise(F.col("event_id"))
+        rows = rows.withColumn("event_id", F.when(clean, own))
+    else:
+        reason = reason.when(clean & again, "duplicate")
     # The first such line of each file is its header.
     kept = rows.where(~(is_header & (F.col("ordinal") == 0)))
-    return kept.withColumn("reason", reason).select(*judged.columns, "ordinal", "earliest")
+    return kept.withColumn("reason", reason.otherwise(F.col("reason"))).select(*judged.columns, "ordinal", "earliest")
 
 
 def reject_bots(numbered: DataFrame, settings: ListeningSettings) -> DataFrame:

@@ -23,8 +23,15 @@ class FileFormat:
     multi_line: bool = False
     ragged: bool = False
     encoding: str = "utf-8"
+    max_record_bytes: int = 1 << 20
+    null_words: tuple[str, ...] = ()
     width: int | None = None
     """Number of columns if known; for ragged files the minimum."""
+
+    @property
+    def of_lines(self) -> bool:
+        """Return whether each line is a record."""
+        return self.kind == "json" or (self.kind == "delimited" and not self.multi_line)
 
 
 _PRESETS: dict[str, tuple[FileFormat, Columns]] = {
@@ -96,4 +103,6 @@ def _with_settings(base: FileFormat, given: FileSettings, columns: Columns, head
         quote=base.quote if given.quote is None else given.quote,
         multi_line=given.multi_line,
         encoding=given.encoding,
+        max_record_bytes=given.max_record_bytes,
+        null_words=given.null_words,
     )

@@ -1,107 +1,56 @@
-"""Infer a file's layout from its first lines: column names or their number, and separator; detect mislabelled files.
-
-Executors run these functions, one file at a time. They stream the file once for its content hash, and hold only its
-beginning in memory.
-"""
+"""Infer a file's layout from its first lines or its schema: column names or their number, types, separator."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import hmac
 import io
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etude import storage
-from etude.listening import contents
 from etude.listening.formats import FileFormat
+from etude.listening.types import is_time, json_type, parquet_types
 
-_CHUNK = 8 << 20
-_HEAD = 256 << 10
 _SAMPLE_LINES = 100
 _DELIMITERS = "\t,;|"
 _NOT_IN_SPARK = {"BROTLI", "LZO"}
-READ_ERRORS = (ValueError, OSError, EOFError, csv.Error, pa.ArrowException)
-"""Errors that reading a mislabelled or damaged file may raise."""
+_TIME = re.compile(r"\s*(\d{4}-\d{1,2}-\d{1,2}([T ]|$)|\d{1,2}[./-]\d{1,2}[./-]\d{4}([T ,]|$))")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Describe the columns of a file: names (empty if there are none), number, types (Parquet), separator, header."""
+    """Describe the columns of a file: names (empty if there are none), number, types, separator, header."""
 
     names: tuple[str, ...] = ()
     width: int = 0
     types: tuple[str, ...] = ()
+    """Types of Parquet's columns and JSON's keys (etude.listening.types); empty for delimited files."""
+    times: tuple[str, ...] = ()
+    """Columns that hold times, as far as their types or the first lines tell."""
     delimiter: str = ","
     quote: str = '"'
     ragged: bool = False
     header: str | None = None
     """The unmodified line of column names."""
+    partitions: tuple[str, ...] = ()
+    """Columns in the names of its folders: `date` for date=2026-01-31/part-0.parquet. They follow the file's own."""
+
+    @property
+    def columns(self) -> dict[int, str]:
+        """Return the position of each column that has a name -> the name."""
+        return dict(enumerate(self.names)) | {self.width + n: name for n, name in enumerate(self.partitions)}
 
 
-@dataclass(frozen=True)
-class Look:
-    """Hold an executor's findings about one file; `problem` says why it can't be read."""
-
-    uri: str
-    content: str
-    """Hash of all bytes, 64 hex characters: SHA-256, or HMAC-SHA256 if a user key is set."""
-    layout: Layout = Layout()
-    problem: str | None = None
-
-
-def look_at(uri: str, form: FileFormat, key: bytes | None) -> Look:
-    """Hash a file's bytes and find its layout.
-
-    With a key the hash is an HMAC: otherwise the content of a small file, user ids included, could be guessed from its
-    hash.
-    """
-    digest = content_hash(uri, key)
-    try:
-        return Look(uri, digest, find_layout(uri, form))
-    except READ_ERRORS as error:
-        return Look(uri, digest, problem=str(error).splitlines()[0][:300])
-
-
-def content_hash(uri: str, key: bytes | None) -> str:
-    """Hash a file's bytes in a stream, so that its size doesn't matter."""
-    system, path = storage.filesystem(uri)
-    digest = hashlib.sha256() if key is None else hmac.new(key, digestmod=hashlib.sha256)
-    with system.open_input_stream(path, compression=None) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def find_layout(uri: str, form: FileFormat) -> Layout:
-    """Find the layout of one file.
+def parquet_layout(file: pq.ParquetFile) -> Layout:
+    """Return the layout of a Parquet file.
 
     Raises:
-        ValueError: the file's content doesn't match its name or the settings; the message says what was found.
+        ValueError: Spark can't decompress it.
     """
-    system, path = storage.filesystem(uri)
-    with system.open_input_stream(path, compression=None) as stream:
-        contents.refuse(stream.read(contents.HEAD), path, form.kind)
-    if form.kind == "parquet":
-        with system.open_input_file(path) as file:
-            return _parquet_layout(pq.ParquetFile(file))
-    with system.open_input_stream(path) as stream:  # decompressed according to the suffix
-        head = stream.read(_HEAD)
-    contents.refuse_archive(head)
-    text = head.decode("utf-8-sig" if form.encoding == "utf-8" else form.encoding, errors="replace")
-    lines = [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line]
-    if len(head) == _HEAD and len(lines) > 1:
-        lines.pop()  # the last line may be incomplete
-    return _json_layout(lines) if form.kind == "json" else _delimited_layout(lines, text, form)
-
-
-def _parquet_layout(file: pq.ParquetFile) -> Layout:
     groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
     codecs = {group.column(n).compression for group in groups for n in range(group.num_columns)}
     if codecs & _NOT_IN_SPARK:
@@ -109,44 +58,101 @@ def _parquet_layout(file: pq.ParquetFile) -> Layout:
         raise ValueError(
             f"its columns are {name}-compressed, which Spark can't read: write it again with zstd or snappy"
         )
-    schema = file.schema_arrow
-    return Layout(tuple(schema.names), len(schema.names), tuple(str(kind) for kind in schema.types))
+    names, types = tuple(file.schema_arrow.names), parquet_types(file)
+    times = tuple(name for name, kind in zip(names, types, strict=True) if is_time(kind))
+    return Layout(names, len(names), types, times)
 
 
-def _delimited_layout(lines: list[str], text: str, form: FileFormat) -> Layout:
-    first = lines[0] if lines else ""
-    delimiter = form.delimiter or max(_DELIMITERS, key=first.count)
-    quote = form.quote if form.quote is not None else ("" if delimiter == "\t" else '"')
-    rows = _parsed([io.StringIO(text)] if form.multi_line else [[line] for line in lines], delimiter, quote)
-    sample = [row for row, _ in zip(rows, range(_SAMPLE_LINES), strict=False) if row]
-    if not sample:
+def delimited_layout(lines: Sequence[str], text: str, form: FileFormat) -> Layout:
+    """Return the layout of a delimited file from its first lines; width 0 if all are blank.
+
+    Args:
+        lines: its first lines that aren't blank.
+        text: its beginning, from which records of several lines are read.
+        form: the format; its separator and quote character are inferred if they are None.
+    """
+    sample = [text] if form.multi_line else list(lines[:_SAMPLE_LINES])
+    delimiter = form.delimiter or _delimiter(sample)
+    quote = _quote(sample, delimiter) if form.quote is None else form.quote
+    rows = _records(sample, delimiter, quote)
+    if not rows:
         return Layout(delimiter=delimiter, quote=quote)
     if form.header:
-        names = tuple(name.strip() for name in sample[0])
-        return Layout(names, len(names), delimiter=delimiter, quote=quote, ragged=form.ragged, header=first)
-    widths = [len(row) for row in sample]
-    if form.ragged:
-        return Layout((), max([form.width or 0, *widths]), delimiter=delimiter, quote=quote, ragged=True)
-    width = form.width or Counter(widths).most_common(1)[0][0]
-    return Layout((), width, delimiter=delimiter, quote=quote)
+        names = tuple(name.strip() for name in rows[0])
+        values = {name: [row[n] for row in rows[1:] if len(row) == len(names)] for n, name in enumerate(names)}
+        layout = Layout(names, len(names), (), _times(values), delimiter, quote, form.ragged, lines[0])
+    else:
+        widths = [len(row) for row in rows]
+        width = form.width or Counter(widths).most_common(1)[0][0]
+        if form.ragged:
+            width = max([form.width or 0, *widths])
+        layout = Layout((), width, delimiter=delimiter, quote=quote, ragged=form.ragged)
+    return layout
 
 
-def _parsed(sources: Iterable[Iterable[str]], delimiter: str, quote: str) -> Iterator[list[str]]:
-    """Yield the records of texts, parsing each separately so that an unclosed quote consumes only its own text."""
-    for source in sources:
+def _delimiter(sample: Sequence[str]) -> str:
+    """Return the separator that gives most records the same number of columns; of several, the most columns."""
+
+    def evenness(delimiter: str) -> tuple[float, int]:
+        widths = Counter(len(row) for row in _records(sample, delimiter, "" if delimiter == "\t" else '"'))
+        width, times = widths.most_common(1)[0] if widths else (1, 0)
+        return (times / widths.total(), width) if width > 1 else (0.0, 1)
+
+    return max(_DELIMITERS, key=evenness)
+
+
+def _quote(sample: Sequence[str], delimiter: str) -> str:
+    """Return the quote character: tabs come without one, unless some column has quotes in all its cells."""
+    if delimiter != "\t":
+        return '"'
+    columns = defaultdict(list)
+    for row in _records(sample, delimiter, ""):
+        for n, cell in enumerate(row):
+            if cell.strip():
+                columns[n].append(cell.strip())
+    quoted = (all(re.fullmatch(r'".*"', cell) for cell in cells) and len(cells) > 1 for cells in columns.values())
+    return '"' if any(quoted) else ""
+
+
+def _records(sample: Iterable[str], delimiter: str, quote: str) -> list[list[str]]:
+    """Parse texts, each separately, so that an unclosed quote consumes only its own text."""
+    return [row for row, _ in zip(_parsed(sample, delimiter, quote), range(_SAMPLE_LINES), strict=False) if row]
+
+
+def _parsed(sample: Iterable[str], delimiter: str, quote: str) -> Iterator[list[str]]:
+    csv.field_size_limit(1 << 30)  # the texts are short already
+    for text in sample:
+        source = io.StringIO(text, newline="")
         if quote:
-            yield from csv.reader(source, delimiter=delimiter, quotechar=quote)
+            yield from csv.reader(source, delimiter=delimiter, quotechar=quote, skipinitialspace=True)
         else:
             yield from csv.reader(source, delimiter=delimiter, quoting=csv.QUOTE_NONE)
 
 
-def _json_layout(lines: list[str]) -> Layout:
-    names: dict[str, None] = {}
+def json_layout(lines: Sequence[str]) -> Layout:
+    """Return the layout of a file with a JSON object per line: the keys of its first lines.
+
+    Raises:
+        ValueError: it is a JSON array, or an object that takes several lines.
+    """
+    start = lines[0].lstrip() if lines else ""
+    if start.startswith("[") or start.rstrip() == "{":
+        found = "an array" if start.startswith("[") else "an object over several lines"
+        raise ValueError(f"this is {found} in JSON; expected an object per line: write it as JSON lines (jq -c '.[]')")
+    values: dict[str, list[object]] = {}
     for line in lines[:_SAMPLE_LINES]:
         try:
             record = json.loads(line)
         except ValueError:
             continue
         if isinstance(record, dict):
-            names.update(dict.fromkeys(record))
-    return Layout(tuple(names), len(names))
+            for key, value in record.items():
+                values.setdefault(key, []).append(value)
+    types = tuple(json_type(found) for found in values.values())
+    return Layout(tuple(values), len(values), types, _times(values))
+
+
+def _times(values: dict[str, list[str]] | dict[str, list[object]]) -> tuple[str, ...]:
+    """Return the columns whose values all look like dates or times."""
+    texts = {name: [str(cell) for cell in cells if cell not in (None, "")] for name, cells in values.items()}
+    return tuple(name for name, cells in texts.items() if cells and all(map(_TIME.match, cells)))

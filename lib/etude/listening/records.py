@@ -1,8 +1,4 @@
-"""Read the records of files of all formats into one schema; malformed records are kept with their fault.
-
-Lines are read as text and parsed one by one. Spark's CSV and JSON readers hide facts that `rejects` needs: invalid
-UTF-8 bytes, the record's text in the file, and its number of columns.
-"""
+"""Read the records of files of all formats into one schema; malformed records are kept with their fault."""
 
 from __future__ import annotations
 
@@ -10,54 +6,24 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from etude.errors import DataCheckError
 from etude.frames import small_frame
-from etude.listening.files import InputFile
+from etude.listening.files import InputFile, reader
 from etude.listening.formats import FileFormat
 from etude.listening.identity import Pads, record_hash, with_pads
 from etude.listening.layout import Layout
-from etude.storage import literal
+from etude.listening.parsers import TOO_LONG, URI, Places, lines_of, multi_line, parse, paths_of
 
-Places = Mapping[str, int | str]
-
-HEADER = "header"
-"""Fault of a line that equals its file's line of column names; the first such line of a file is not a record."""
-
-_MALFORMED, _ENCODING, _WIDTH = "malformed", "encoding", "wrong_columns"
-_URI = "_metadata.file_path"
-_NANOSECONDS = "spark.sql.legacy.parquet.nanosAsLong"
-_REPLACED = "\ufffd"
-_TEXT = (T.StringType, T.BinaryType, T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
-_NUMBER = (*_TEXT, T.FloatType, T.DoubleType)
-_TIME = (T.TimestampType, T.TimestampNTZType, T.DateType)
-_EXPECTED = {
-    "played_at": "a timestamp, a date, a string or a number",
-    "user": "a string or an integer",
-    "track": "a string or an integer",
-}
-
-
-@dataclass(frozen=True)
-class _Parsed:
-    """Hold one layout's records: the frame, and columns over it."""
-
-    rows: DataFrame
-    raw: Column
-    """The record as one text; equal records have equal texts."""
-    fault: Column
-    shown: Column
-    """The record for `rejects`, limited by `_shown_places`; null if its fields can't be separated."""
-    fields: dict[str, Column]
+_SESSION = {"spark.sql.legacy.parquet.nanosAsLong": "true", "spark.sql.caseSensitive": "true"}
 
 
 def read_records(
@@ -83,6 +49,7 @@ def read_records(
         fault (null if the record is well-formed); shown; a text column per role, and the timestamp `played_at_typed`
         (null unless the files hold typed times). With pads also the columns of `with_pads`.
     """
+    files = list(files)
     groups: dict[tuple[Layout, tuple[tuple[str, int | str], ...]], list[InputFile]] = defaultdict(list)
     for file in files:
         # JSON needs only the places; the keys of the first lines differ between files.
@@ -90,7 +57,8 @@ def read_records(
         groups[layout, tuple(sorted(places[file.name].items()))].append(file)
     frames = []
     for (layout, place), members in groups.items():
-        parsed = _parse(spark, members, layout, dict(place), form, keyed=pads is not None)
+        inside = {role: at for role, at in place if isinstance(at, str) or at < layout.width}
+        parsed = parse(spark, members, layout, inside, form, keyed=pads is not None)
         typed = parsed.fields.pop("played_at_typed", F.lit(None).cast("timestamp"))
         frames.append(
             parsed.rows.select(
@@ -102,15 +70,49 @@ def read_records(
                 typed.alias("played_at_typed"),
             )
         )
+    if any(file.long_lines for file in files):
+        frames.append(_long_lines(spark, files, frames[0].schema))
     attributes = small_frame(
         spark,
-        [(f.uri, f.name, f.first_batch, f.last_batch, f.taken_at) for group in groups.values() for f in group],
-        "uri string, file string, first_batch date, last_batch date, taken_at timestamp",
+        [(f.uri, f.name, f.first_batch, f.last_batch, f.taken_at, _partition_values(f, places[f.name])) for f in files],
+        "uri string, file string, first_batch date, last_batch date, taken_at timestamp, partition map<string,string>",
     )
     rows = reduce(DataFrame.unionAll, frames).join(F.broadcast(attributes), "uri", "inner")
+    partitioned = any(file.partition for file in files)
+    rows = rows.withColumns({role: _value(role, partitioned, form.null_words) for role in roles})
+    rows = rows.drop("partition")
     if pads is not None:
         rows = with_pads(rows, pads)
     return rows.withColumn("record", record_hash(F.col("raw"), keyed=pads is not None)).drop("raw")
+
+
+def _value(role: str, partitioned: bool, null_words: Sequence[str]) -> Column:
+    """Return a role's text from the record, or else from the folders' names; null if it is a null word."""
+    value = F.col(f"`{role}`")
+    if partitioned:
+        value = F.coalesce(value, F.try_element_at("partition", F.lit(role)))
+    return F.when(~F.btrim(value).isin(list(null_words)), value) if null_words else value
+
+
+def _partition_values(file: InputFile, place: Places) -> dict[str, str]:
+    """Return role -> value of the columns that stand in the names of the file's folders."""
+    named = {role: file.layout.columns.get(at) if isinstance(at, int) else at for role, at in place.items()}
+    own = set(file.layout.names)
+    values = {role: file.partition.get(name) for role, name in named.items() if name and name not in own}
+    return {role: value for role, value in values.items() if value is not None}
+
+
+def _long_lines(spark: SparkSession, files: Iterable[InputFile], schema: T.StructType) -> DataFrame:
+    """Return the lines that are too long as records; their texts are their places, as nobody reads them."""
+    rows = [
+        (file.uri, f"{line.start}+{line.length}", TOO_LONG, f"byte {line.start}: a line of {line.length} bytes")
+        for file in files
+        for line in file.long_lines
+    ]
+    frame = small_frame(spark, rows, "uri string, raw string, fault string, shown string")
+    given = set(frame.columns)
+    lacking = (F.lit(None).cast(field.dataType).alias(field.name) for field in schema if field.name not in given)
+    return frame.select("*", *lacking).select(*schema.names)
 
 
 def count_records(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> int:
@@ -123,20 +125,25 @@ def count_records(spark: SparkSession, files: Sequence[InputFile], form: FileFor
     for file in files:
         groups[file.layout].append(file)
     if form.kind == "parquet":
-        frames = [spark.read.parquet(*_paths(members)).select(F.col(_URI).alias("uri")) for members in groups.values()]
+        none = T.StructType()
+        frames = [
+            reader(spark).schema(none).parquet(*paths_of(members)).select(F.col(URI).alias("uri"))
+            for members in groups.values()
+        ]
     elif form.multi_line:
-        frames = [_multi_line(spark, members, layout, form) for layout, members in groups.items()]
+        frames = [multi_line(spark, members, layout, form) for layout, members in groups.items()]
     else:
-        frames = [_lines(spark, files, form)]
+        frames = [lines_of(spark, files, form)]
     uris = reduce(DataFrame.unionAll, (frame.select("uri") for frame in frames))
     counted = {row["uri"]: row["count"] for row in uris.groupBy("uri").count().collect()}  # a row per file
     for file in files:
-        if form.kind != "parquet" and file.layout.width and file.uri not in counted:
+        if form.kind != "parquet" and file.layout.width and file.uri not in counted and not file.long_lines:
             raise DataCheckError(
                 f"{file.name}: it has {file.size:,} bytes and Spark reads no record from it; expected at least one: "
                 "is it compressed or encoded in another way than its name says?"
             )
-    return sum(counted.values()) - sum(file.layout.header is not None for file in files)
+    too_long = sum(len(file.long_lines) for file in files)
+    return sum(counted.values()) + too_long - sum(file.layout.header is not None for file in files)
 
 
 @contextmanager
@@ -144,13 +151,14 @@ def reading_files(spark: SparkSession) -> Iterator[None]:
     """Set up the session for reading input files, and restore it afterwards.
 
     pandas writes Parquet times in nanoseconds, which Spark reads only as numbers; ingest accepts those as Unix times in
-    ns. If a file is truncated, Spark's failure becomes an error of one line that names the file.
+    ns. Names of columns may differ in case only. If a file is truncated, Spark's failure becomes an error of one line
+    that names the file.
 
     Raises:
         DataCheckError: a file is truncated or damaged.
     """
-    before = spark.conf.get(_NANOSECONDS)
-    spark.conf.set(_NANOSECONDS, "true")
+    before = {name: str(spark.conf.get(name)) for name in _SESSION}
+    _set(spark, _SESSION)
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:
@@ -159,157 +167,9 @@ def reading_files(spark: SparkSession) -> Iterator[None]:
             raise
         raise DataCheckError(f"{unquote(found['uri'])}: the file is truncated or damaged; replace it") from error
     finally:
-        spark.conf.set(_NANOSECONDS, str(before))
+        _set(spark, before)
 
 
-def _parse(
-    spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places, form: FileFormat, keyed: bool
-) -> _Parsed:
-    if form.kind == "parquet":
-        return _parquet(spark, files, layout, places, keyed)
-    if form.kind == "json":
-        return _json(_lines(spark, files, form), places, keyed)
-    if form.multi_line:
-        return _delimited_multi_line(_multi_line(spark, files, layout, form), layout, places, keyed)
-    return _delimited(_lines(spark, files, form), layout, places, keyed)
-
-
-def _shown_places(places: Places, keyed: bool) -> tuple[frozenset[int | str], bool]:
-    """Return a set of columns, and whether `rejects` must hide them (True) or may show only them (False).
-
-    `rejects` shows all columns of a log except the user. With a key, and for a catalogue (which may itself be a log),
-    it shows only mapped columns, without user and event id. Any other column may identify the user, for example an
-    e-mail address or a differently spelt JSON key.
-    """
-    user = {places["user"]} if "user" in places else set()
-    if user and not keyed:
-        return frozenset(user), True
-    known = {place for role, place in places.items() if role not in ("user", "event")}
-    return frozenset(known - user), False
-
-
-def _paths(files: Sequence[InputFile]) -> list[str]:
-    return [literal(file.path) for file in files]
-
-
-def _lines(spark: SparkSession, files: Sequence[InputFile], form: FileFormat) -> DataFrame:
-    """Read lines as uri, value (valid text) and broken (whether the bytes were invalid); omit blank lines."""
-    lines = spark.read.text(_paths(files)).select(F.col(_URI).alias("uri"), "value").where(F.length("value") > 0)
-    if form.encoding == "iso-8859-1":
-        value = F.decode(F.col("value").cast("binary"), "ISO-8859-1")
-        return lines.select("uri", value.alias("value"), value.contains("\x00").alias("broken"))
-    # UTF-16 without a byte order mark has zero bytes between letters: valid UTF-8, but not text.
-    broken = ~F.is_valid_utf8("value") | F.col("value").contains("\x00")
-    return lines.select("uri", F.make_valid_utf8("value").alias("value"), broken.alias("broken"))
-
-
-def _options(layout: Layout) -> dict[str, str]:
-    return {
-        "sep": layout.delimiter,
-        "quote": layout.quote or "\x00",
-        # Spark's default escape, a backslash, silently changes fields that end in a backslash.
-        "escape": layout.quote or "\x00",
-        "mode": "PERMISSIVE",
-        "columnNameOfCorruptRecord": "fault",
-    }
-
-
-def _schema(layout: Layout) -> str:
-    return ", ".join([*(f"c{n} string" for n in range(layout.width)), "fault string"])
-
-
-def _odd(layout: Layout, fault: Column, field: Mapping[int, Column]) -> Column:
-    """Return whether a record has a wrong number of columns; ragged files may omit the last ones."""
-    return fault.isNotNull() & field[layout.width - 1].isNotNull() if layout.ragged else fault.isNotNull()
-
-
-def _shown(layout: Layout, places: Places, field: Mapping[int, Column], keyed: bool) -> Column:
-    named, but_these = _shown_places(places, keyed)
-    kept = [column for n, column in field.items() if (n in named) != but_these]
-    return F.to_csv(F.struct(*kept), _writing(layout)) if kept else F.lit("")
-
-
-def _writing(layout: Layout) -> dict[str, str]:
-    """Return options that write a record unchanged, including blanks around its fields."""
-    quote = layout.quote or "\x00"
-    blanks = {"ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false"}
-    return {"sep": layout.delimiter, "quote": quote, "escape": quote, **blanks}
-
-
-def _delimited(lines: DataFrame, layout: Layout, places: Places, keyed: bool) -> _Parsed:
-    rows = lines.withColumn("parsed", F.from_csv("value", _schema(layout), _options(layout)))
-    field = {n: F.col(f"parsed.c{n}") for n in range(layout.width)}
-    odd = _odd(layout, F.col("parsed.fault"), field)
-    header = F.lit(False) if layout.header is None else F.col("value") == F.lit(layout.header)
-    fault = F.when(header, HEADER).when(F.col("broken"), _ENCODING).when(odd, _WIDTH)
-    shown = F.when(~odd, _shown(layout, places, field, keyed))
-    return _Parsed(rows, F.col("value"), fault, shown, {role: field[int(n)] for role, n in places.items()})
-
-
-def _multi_line(spark: SparkSession, files: Sequence[InputFile], layout: Layout, form: FileFormat) -> DataFrame:
-    reader = spark.read.schema(_schema(layout)).options(**_options(layout), multiLine=True, encoding=form.encoding)
-    return reader.csv(_paths(files)).select(F.col(_URI).alias("uri"), *(f"c{n}" for n in range(layout.width)), "fault")
-
-
-def _delimited_multi_line(rows: DataFrame, layout: Layout, places: Places, keyed: bool) -> _Parsed:
-    """Parse records of several lines; Spark doesn't keep their text, so it is rewritten from the fields."""
-    field = {n: F.col(f"c{n}") for n in range(layout.width)}
-    odd = _odd(layout, F.col("fault"), field)
-    rewritten = F.to_csv(F.struct(*field.values()), _writing(layout))
-    raw = F.coalesce(F.col("fault"), rewritten)  # `fault` holds the text of a record with another width
-    header = F.lit(False)
-    if layout.header is not None:
-        names = [F.coalesce(F.trim(field[n]), F.lit("")) == F.lit(name) for n, name in enumerate(layout.names)]
-        header = reduce(Column.__and__, names) & ~odd
-    broken = raw.contains(_REPLACED) | raw.contains("\x00")
-    fault = F.when(header, HEADER).when(broken, _ENCODING).when(odd, _WIDTH)
-    shown = F.when(~odd, _shown(layout, places, field, keyed))
-    # All headers of a file count as equal records, even if quoted differently; the first is not a record.
-    equal = F.when(header, HEADER).otherwise(raw)
-    return _Parsed(rows, equal, fault, shown, {role: field[int(n)] for role, n in places.items()})
-
-
-def _json(lines: DataFrame, places: Places, keyed: bool) -> _Parsed:
-    # In brackets, a second value on the line is a second element; otherwise Spark drops it silently.
-    in_brackets = F.concat(F.lit("["), F.col("value"), F.lit("]"))
-    rows = lines.withColumn("parsed", F.from_json(in_brackets, "array<map<string,string>>"))
-    rows = rows.withColumn("parsed", F.when(F.size("parsed") == 1, F.col("parsed")[0]))
-    malformed = F.col("parsed").isNull()
-    fault = F.when(F.col("broken"), _ENCODING).when(malformed, _MALFORMED)
-    named, but_these = _shown_places(places, keyed)
-    shown = F.to_json(F.map_filter("parsed", lambda key, _: key.isin(*map(str, named)) != F.lit(but_these)))
-    fields = {role: F.try_element_at("parsed", F.lit(str(key))) for role, key in places.items()}
-    return _Parsed(rows, F.col("value"), fault, shown, fields)
-
-
-def _parquet(spark: SparkSession, files: Sequence[InputFile], layout: Layout, places: Places, keyed: bool) -> _Parsed:
-    rows = spark.read.parquet(*_paths(files))
-    name = {role: layout.names[int(n)] for role, n in places.items()}
-    kinds = {role: rows.schema[column].dataType for role, column in name.items()}
-    for role, kind in kinds.items():
-        allowed = {"played_at": (*_NUMBER, *_TIME), "user": _TEXT, "track": _TEXT}.get(role, (*_NUMBER, T.ArrayType))
-        if not isinstance(kind, allowed):
-            wanted = _EXPECTED.get(role, "a string, a number or an array")
-            raise DataCheckError(
-                f"{files[0].name}: column '{name[role]}' is {kind.simpleString()}; {role} needs {wanted}"
-            )
-    typed = {role: F.col(f"`{column}`") for role, column in name.items()}
-    rows = rows.select(F.col(_URI).alias("uri"), *(F.col(f"`{column}`") for column in dict.fromkeys(name.values())))
-    text = {role: _as_text(typed[role], kind) for role, kind in kinds.items()}
-    broken = [~F.is_valid_utf8(text[role]) for role, kind in kinds.items() if isinstance(kind, T.StringType)]
-    fault = F.when(reduce(Column.__or__, broken, F.lit(False)), _ENCODING)
-    valid = {role: F.make_valid_utf8(column) for role, column in text.items()}
-    raw = F.to_json(F.struct(*(valid[role].alias(role) for role in sorted(valid))))
-    named, but_these = _shown_places(places, keyed)
-    kept = [role for role in sorted(valid) if (places[role] in named) != but_these]
-    shown = F.to_json(F.struct(*(valid[role].alias(name[role]) for role in kept))) if kept else F.lit("")
-    fields = dict(valid)
-    if isinstance(kinds.get("played_at"), _TIME):
-        fields["played_at_typed"] = typed["played_at"].cast("timestamp")
-    return _Parsed(rows, raw, fault, shown, fields)
-
-
-def _as_text(column: Column, kind: T.DataType) -> Column:
-    if isinstance(kind, T.ArrayType):
-        return F.to_json(column)
-    return column.cast("string")
+def _set(spark: SparkSession, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        spark.conf.set(name, value)
