@@ -1,12 +1,16 @@
 """The job contract, with small bodies in the place of stages."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from pyspark.sql import functions as F
 
+import etude
 from etude import storage
 from etude.cli.main import main
 from etude.config import load_settings
@@ -317,6 +321,54 @@ def test_a_lake_that_is_a_file_is_a_mistake(tmp_path, monkeypatch):
     outcome = run_program("wmf", one_user, "doc", [f"lake.root={tmp_path / 'lake'}"])
     assert outcome.exit_code == 2
     assert "expected a folder" in json.loads(outcome.line)["error"]
+
+
+@pytest.mark.parametrize("name", ["a [b]", "a^b", "a|b", "a\\b", "a%20b", "x]"])
+def test_a_lake_path_that_deltalake_cannot_take_is_a_mistake(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("etude.job.spark_session", lambda *_: pytest.fail("Spark was started"))
+    monkeypatch.chdir(tmp_path)
+    for root in (name, f"{name}/lake", str(tmp_path / name)):
+        outcome = run_program("wmf", one_user, "doc", [f"lake.root={root}"])
+        assert outcome.exit_code == 2 and "choose another folder" in json.loads(outcome.line)["error"]
+        assert main(["tables", "--lake", root]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_panic_of_a_library_ends_in_the_json_line_too(start, monkeypatch):
+    class Panic(BaseException):
+        pass
+
+    def panic(*_):
+        raise Panic("the library gave up")
+
+    monkeypatch.setattr("etude.job.spark_session", panic)
+    outcome = run_program("wmf", one_user, "doc", ["--run-id", "r"])
+    assert outcome.exit_code == 1 and "the library gave up" in json.loads(outcome.line)["error"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "argument", "refused"),
+    [
+        ({"LC_ALL": "C"}, "listening.path=ü.csv", True),
+        ({"LC_ALL": "C"}, "lake.root=lake_??", True),
+        ({"LC_ALL": "C"}, "listening.path=plays?.csv", False),
+        ({"PYSPARK_GATEWAY_PORT": "1"}, "listening.columns.user=??", True),
+        ({}, "listening.path=ü.csv", False),  # Python hands UTF-8 on to the Java that it starts
+        ({"LC_ALL": "C.UTF-8"}, "listening.path=ü.csv", False),
+        ({"LC_ALL": "C.UTF-8"}, "listening.path=a??.csv", False),
+    ],
+)
+def test_names_that_java_loses_in_the_c_locale_are_a_mistake(environment, argument, refused):
+    program = (
+        "import sys; from etude.arguments import parse_arguments; from etude.stages import stage_of\n"
+        "try: parse_arguments('ingest', stage_of('ingest').sections, '', sys.argv[1:])\n"
+        "except Exception as error: print(ascii(error))"
+    )
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(etude.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", program, argument], env=kept | environment, capture_output=True, text=True, check=True
+    )
+    assert ("set LC_ALL=C.UTF-8" in done.stdout) == refused and (refused or done.stdout == "")
 
 
 def test_the_line_has_the_same_keys_however_a_job_ends(start, monkeypatch):

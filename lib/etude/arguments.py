@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import secrets
 import sys
@@ -12,11 +14,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pyarrow.fs import FileType
-
-from etude import storage
 from etude.config import Settings, load_settings, settings_help
 from etude.errors import SettingsError
+from etude.lake import folders
 from etude.lake.runs import utc_now
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -74,7 +74,8 @@ def parse_arguments(
     given = parser.parse_intermixed_args(argv)
     extra = {name: value for name, value in vars(given).items() if name not in contract}
     settings = load_settings([*base_layers(), *given.config], given.overrides)
-    _check_root(settings.lake.root)
+    _check_locale(argv, settings)
+    folders.check_root(settings.lake.root)
     batch_date = utc_now().date() if given.batch_date is None else _date(given.batch_date)
     default = given.batch_date or f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     run_id = default if given.run_id is None else given.run_id
@@ -83,13 +84,22 @@ def parse_arguments(
     return Arguments(settings, batch_date, run_id, given.resume, extra)
 
 
-def _check_root(root: str) -> None:
-    """Check that a lake can be where lake.root says, if that is on this machine."""
-    if not storage.to_uri(root).startswith("file:"):
+def _check_locale(argv: Sequence[str], settings: Settings) -> None:
+    """Check that Java, which started this process or is started by it, can open the names that it is given.
+
+    In the C locale, as under cron, spark-submit hands on a question mark for each byte beyond ASCII, and Java can't
+    open such names. Python has a UTF-8 mode there, so it notices nothing.
+    """
+    in_c_locale = sys.flags.utf8_mode and "PYTHONUTF8" not in os.environ
+    if not in_c_locale or not (os.environ.get("LC_ALL") or "PYSPARK_GATEWAY_PORT" in os.environ):
         return
-    system, path = storage.filesystem(root)
-    if system.get_file_info(path).type == FileType.File:
-        raise SettingsError(f"lake.root={root}: this is a file; expected a folder, or a path where none is yet")
+    lost = [word for word in argv if "??" in word or "\ufffd" in word]
+    foreign = not json.dumps(settings.model_dump(mode="json"), ensure_ascii=False).isascii()
+    if lost or foreign:
+        raise SettingsError(
+            f"{' '.join(lost) or 'a setting'}: characters beyond ASCII, and the locale is C, in which Java loses them: "
+            "set LC_ALL=C.UTF-8"
+        )
 
 
 def _date(text: str) -> date:

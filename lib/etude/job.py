@@ -234,7 +234,9 @@ def run_program(
         known |= {"run_id": arguments.run_id, "batch_date": arguments.batch_date, "lake": arguments.settings.lake.root}
         with spark_session(f"etude {name}", arguments.settings.spark, arguments.settings.lake) as spark:
             return execute(name, body, spark, arguments, log)
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit:  # --help
+        raise
+    except BaseException as error:  # deltalake's panics are no Exception
         code = explain(log, name, error)
         return Outcome(code, json_line(time.monotonic() - started, {**known, "error": cause_of(error)}))
 

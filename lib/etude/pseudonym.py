@@ -10,6 +10,9 @@ from etude.errors import SettingsError
 
 KEY_VARIABLE = "ETUDE_USER_KEY"
 
+BLANKS = " \t\r\n\u00a0\u3000\ufeff"
+"""Characters that are removed around ids and names."""
+
 
 def pseudonym(raw_id: str, key: bytes) -> str:
     """Compute the HMAC-SHA256 of the id's UTF-8 bytes under `key`, in hex (64 characters).
@@ -40,10 +43,11 @@ def key_id(key: bytes | None) -> str | None:
 
 
 def lake_user_id(raw_id: str) -> str:
-    """Return the id as the lake holds it: the pseudonym if ETUDE_USER_KEY is set, otherwise the id itself.
+    """Return an id of a log as the lake holds it: without surrounding blanks; the pseudonym if ETUDE_USER_KEY is set.
 
     Raises:
         SettingsError: see `user_key`.
     """
     key = user_key()
-    return raw_id if key is None else pseudonym(raw_id, key)
+    trimmed = raw_id.strip(BLANKS)
+    return trimmed if key is None else pseudonym(trimmed, key)

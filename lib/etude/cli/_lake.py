@@ -6,6 +6,7 @@ import argparse
 
 from etude.cli._settings import take_settings
 from etude.config import Settings, load_settings
+from etude.lake import folders
 
 
 def add_lake_options(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         SettingsError: a setting is wrong.
     """
     settings = load_settings(args.config, args.overrides)
-    if args.lake is None:
-        return settings
-    return settings.model_copy(update={"lake": settings.lake.model_copy(update={"root": args.lake})})
+    if args.lake is not None:
+        settings = settings.model_copy(update={"lake": settings.lake.model_copy(update={"root": args.lake})})
+    folders.check_root(settings.lake.root)
+    return settings

@@ -7,7 +7,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-_SETTING = re.compile(r"[a-z]\w*(\.\w+)+=")
+SECTIONS = (
+    "lake", "spark", "inputs", "evaluation", "demo", "listening", "catalogue", "audio", "mel", "wmf", "train", "blend",
+    "topn", "report", "pipeline",
+)  # fmt: skip
+"""The names of the sections; a user's id may hold dots and signs like a setting."""
+
+_SETTING = re.compile(rf"({'|'.join(SECTIONS)})(\.\w+)+=")
 
 
 def take_settings(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
+from pyarrow.fs import FileType
+
 from etude import storage
+from etude.errors import SettingsError
+
+_REFUSED = re.compile(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}")
+
+
+def check_root(root: str) -> None:
+    """Check that a lake can be at this path, if it is on this machine.
+
+    Raises:
+        SettingsError: it is a file, or its path has characters that deltalake can't have in a table's path.
+    """
+    if not storage.to_uri(root).startswith("file:"):
+        return
+    system, path = storage.filesystem(root)
+    refused = _REFUSED.search(path)
+    if refused:
+        raise SettingsError(
+            f"lake.root={root}: the path {path} has {refused[0]}; expected none of [ ] ^ | \\ and no % before two hex "
+            "digits; choose another folder"
+        )
+    if system.get_file_info(path).type == FileType.File:
+        raise SettingsError(f"lake.root={root}: this is a file; expected a folder, or a path where none is yet")
 
 
 def table(root: str, name: str) -> str:

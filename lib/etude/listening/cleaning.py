@@ -11,8 +11,8 @@ from etude.errors import SettingsError
 from etude.frames import small_frame
 from etude.lake.small import quoted
 from etude.listening.identity import event_id, hmac_sha256, name_id, normal_name
+from etude.pseudonym import BLANKS
 
-_BLANKS = " \t\r\n\u00a0\u3000\ufeff"
 _LONGEST_ID = 1024  # characters; longer ids are rejected
 _LONGEST_NAME = 1024  # characters kept per title or artist name
 _LONGEST_SHOWN = 4096  # characters kept per rejected record
@@ -105,7 +105,7 @@ def clean(records: DataFrame, settings: ListeningSettings, roles: frozenset[str]
 
 def text_of(column: str) -> Column:
     """Return a text column without surrounding blanks; null if nothing is left."""
-    return F.nullif(F.btrim(F.col(column), F.lit(_BLANKS)), F.lit(""))
+    return F.nullif(F.btrim(F.col(column), F.lit(BLANKS)), F.lit(""))
 
 
 def detail(reason: Column) -> Column:
