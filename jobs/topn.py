@@ -5,10 +5,10 @@ blended ones. Otherwise warm tracks have fitted factors and, if there is a train
 user without factors gets popular tracks. Tracks that the user has
 played are left out (topn.exclude_heard). Held-out plays don't count as played when lists are measured by them.
 
-evaluation.protocol=none writes the lists and publishes them. strict and paper measure the model beside random,
-popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm, cold, head and tail;
-evaluation.per_user also writes each user's values. Under strict, the candidates are the warm and the test tracks. Under
-paper, they are the test tracks; nothing is left out, and popularity counts their plays.
+evaluation.protocol=none writes the lists, and publishes them unless topn.publish=false. strict and paper measure the
+model beside random, popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm,
+cold, head and tail; evaluation.per_user also writes each user's values. Under strict, the candidates are the warm and
+the test tracks. Under paper, they are the test tracks; nothing is left out, and popularity counts their plays.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run(job: JobRun) -> None:
     if evaluated:
         job.metrics(spread.measured(done, plan))
     else:
-        job.publishes = True
+        job.publishes = job.settings.topn.publish
     done.unpersist()
 
 

@@ -158,10 +158,8 @@ class JobRun:
         self._must_declare("builds_on", job)
         chosen = self.record.upstream_run(job)
         if chosen is None:
-            asked = getattr(self.settings.inputs, f"{job}_run_id", None)
             release = releases.current(self.lake)
-            served = None if release is None else release.run_of(job)
-            chosen = self.graph.choose(job, self.record, asked, served, self.earlier)
+            chosen = releases.choose_upstream(job, self.record, self.graph, release, self.settings.inputs, self.earlier)
             self.record.upstream[job] = [chosen]
         return chosen
 
@@ -194,15 +192,14 @@ class JobRun:
     def write_release(self) -> None:
         """Add a release of this run, unless the lists of a later batch are served: a backfill doesn't replace them."""
         graph = ledger.graph(self.lake)
-        later = releases.served_by(self.lake, graph, self.batch_date)
-        self.note("published", later or self.run_id)
-        if later is not None:
-            self.log.warning("job=%s published=%s reason='it works for a later batch'", self.stage.name, later)
-            return
-        tables = releases.tables_of(graph, self.record)
-        reason = f"topn run {self.run_id} succeeded"
-        timeout_s = self.settings.lake.lease_timeout_s
-        releases.publish(self.lake, lambda _: (tables, reason), f"{self.stage.name} {self.run_id}", timeout_s)
+        by, timeout_s = f"{self.stage.name} {self.run_id}", self.settings.lake.lease_timeout_s
+        with releases.publishing(self.lake, by, timeout_s) as (now, add):
+            later = releases.served_by(now, graph, self.batch_date)
+            self.note("published", later or self.run_id)
+            if later is None:
+                add(releases.tables_of(graph, self.record), f"topn run {self.run_id} succeeded")
+            else:
+                self.log.warning("job=%s published=%s reason='it works for a later batch'", self.stage.name, later)
 
 
 Body = Callable[[JobRun], None]

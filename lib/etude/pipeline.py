@@ -181,9 +181,8 @@ def _same_upstream(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:
     release = releases.current(lake)
     try:
         for stage in sorted(done.upstream, key=list(stages.STAGES).index):
-            asked = getattr(settings.inputs, f"{stage}_run_id")
-            served = None if release is None else release.run_of(stage)
-            now.upstream[stage] = [graph.choose(stage, now, asked, served, done)]
+            chosen = releases.choose_upstream(stage, now, graph, release, settings.inputs, done)
+            now.upstream[stage] = [chosen]
     except EtudeError:
         return False
     own = stages.stage_of(step.stage)
@@ -204,7 +203,8 @@ def _published(step: Step, lake: Lake, graph: RunGraph) -> bool:
     rolled back.
     """
     arguments = step.arguments
-    if step.stage != "topn" or arguments.settings.evaluation.protocol != "none":
+    settings = arguments.settings
+    if step.stage != "topn" or settings.evaluation.protocol != "none" or not settings.topn.publish:
         return True
     released = any(each.run_of("topn") == arguments.run_id for each in releases.releases(lake))
-    return released or releases.served_by(lake, graph, arguments.batch_date) is not None
+    return released or releases.served_by(releases.current(lake), graph, arguments.batch_date) is not None

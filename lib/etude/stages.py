@@ -126,6 +126,7 @@ STAGES: dict[str, Stage] = {
             writes=("recommendations", "metrics", "user_metrics", "releases"),
             builds_on=("wmf", "train", "blend"),
             shaped_by=("topn", "evaluation", "inputs"),
+            not_shaped_by=("topn.publish",),
             step="protocol",
             publishes=("recommendations",),
         ),

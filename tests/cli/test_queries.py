@@ -143,9 +143,9 @@ def test_tables_and_their_columns(etude):
     code, out, _ = etude("tables")
     assert code == 0
     assert next(line for line in out.splitlines() if line.startswith("recommendations")).split()[1:3] == ["2", "48"]
-    _, out, _ = etude("tables", "--table", "users")
+    _, out, _ = etude("tables", "users")
     assert "key: user_id" in out
-    assert etude("tables", "--table", "nope")[0] == 2
+    assert etude("tables", "nope")[0] == 2
 
 
 @pytest.mark.parametrize(

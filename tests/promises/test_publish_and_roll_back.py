@@ -121,8 +121,8 @@ def test_two_who_publish_at_once_both_get_a_release(lake):
 def test_a_later_batch_keeps_its_place(lake):
     promote(lake, "a")
     graph = ledger.graph(lake)
-    assert releases.served_by(lake, graph, DAY - timedelta(days=1)) == "a"
-    assert releases.served_by(lake, graph, DAY) is None
+    assert releases.served_by(releases.current(lake), graph, DAY - timedelta(days=1)) == "a"
+    assert releases.served_by(releases.current(lake), graph, DAY) is None
 
 
 def test_the_command_lists_promotes_and_rolls_back(lake, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etude.cli import _lineage
@@ -63,15 +63,15 @@ def served_tables(release: Release | None, run_id: str) -> list[str]:
 
 def as_lines(runs: Sequence[Run], release: Release | None, made: Source) -> Iterator[str]:
     """Yield the run for a terminal."""
-    alike = all(each.settings == runs[0].settings for each in runs)
-    for each in runs:
+    changed = [{key: (value, default) for key, value, default in non_defaults(each.settings)} for each in runs]
+    common = {key: pair for key, pair in changed[0].items() if all(each.get(key) == pair for each in changed)}
+    for each, settings in zip(runs, changed, strict=True):
         yield from _job_lines(each)
-        if not alike:
-            yield from _settings_lines(each, "  ")
+        yield from _settings_lines({key: pair for key, pair in settings.items() if key not in common}, "  ")
         yield ""
-    if alike:
-        yield from _settings_lines(runs[0], "")
-        yield ""
+    yield f"Settings that differ from the defaults{'' if common else ': none'}"
+    yield from _settings_lines(common, "  ")
+    yield ""
     tables = served_tables(release, runs[0].run_id)
     if release is not None and tables:
         yield f"Served since {text_of(release.since)} UTC by release {release.release}: {', '.join(tables)}"
@@ -98,11 +98,17 @@ def _job_lines(run: Run) -> Iterator[str]:
         yield "  facts " + ", ".join(f"{name} {json.dumps(value)}" for name, value in run.facts.items())
 
 
-def _settings_lines(run: Run, indent: str) -> Iterator[str]:
-    changed = non_defaults(run.settings)
-    yield f"{indent}Settings that differ from the defaults{'' if changed else ': none'}"
-    for key, value, default in changed:
-        yield f"{indent}  {key} = {json.dumps(value, ensure_ascii=False)}  (default {json.dumps(default)})"
+def _settings_lines(settings: Mapping[str, tuple[Any, Any]], indent: str) -> Iterator[str]:
+    for key, (value, default) in settings.items():
+        shown = json.dumps(_said(value), ensure_ascii=False)
+        yield f"{indent}{key} = {shown}  (default {json.dumps(default, ensure_ascii=False)})"
+
+
+def _said(value: Any) -> Any:
+    """Return a setting without the parts that say nothing: nulls and empty lists."""
+    if isinstance(value, dict):
+        return {key: _said(part) for key, part in value.items() if part not in (None, [], {})}
+    return [_said(part) for part in value] if isinstance(value, list) else value
 
 
 def as_dict(runs: Sequence[Run], release: Release | None, made: Source) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from etude.stages import writers
 def add_parser(subparsers: Any) -> None:
     """Describe the command's arguments."""
     parser: argparse.ArgumentParser = subparsers.add_parser("tables", description=__doc__)
-    parser.add_argument("--table", metavar="NAME", help="show this table's columns")
+    parser.add_argument("table", nargs="?", metavar="TABLE", help="show this table's columns")
     add_lake_options(parser)
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             print(overview(lake))
         return 0
     if args.table not in TABLES:
-        raise SettingsError(f"--table {args.table}: the lake's tables are {', '.join(TABLES)}")
+        raise SettingsError(f"{args.table}: no such table; the lake's tables are {', '.join(TABLES)}")
     print(columns_of(args.table))
     return 0
 

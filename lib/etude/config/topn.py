@@ -21,6 +21,9 @@ class TopnSettings(Section):
     """Smallest share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
     cold_warning: float = Field(0.5, ge=0, le=1)
     """Share of cold tracks in published lists above which topn warns: factors from content may be too long."""
+    publish: bool = True
+    """Whether lists of evaluation.protocol=none are served as soon as the run has succeeded; otherwise
+    `etude release promote RUN_ID` publishes them."""
     broadcast_mb: int = Field(2048, ge=1)
     """Largest size in MB of the candidates' factors; every Python worker of the job holds a copy."""
     users_per_task: int = Field(20_000, ge=1)

@@ -6,10 +6,12 @@ destroy the record of what was served.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from etude.config.lake import InputsSettings
 from etude.errors import DataCheckError, InputMissingError
 from etude.lake import folders, ledger
 from etude.lake.graph import RunGraph
@@ -56,12 +58,32 @@ def current(lake: Lake) -> Release | None:
     return next(iter(releases(lake)), None)
 
 
-def served_by(lake: Lake, graph: RunGraph, batch_date: date) -> str | None:
+def choose_upstream(
+    job: str, run: Run, graph: RunGraph, release: Release | None, inputs: InputsSettings, before: Run | None
+) -> str:
+    """Return the run_id of an earlier stage that a run builds on; see RunGraph.choose.
+
+    Args:
+        job: the earlier stage.
+        run: the run, with the upstream runs that it has chosen so far.
+        graph: the lake's runs.
+        release: the current release.
+        inputs: the settings that name upstream runs.
+        before: the earlier attempt of `run`.
+
+    Raises:
+        InputMissingError: there is none, or the one asked for has not succeeded.
+        SettingsError: the one asked for ran under another protocol.
+    """
+    served = None if release is None else release.run_of(job)
+    return graph.choose(job, run, getattr(inputs, f"{job}_run_id"), served, before)
+
+
+def served_by(release: Release | None, graph: RunGraph, batch_date: date) -> str | None:
     """Return the served topn run if it works for a later batch than `batch_date`, else None.
 
     A run of an earlier batch (a backfill) leaves the lists of a later one in their place.
     """
-    release = current(lake)
     run = None if release is None else graph.run("topn", str(release.run_of("topn")))
     return run.run_id if run is not None and run.batch_date > batch_date else None
 
@@ -104,22 +126,19 @@ def check(lake: Lake, graph: RunGraph, run_id: str) -> dict[str, str]:
     return tables_of(graph, run)
 
 
-def publish(
-    lake: Lake,
-    choose: Callable[[Release | None], tuple[dict[str, str], str]],
-    published_by: str,
-    lease_timeout_s: int,
-) -> Release:
-    """Add a release while no other can be added.
+@contextmanager
+def publishing(
+    lake: Lake, published_by: str, lease_timeout_s: int
+) -> Iterator[tuple[Release | None, Callable[[dict[str, str], str], Release]]]:
+    """Yield the current release, and a function that adds the next one; meanwhile no other run can add one.
 
     Args:
         lake: the lake.
-        choose: given the current release, returns table -> run_id and the reason.
         published_by: the run or the command that asks for it.
         lease_timeout_s: `lake.lease_timeout_s`.
 
-    Returns:
-        The new release.
+    Yields:
+        The current release, and a function of table -> run_id and the reason.
 
     Raises:
         LeaseTakenError: another run was publishing for two minutes.
@@ -127,12 +146,15 @@ def publish(
     uri = folders.lease(lake.root, "releases")
     with leased(lake.session, uri, published_by, lease_timeout_s, _WAIT_S) as check_lease:
         now = current(lake)
-        run_ids, reason = choose(now)
-        number, previous = (1, None) if now is None else (now.release + 1, now.release)
-        made = Release(number, run_ids, published_by, previous, utc_now(), reason)
-        check_lease()
-        lake.replace("releases", [vars(made)], release=made.release)
-        return made
+
+        def add(run_ids: dict[str, str], reason: str) -> Release:
+            number, previous = (1, None) if now is None else (now.release + 1, now.release)
+            made = Release(number, run_ids, published_by, previous, utc_now(), reason)
+            check_lease()
+            lake.replace("releases", [vars(made)], release=made.release)
+            return made
+
+        yield now, add
 
 
 def promote(lake: Lake, run_id: str, published_by: str, lease_timeout_s: int) -> Release:
@@ -143,7 +165,8 @@ def promote(lake: Lake, run_id: str, published_by: str, lease_timeout_s: int) ->
         DataCheckError: it may not be published; see `check`.
     """
     tables = check(lake, ledger.graph(lake), run_id)
-    return publish(lake, lambda _: (tables, f"topn run {run_id} promoted"), published_by, lease_timeout_s)
+    with publishing(lake, published_by, lease_timeout_s) as (_, add):
+        return add(tables, f"topn run {run_id} promoted")
 
 
 def rollback(lake: Lake, release: int | None, published_by: str, lease_timeout_s: int) -> Release:
@@ -153,14 +176,11 @@ def rollback(lake: Lake, release: int | None, published_by: str, lease_timeout_s
         InputMissingError: there is no such release.
         DataCheckError: its runs may not be published; see `check`.
     """
-
-    def choose(now: Release | None) -> tuple[dict[str, str], str]:
+    with publishing(lake, published_by, lease_timeout_s) as (now, add):
         wanted = release if release is not None else (now.previous if now is not None else None)
         found = next((each for each in releases(lake) if each.release == wanted), None)
         if found is None:
             there = f"release {wanted} is not in the lake" if wanted else "there is no earlier release"
             raise InputMissingError(f"{there}; `etude release list` shows the releases")
         check(lake, ledger.graph(lake), str(found.run_of("topn")))
-        return found.run_ids, f"rollback to release {found.release}"
-
-    return publish(lake, choose, published_by, lease_timeout_s)
+        return add(found.run_ids, f"rollback to release {found.release}")
