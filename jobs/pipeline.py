@@ -14,7 +14,7 @@ from importlib import import_module
 
 from etude import fitting, stages
 from etude.content import has_audio, has_features
-from etude.errors import EtudeError
+from etude.errors import EtudeError, InputMissingError
 from etude.job import JobRun, execute, main
 from etude.lake.runs import utc_now
 from etude.pipeline import Step, fingerprints, steps, up_to_date
@@ -23,11 +23,26 @@ from etude.report.gather import sample_lists
 
 
 def run(job: JobRun) -> None:
-    """Run the steps that are not up to date, in order; the first failure ends the pipeline with its exit status."""
+    """Run the steps that are not up to date, in order; the first failure ends the pipeline with its exit status.
+
+    An evaluation that finds nothing to measure is no failure: a small log's tracks may all be held out.
+    """
     planned = steps(job.arguments, job.arguments.extra["from"], job.arguments.extra["to"])
     done: dict[str, str] = {}
+    measurable = True
     for step in job.progress(planned, "stages", len(planned)):
-        done[f"{step.stage} {step.arguments.run_id}"] = run_step(job, step)
+        name = f"{step.stage} {step.arguments.run_id}"
+        if measurable or not step.evaluates:
+            try:
+                done[name] = run_step(job, step if measurable else step.without_evaluation())
+            except InputMissingError as error:
+                if not step.evaluates:
+                    raise
+                job.log.warning(
+                    "stage=%s evaluation=none reason=%r; lists are made all the same", step.stage, str(error)
+                )
+                measurable = False
+        done.setdefault(name, "nothing to measure")
         job.note("stages", done)
     if any(name.startswith("topn") and outcome == "done" for name, outcome in done.items()):
         print_samples(job)
@@ -54,7 +69,8 @@ def run_step(job: JobRun, step: Step) -> str:
     body = import_module(step.stage).run
     outcome = execute(step.stage, body, job.spark, step.arguments, job.log, outside, parent=job.run_id)
     if outcome.exit_code:
-        error = EtudeError(f"{step.stage} run {step.arguments.run_id} failed; see its error= line above")
+        kind = InputMissingError if outcome.exit_code == InputMissingError.exit_code else EtudeError
+        error = kind(f"{step.stage} run {step.arguments.run_id} failed; see its error= line above")
         error.exit_code = outcome.exit_code
         raise error
     return "done"

@@ -34,6 +34,17 @@ class Step:
     stage: str
     arguments: Arguments
 
+    @property
+    def evaluates(self) -> bool:
+        """Return whether it runs under an evaluation protocol."""
+        return self.arguments.settings.evaluation.protocol != "none"
+
+    def without_evaluation(self) -> Step:
+        """Return the step for a pipeline whose evaluation found nothing to measure."""
+        report = self.arguments.settings.report.model_copy(update={"evaluation_run_id": None})
+        settings = self.arguments.settings.model_copy(update={"report": report})
+        return replace(self, arguments=replace(self.arguments, settings=settings))
+
 
 def steps(arguments: Arguments, first: str | None = None, last: str | None = None) -> list[Step]:
     """Return the steps from stage `first` to stage `last`.

@@ -113,3 +113,18 @@ def test_the_whole_way_and_the_way_again(world, capsys):
     assert (status, printed, line["status"]) == (3, [], "failed")
     assert line["error"].startswith("ingest run r failed")
     assert "/nowhere/log.csv" in world.summary("ingest")["error"]
+
+
+def test_a_log_too_small_to_be_measured_gets_its_lists(world, tmp_path, capsys):
+    """Check a log whose tracks are all drawn as test tracks: nothing is left to fit under strict."""
+    plays = ["anna,t2,3", "anna,t4,1", "bert,t4,2", "carla,t5,5"]
+    (tmp_path / "log.csv").write_text("user_id,track_id,play_count\n" + "\n".join(plays) + "\n")
+    own = [f"lake.root={tmp_path / 'lake'}", f"report.path={tmp_path / 'report.html'}", "audio.manifest=null"]
+    log = [f"listening.path={tmp_path / 'log.csv'}", "listening.columns.played_at=null", "catalogue.sources=[]"]
+    status, _, line = world.run(*own, *log, capsys=capsys)
+    assert (status, line["status"]) == (0, "succeeded"), line["error"]
+    evaluated = {name: outcome for name, outcome in line["stages"].items() if name.endswith("-eval")}
+    assert evaluated == {f"{job} r-eval": "nothing to measure" for job in FITTED}
+    assert (line["stages"]["topn r"], line["stages"]["report r"]) == ("done", "done")
+    assert len(Lake(str(tmp_path / "lake")).look("recommendations", ("user_idx",), position=1)) == 3
+    assert (tmp_path / "report.html").exists()

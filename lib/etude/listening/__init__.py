@@ -3,7 +3,7 @@
 A batch passes these steps:
 
 1. `files` lists the log and skips files that earlier batches read (by content hash). Executors inspect the rest:
-   `layout` finds each file's columns.
+   `look` refuses what Spark would misread and measures lines, `layout` finds the columns, and `columns` their roles.
 2. `records` reads the records of all formats into one schema: file, hash of the record, format fault, and the mapped
    columns as text. `identity` replaces user ids with pseudonyms.
 3. `cleaning` types the columns and accepts or rejects every record. `dedup` finds repeats and bots within the batch
