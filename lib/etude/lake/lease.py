@@ -69,6 +69,12 @@ def leased(
         lease.release()
 
 
+def is_held_by(uri: str, run_id: str, timeout_s: int) -> bool:
+    """Tell if a run has a lease and may be at work: its process isn't known to be dead, and its heart beats."""
+    found = _look(uri)
+    return found is not None and found.holder.get("run_id") == run_id and found.alive(timeout_s)
+
+
 class _Lease:
     def __init__(self, spark: SparkSession | None, uri: str, run_id: str, timeout_s: int):
         self.spark, self.uri, self.timeout_s = spark, uri, timeout_s
