@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 import etude
@@ -31,11 +32,17 @@ _ALWAYS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 
+LOOPBACK = "127.0.0.1"
+
+_LOCAL = {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK}
+"""For a local master: nothing on another machine has to reach the driver."""
+
 
 def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> SparkSession:
     """Start the session, or join the one that runs, and ship the package to its executors.
 
-    What spark-submit or spark-defaults.conf sets (master, memory, cores, jars) is left as it is.
+    What spark-submit or spark-defaults.conf sets (master, memory, cores, jars) is left as it is. With a local master,
+    the driver listens on loopback only, unless its host or address is set there.
     """
     # Read when the SparkContext starts: without it, workers take whatever `python3` their PATH finds first.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -46,10 +53,20 @@ def build_session(app_name: str, spark: SparkSettings, lake: LakeSettings) -> Sp
     builder = builder.config("spark.databricks.delta.snapshotPartitions", str(spark.snapshot_partitions))
     if spark.shuffle_partitions is not None:
         builder = builder.config("spark.sql.shuffle.partitions", str(spark.shuffle_partitions))
+    SparkContext._ensure_initialized()  # starts Java, which has read the files and arguments then
+    given = SparkConf()
+    if is_local(given.get("spark.master", "")) and not any(map(given.contains, _LOCAL)):
+        for key, value in _LOCAL.items():
+            builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setCheckpointDir(spark.checkpoint_dir or for_spark(folders.checkpoints(lake.root, "spark")))
     _ship_package(session)
     return session
+
+
+def is_local(master: str) -> bool:
+    """Tell if driver and executors of a master are one process."""
+    return master.split("[")[0] == "local"
 
 
 @contextmanager
