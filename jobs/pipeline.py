@@ -81,7 +81,7 @@ def print_samples(job: JobRun) -> None:
     settings = job.settings.report.model_copy(
         update={"sample_users": job.settings.pipeline.samples, "sample_length": 3}
     )
-    for sample in sample_lists(job.lake, job.run_id, settings):
+    for sample in sample_lists(job, job.run_id, settings):
         liked = sample.played[0] if sample.played else None
         who = f"user_idx {sample.user_idx}"
         print(f"{who}, who plays {named(liked)} most, may like:" if liked else f"{who}:")

@@ -263,12 +263,12 @@ def test_after_a_rerun_the_version_read_still_leads_to_the_run_that_wrote_it(sta
     lake.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
     lake.spark.sql(f"ALTER TABLE delta.`{lake.uri('users')}` SET TBLPROPERTIES ('etude.note' = 'by hand')")
     read = lake.version("users")
-    assert set(lake.committers("users", read)) == {("ingest", "night")}
+    assert {commit[1:] for commit in lake.commits("users", read)} == {("ingest", "night")}
     night, day = (
         Run(run_id, "ingest", DAY, "none", utc_now(), status="succeeded", outputs={"users": version})
         for run_id, version in (("night", read + 1), ("day", 0))
     )
-    graph = RunGraph([night, day], lake.committers)
+    graph = RunGraph([night, day], lake.commits)
     assert graph.sources(Run("w", "wmf", DAY, "none", utc_now(), inputs={"users": read})) == [night]
 
 

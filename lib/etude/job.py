@@ -86,7 +86,8 @@ class JobRun:
         """Return the rows of a table that fulfil every `column=value`; the version read goes into the ledger.
 
         The version is pinned at the first read, so that everything that a run reads of a table is one snapshot. A table
-        that is absent then stays empty for this run.
+        that is absent then stays empty for this run. What an unfinished run has written doesn't count: see
+        RunGraph.counted.
 
         Raises:
             LookupError: the stage doesn't declare that it reads the table.
@@ -95,9 +96,19 @@ class JobRun:
         if version is None:
             version = self.record.inputs.get(table)
         if version is None:
-            version = self.lake.version(table)
+            version = self._version_that_counts(table)
         self.record.inputs[table] = ABSENT if version is None else version
         return self.lake.read(table, self.record.inputs[table], **equals)
+
+    def _version_that_counts(self, table: str) -> int | None:
+        newest = self.lake.version(table)
+        version = self.graph.counted(table, newest, self.stage.name)
+        if version != newest:
+            self.log.warning(
+                "table=%s version=%s newest=%s reason='a run that has not succeeded wrote what is newer'",
+                *(table, version, newest),
+            )
+        return version
 
     def written(self, table: str, **equals: Any) -> DataFrame:
         """Return the rows of a table as this run left it, or as it read it if it has written nothing."""
@@ -275,8 +286,7 @@ def execute(
     job = JobRun(stage, spark, settings, lake, record, log, arguments)
     spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", writer)
     log.info("job=%s run_id=%s batch_date=%s lake=%s", name, record.run_id, record.batch_date, lake.root)
-    batch = f"{record.batch_date}.{record.protocol}.{name}"
-    lease = folders.lease(lake.root, name if stage.lease == "lake" else batch)
+    lease = ledger.lease(lake, record)
     started = time.monotonic()
     try:
         with leased(spark, lease, record.run_id, settings.lake.lease_timeout_s) as check_lease:

@@ -144,7 +144,7 @@ def up_to_date(step: Step, lake: Lake, outside: dict[str, int]) -> bool:
         and done.batch_date == arguments.batch_date
         and _shaping(stage, done.settings) == _shaping(stage, redacted(arguments.settings))
         and all(value >= 0 and done.fingerprints.get(name) == value for name, value in outside.items())
-        and _tables_unchanged(done, lake)
+        and _tables_unchanged(done, lake, graph)
         and _same_upstream(step, done, lake, graph)
         and not graph.is_outdated(step.stage, arguments.run_id)
         and _published(step, lake, graph)
@@ -170,18 +170,15 @@ def _shaping(stage: stages.Stage, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tables_unchanged(done: Run, lake: Lake) -> bool:
+def _tables_unchanged(done: Run, lake: Lake, graph: RunGraph) -> bool:
     """Compare tables that runs share by version; those with run_ids follow from the upstream run that wrote the rows.
 
     A table that the run itself wrote has moved on by its own commit: the version that it left is the one to compare.
     """
     shared = [name for name in done.inputs if not TABLES[name].has_runs and name not in _NOT_INPUTS]
-    return all(_version(lake, name) == max(done.inputs[name], done.outputs.get(name, ABSENT)) for name in shared)
-
-
-def _version(lake: Lake, table: str) -> int:
-    version = lake.version(table)
-    return ABSENT if version is None else version
+    found = {name: graph.counted(name, lake.version(name), done.job) for name in shared}
+    left = {name: max(done.inputs[name], done.outputs.get(name, ABSENT)) for name in shared}
+    return left == {name: ABSENT if version is None else version for name, version in found.items()}
 
 
 def _same_upstream(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:

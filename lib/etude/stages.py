@@ -178,6 +178,12 @@ def writers(table: str) -> list[str]:
     return ["every job"] if table == "runs" else [stage.name for stage in STAGES.values() if table in stage.writes]
 
 
+def only_maker(table: str) -> Stage | None:
+    """Return the stage that alone makes a table's rows, one run after another; None if several do, or runs overlap."""
+    stages = [stage for stage in STAGES.values() if table in stage.writes]
+    return stages[0] if len(stages) == 1 and stages[0].lease == "lake" and not TABLES[table].has_runs else None
+
+
 def publishers(table: str) -> list[Stage]:
     """Return the stages of which a release names the run for this table's rows.
 

@@ -12,6 +12,7 @@ import functools
 import os
 import posixpath
 import re
+import time
 import uuid
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -109,7 +110,8 @@ def exists(uri: str) -> bool:
 def age_s(uri: str) -> float:
     """Return the seconds since the file was last written, by its store's clock; 0 if the store keeps no times.
 
-    Another file is written beside it, since the clocks of two machines differ.
+    Another file is written beside it, since the clocks of two machines differ. For a reader that may not write there,
+    this machine's clock has to do.
 
     Raises:
         FileNotFoundError: there is no file or folder.
@@ -118,13 +120,18 @@ def age_s(uri: str) -> float:
     written = system.get_file_info(path)
     if written.type == fs.FileType.NotFound:
         raise FileNotFoundError(uri)
+    if written.mtime is None:
+        return 0.0
     probe = f"{uri}.{uuid.uuid4().hex}.clock"
-    write_bytes(probe, b"")
+    try:
+        write_bytes(probe, b"")
+    except OSError:
+        return time.time() - written.mtime.timestamp()
     try:
         now = system.get_file_info(filesystem(probe)[1])
     finally:
         delete(probe)
-    return 0.0 if written.mtime is None else (now.mtime - written.mtime).total_seconds()
+    return float((now.mtime - written.mtime).total_seconds())
 
 
 def read_bytes(uri: str) -> bytes:

@@ -166,7 +166,7 @@ def test_later_stages_come_first_and_an_own_table_is_no_source():
 
 def test_the_commit_of_a_run_that_does_not_count_is_left_out():
     """One that failed after it had written: what the run before it wrote is read too."""
-    writers = [("ingest", "failed"), ("ingest", "day")]
+    writers = [(2, "ingest", "failed"), (1, "ingest", "day")]
     runs = [made("ingest", "day", outputs={"users": 7}), made("ingest", "night", outputs={"users": 1})]
     graph = RunGraph(runs, lambda table, version: iter(writers))
     assert graph.sources(made("wmf", "w", inputs={"users": 2})) == runs[:1]
@@ -184,3 +184,52 @@ def test_a_chain_and_a_tree_lead_from_the_lists_to_the_plays():
     tree = graph.tree(runs[-1])
     assert [source.run.job for source in tree.sources] == ["train", "wmf"]
     assert [source.run.job for source in tree.sources[0].sources] == ["wmf", "ingest"]
+
+
+def wrote(run_id, job="ingest", status="succeeded", read=ABSENT, left=None):
+    run = ran(run_id, job, status=status)
+    run.inputs, run.outputs = {"users": read}, {} if left is None else {"users": left}
+    return run
+
+
+@pytest.mark.parametrize(
+    ("runs", "by", "counts"),
+    [
+        ([wrote("a", left=2)], {2: "a"}, 2),
+        ([wrote("a", left=2), wrote("b", status="running")], {2: "a", 3: "b"}, 2),
+        ([wrote("a", left=2), wrote("b", status="failed")], {2: "a", 3: "b", 4: "b"}, 2),
+        ([wrote("a", left=2)], {2: "a", 3: "not in the ledger yet"}, 2),
+        # The run after an unfinished one built on its rows, and may have had nothing to write itself.
+        ([wrote("b", status="running"), wrote("c", read=3)], {3: "b"}, 3),
+        # An attempt under way takes the place of an earlier one that succeeded.
+        ([wrote("a", left=2), wrote("b", status="running", read=2, left=3)], {2: "a", 3: "b"}, 2),
+        ([wrote("a", status="running")], {2: "a"}, 1),
+        ([wrote("a", status="running")], {0: "a"}, None),
+        ([wrote("a", left=2)], {2: "a"}, 5),
+        ([wrote("a", left=2), wrote("b", status="failed")], {2: "a", 4: "b"}, 3),
+        # Of an older release, which recorded no versions.
+        ([wrote("a")], {2: "a"}, 2),
+        ([], {}, 4),
+        ([wrote("a", left=9)], {}, 4),
+    ],
+)
+def test_what_an_unfinished_ingest_wrote_does_not_count(runs, by, counts):
+    """Versions without a job are those of OPTIMIZE, or of a person."""
+    newest = max(by, default=4) if counts is None or counts <= max(by, default=4) else counts
+
+    def commits(table, version):
+        return ((number, "ingest", by[number]) for number in range(version, -1, -1) if number in by)
+
+    graph = RunGraph(runs, commits)
+    assert graph.counted("users", newest, "wmf") == counts
+    assert graph.counted("users", newest, "ingest") == newest, "ingest itself goes on from what is there"
+    assert graph.counted("users", None, "wmf") is None
+
+
+def test_of_a_table_that_several_jobs_or_overlapping_runs_write_the_newest_version_counts():
+    unfinished = [ran("r", job, status="running") for job in ("ingest", "mel", "wmf")]
+    graph = RunGraph(unfinished, lambda table, version: iter([(version, "ingest", "r")]))
+    for table in ("rejects", "splits", "user_factors", "releases"):
+        assert graph.counted(table, 7, "report") == 7
+    mel = RunGraph(unfinished, lambda table, version: iter([(version, "mel", "r")]))
+    assert mel.counted("mel", 7, "train") == 6

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from etude import storage
+from etude import machine, storage
 from etude.errors import LeaseTakenError
 from etude.lake import lease
 from etude.lake.lease import leased
 
 NO_SPARK = None  # a lease in a local folder takes none
 GONE = 2**22 + 1  # above the largest pid of Linux
-MINE = {"run_id": "other", "host": "here", "machine": lease._machine(), "pid": os.getpid(), "token": "t"}
+MINE = {"run_id": "other", "host": "here", "machine": machine.identity(), "pid": os.getpid(), "token": "t"}
 
 
 @pytest.fixture

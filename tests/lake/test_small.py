@@ -189,7 +189,7 @@ def test_a_frame_is_written_the_same_by_either_library(spark, small_lake, frames
         with collecting:
             version = lake.replace(table, rows)
         assert written_by(lake, table) == name
-        assert next(lake.committers(table, version)) == ("wmf", "r")
+        assert next(lake.commits(table, version)) == (version, "wmf", "r")
         frame = lake.read(table)
         seen[name] = frame.schema, sorted(map(str, frame.collect()))
     assert seen["deltalake"] == seen["Spark"]

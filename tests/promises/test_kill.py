@@ -14,6 +14,7 @@ from killing import Job, runs
 from nights import EPOCHS, FIRST, SECOND
 
 from etude import storage
+from etude.cli.main import main
 from etude.fusion import checkpoint
 from etude.lake import Lake, folders, ledger, releases
 from lakes import FITTED, assert_equal
@@ -107,6 +108,25 @@ def test_a_killed_run_does_not_count(killed, point):
     job = killed[point]
     assert (job.row(job.left).status, job.row(job.left).attempt) == ("running", 1)
     assert ledger.graph(Lake(str(job.left))).succeeded(job.name, job.run_id) is None
+
+
+@pytest.mark.parametrize(
+    ("point", "wrote"),
+    [
+        ("users", {"users"}),
+        ("plays", {"users", "tracks", "rejects", "plays"}),
+        ("wmf", {"splits"}),
+        ("train", {"examples"}),
+    ],
+)
+def test_the_commands_call_a_killed_run_dead_and_say_what_it_wrote(killed, point, wrote, capsys):
+    job = killed[point]
+    assert main(["runs", "--job", job.name, "--status", "dead", "--json", "--lake", str(job.left)]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["run_id"], row["error"]) == (job.run_id, KILLED)
+    assert wrote <= set(row["outputs"])
+    assert main(["runs", "--status", "running", "--lake", str(job.left)]) == 0
+    assert capsys.readouterr().out == "no runs\n"
 
 
 def test_topn_killed_after_success_leaves_the_lists_that_were_served(killed):

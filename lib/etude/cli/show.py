@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         InputMissingError: there is no such run.
     """
     with open_lake(settings_of(args)) as lake:
-        found = [Run.from_row(row) for row in lake.look("runs", run_id=args.run_id)]
+        found = ledger.as_they_are(lake, [Run.from_row(row) for row in lake.look("runs", run_id=args.run_id)])
         runs = sorted((each for each in found if args.job in (None, each.job)), key=lambda each: each.started_at)
         if not runs:
             job = f" of {args.job}" if args.job else ""

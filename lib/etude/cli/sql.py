@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from etude import storage
+from etude import scratch, storage
 from etude.cli._aligned import aligned, write_csv, write_json
 from etude.cli._lake import add_lake_options, settings_of
 from etude.config import Settings
@@ -128,7 +128,7 @@ def quiet_session(settings: Settings) -> Iterator[SparkSession]:
     os.environ.setdefault("PYSPARK_SUBMIT_ARGS", f"{options} pyspark-shell")
     # This logger prints the whole stack for a misspelt column.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="etude-sql-") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch.folder(tempfile.gettempdir())) as folder:
         # A query writes nothing to the lake, not even a checkpoint folder.
         options_here = settings.spark.model_copy(update={"checkpoint_dir": storage.to_uri(folder)})
         with spark_session("etude sql", options_here, settings.lake) as spark:

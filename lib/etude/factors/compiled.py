@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from etude import scratch
+
 
 @cache
 def kernels() -> ModuleType:
@@ -48,7 +50,7 @@ def _plain() -> ModuleType:
 
 def _private_folder() -> Path | None:
     """Return a folder that only this user can write, because cached machine code is executed; None without one."""
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(tempfile.gettempdir()) / f"etude-kernels-{os.getuid()}")
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or scratch.lasting() / f"etude-kernels-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()

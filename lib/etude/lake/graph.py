@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from etude.errors import DataCheckError, InputMissingError, SettingsError
-from etude.lake.runs import Run
+from etude.lake.runs import ABSENT, Run
 from etude.lake.tables import TABLES
-from etude.stages import makers, stage_of
+from etude.stages import makers, only_maker, stage_of
 
-Committers = Callable[[str, int], Iterator[tuple[str, str]]]
-"""(table, version) -> (job, run_id) of its writers until then, the last one first."""
+Commits = Callable[[str, int], Iterator[tuple[int, str, str]]]
+"""(table, version) -> (version, job, run_id) of the commits of its writers until then, the last one first."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Source:
 class RunGraph:
     """Hold the runs of a lake and answer questions about their ancestry."""
 
-    def __init__(self, runs: Iterable[Run], committers: Committers = lambda table, version: iter(())):  # noqa: ARG005
-        """`committers` reads the tables' logs; without it, the writer of a shared table follows from the ledger."""
+    def __init__(self, runs: Iterable[Run], commits: Commits = lambda table, version: iter(())):  # noqa: ARG005
+        """`commits` reads the tables' logs; without it, the writer of a shared table follows from the ledger."""
         self._runs = {run.key: run for run in runs}
-        self._committers = committers
+        self._commits = commits
 
     def run(self, job: str, run_id: str) -> Run | None:
         """Return a run, however it ended; None if there is none."""
@@ -174,10 +174,44 @@ class RunGraph:
             # For a table with run_ids, upstream says whose rows are read; rejects are nobody's source.
             if table not in TABLES or TABLES[table].has_runs or table in ("rejects", "releases"):
                 continue
-            told = (self.succeeded(*key) for key in self._committers(table, version))
+            told = (self.succeeded(*key) for _, *key in self._commits(table, version))
             writer = next((each for each in told if each is not None), None) or self._last_before(table, version, run)
             if writer is not None and writer.job != run.job:
                 yield writer
+
+    def counted(self, table: str, newest: int | None, reader: str) -> int | None:
+        """Return the version of a table that a run of the stage `reader` reads.
+
+        That is the newest, unless one stage alone makes the table's rows, and its runs commit several tables one after
+        another. Then a version counts if no run that hasn't succeeded has written since the last one that has. What
+        others committed since, such as OPTIMIZE or a person's DELETE, counts too. The maker itself reads the newest.
+
+        Args:
+            table: name of the table.
+            newest: its newest version; None if there is no table.
+            reader: name of the stage.
+
+        Returns:
+            None if there is no version that counts.
+        """
+        maker = only_maker(table)
+        if newest is None or maker is None or maker.name == reader:
+            return newest
+        counted = max(
+            (
+                max(run.inputs.get(table, ABSENT), run.outputs.get(table, ABSENT))
+                for run in self._runs.values()
+                if run.succeeded and run.job == maker.name
+            ),
+            default=ABSENT,
+        )
+        found = newest
+        for version, *key in self._commits(table, newest):
+            if version <= counted:
+                break
+            if key[0] == maker.name and self.succeeded(*key) is None:
+                found = version - 1
+        return None if found == ABSENT else found
 
     def _last_before(self, table: str, version: int, reader: Run) -> Run | None:
         """By the ledger: of the runs that started before the reader, the last to write the table until the version."""

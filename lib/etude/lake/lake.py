@@ -80,8 +80,8 @@ class Lake:
         versions = [int(found[1]) for found in map(_COMMIT.search, commits) if found]
         return max(versions, default=None)
 
-    def committers(self, table: str, version: int) -> Iterator[tuple[str, str]]:
-        """Yield (job, run_id) of the jobs that had written a table by then, the last one first.
+    def commits(self, table: str, version: int) -> Iterator[tuple[int, str, str]]:
+        """Yield (version, job, run_id) of the commits that jobs had made to a table by then, the last one first.
 
         Commits of others, such as OPTIMIZE or a new constraint, make no rows and are left out. A log that was cleaned
         up, or is longer than 100 commits, tells of its newest part only.
@@ -95,7 +95,7 @@ class Lake:
                 if b'"commitInfo"' in line[:40]:
                     said = _COMMITTER.fullmatch(str(json.loads(line)["commitInfo"].get("userMetadata")))
                     if said:
-                        yield said[1], said[2]
+                        yield number, said[1], said[2]
 
     def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
         """Return the table's rows that fulfil every `column=value`; a typed empty frame if there is no table yet.

@@ -14,17 +14,15 @@ import secrets
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
-from etude import storage
+from etude import machine, storage
 from etude.errors import LeaseTakenError
 
 _BEATS_PER_TIMEOUT = 6
@@ -69,13 +67,19 @@ def leased(
         lease.release()
 
 
+def is_held_by(uri: str, run_id: str, timeout_s: int) -> bool:
+    """Tell if a run has a lease and may be at work: its process isn't known to be dead, and its heart beats."""
+    found = _look(uri)
+    return found is not None and found.holder.get("run_id") == run_id and found.alive(timeout_s)
+
+
 class _Lease:
     def __init__(self, spark: SparkSession | None, uri: str, run_id: str, timeout_s: int):
         self.spark, self.uri, self.timeout_s = spark, uri, timeout_s
         self.mine = {
             "run_id": run_id,
             "host": socket.gethostname(),
-            "machine": _machine(),
+            "machine": machine.identity(),
             "pid": os.getpid(),
             "token": secrets.token_hex(8),
         }
@@ -168,7 +172,7 @@ class _Found:
 
     def alive(self, timeout_s: int) -> bool:
         """Whether its run may be at work. Names of hosts repeat, so a pid means something on one machine only."""
-        if self.holder.get("machine") == _machine() and not _runs(int(self.holder["pid"])):
+        if self.holder.get("machine") == machine.identity() and not machine.runs(int(self.holder["pid"])):
             return False
         return self.age_s() < timeout_s
 
@@ -196,29 +200,6 @@ def _look(uri: str) -> _Found | None:
         return _Found(storage.read_bytes(uri), uri)
     except FileNotFoundError:
         return None
-
-
-def _machine() -> str:
-    """What tells this set of process ids from all others: the boot and the namespace, which containers have each."""
-    try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return f"{uuid.getnode():x}"
-
-
-def _runs(pid: int) -> bool:
-    """Tell if a process runs. A zombie has ended, but the first process of a container may never collect it."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True  # no Linux, or not to be read: the signal says that it is there
-    return state not in ("Z", "X")
 
 
 def _create(spark: SparkSession | None, uri: str, content: bytes) -> bool:

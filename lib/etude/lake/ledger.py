@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from etude.config.lake import LakeSettings
+from etude.lake import folders
 from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
-from etude.lake.runs import LIGHT, Run
+from etude.lake.lease import is_held_by
+from etude.lake.runs import DEAD, LIGHT, Run
+from etude.stages import STAGES
+
+_ENDED_SILENTLY = "the process ended without recording a result (killed?)"
 
 
 def begin(lake: Lake, run: Run) -> Run | None:
@@ -20,7 +30,7 @@ def begin(lake: Lake, run: Run) -> Run | None:
         run.outputs = {**earlier.outputs, **run.outputs}
         run.earlier_errors = list(earlier.earlier_errors)
         if not earlier.succeeded:
-            run.earlier_errors.append(earlier.error or "the process ended without recording a result (killed?)")
+            run.earlier_errors.append(earlier.error or _ENDED_SILENTLY)
     write(lake, run)
     return earlier
 
@@ -36,6 +46,52 @@ def find(lake: Lake, job: str, run_id: str) -> Run | None:
     return Run.from_row(rows[0]) if rows else None
 
 
+def lease(lake: Lake, run: Run) -> str:
+    """Return the URI of the lease that a run holds while it works: that of its stage, or of its batch."""
+    stage = STAGES.get(run.job)
+    by_batch = f"{run.batch_date}.{run.protocol}.{run.job}"
+    return folders.lease(lake.root, run.job if stage is not None and stage.lease == "lake" else by_batch)
+
+
+def as_they_are(lake: Lake, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs as they are now; one that says `running` and isn't gets the status `dead`, and what it wrote.
+
+    A living run holds its lease. Its row is read again before it counts as dead: it may have ended in the meantime.
+    """
+    unfinished = [run for run in runs if run.status == "running"]
+    if not unfinished:
+        return list(runs)
+    settings = {run.key: run.settings for run in _rows(lake, unfinished)}
+    silent = [run for run in unfinished if not _lives(lake, run, settings.get(run.key, {}))]
+    found = {run.key: run for run in _rows(lake, silent)}
+    dead = {key: _dead(lake, run) if run.status == "running" else run for key, run in found.items()}
+    return [dead.get(run.key, run) for run in runs]
+
+
+def _rows(lake: Lake, runs: Sequence[Run]) -> list[Run]:
+    keys = {run.key for run in runs}
+    rows = lake.look("runs", run_id=sorted({run.run_id for run in runs})) if runs else []
+    return [run for run in map(Run.from_row, rows) if run.key in keys]
+
+
+def _lives(lake: Lake, run: Run, settings: dict[str, Any]) -> bool:
+    timeout_s = settings.get("lake", {}).get("lease_timeout_s", LakeSettings().lease_timeout_s)
+    return is_held_by(lease(lake, run), run.run_id, timeout_s)
+
+
+def _dead(lake: Lake, run: Run) -> Run:
+    """Return a run that ended silently; its commits say what it wrote, since its row was to say so at the end."""
+    outputs = dict(run.outputs)
+    stage = STAGES.get(run.job)
+    for table in () if stage is None else stage.writes:
+        newest = lake.version(table)
+        commits = () if newest is None else lake.commits(table, newest)
+        version = next((number for number, *key in commits if tuple(key) == run.key), None)
+        if version is not None:
+            outputs[table] = version
+    return replace(run, status=DEAD, error=_ENDED_SILENTLY, outputs=outputs)
+
+
 def whole(lake: Lake, run: Run) -> Run:
     """Return a run of a graph with its settings and facts."""
     return find(lake, run.job, run.run_id) or run
@@ -43,4 +99,4 @@ def whole(lake: Lake, run: Run) -> Run:
 
 def graph(lake: Lake) -> RunGraph:
     """Load all runs, without their settings."""
-    return RunGraph(map(Run.from_row, lake.look("runs", LIGHT)), lake.committers)
+    return RunGraph(map(Run.from_row, lake.look("runs", LIGHT)), lake.commits)

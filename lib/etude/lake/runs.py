@@ -13,6 +13,9 @@ from etude.storage import shown
 ABSENT = -1
 """The version of a table that did not exist when a run first read it."""
 
+DEAD = "dead"
+"""The status of a run whose process ended without recording a result. `runs` goes on saying `running`."""
+
 
 @dataclass
 class Run:

@@ -404,7 +404,7 @@ RUNS = Table(
         Column("facts", "map<string,string>", "Further keys of the JSON line: name -> value as JSON."),
         Column("started_at", "timestamp", "UTC."),
         Column("ended_at", "timestamp", "UTC; null while running.", nullable=True),
-        Column("status", "string", "running, succeeded or failed."),
+        Column("status", "string", "running, succeeded or failed; it stays running if the process is killed."),
         Column("error", "string", "First line of the error of a failed run.", nullable=True),
         Column("attempt", "int", "1 for the first attempt of this run_id and job."),
         Column("earlier_errors", "array<string>", "Errors of earlier attempts, oldest first."),

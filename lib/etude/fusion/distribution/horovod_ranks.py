@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from pyspark.sql import SparkSession
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from etude.fusion.distribution import Work
-from etude.session import package_archive
+from etude.fusion.distribution import Work, loopback
+from etude.session import is_local, package_archive
 
 
 class HorovodRanks:
@@ -46,18 +47,21 @@ def run(spark: SparkSession, work: Work, training: Any, ranks: int) -> list[Any]
         archive = package_archive(Path(folder)).read_bytes()
     this_module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(this_module)
+    local = is_local(spark.sparkContext.master)
     try:
-        results = horovod.spark.run(
-            _unpack_and_work,
-            args=(archive, cloudpickle.dumps((work, training))),
-            num_proc=ranks,
-            use_gloo=True,
-            stdout=sys.stderr,
-            stderr=sys.stderr,
-            verbose=0,
-            # The executors' Python may have another path than the driver's.
-            executable=spark.sparkContext.pythonExec,
-        )
+        with loopback.horovod_on_loopback() if local else nullcontext():
+            results = horovod.spark.run(
+                _unpack_and_work,
+                args=(archive, cloudpickle.dumps((work, training))),
+                num_proc=ranks,
+                use_gloo=True,
+                stdout=sys.stderr,
+                stderr=sys.stderr,
+                verbose=0,
+                nics=[loopback.interface()] if local else None,
+                # The executors' Python may have another path than the driver's.
+                executable=spark.sparkContext.pythonExec,
+            )
     finally:
         cloudpickle.unregister_pickle_by_value(this_module)
     return list(results)

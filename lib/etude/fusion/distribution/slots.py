@@ -7,6 +7,7 @@ import time
 from pyspark.sql import SparkSession
 
 from etude.errors import SettingsError
+from etude.session import is_local
 
 # Spark updates its lists of tasks by messages: tasks of a stage that just ended may stay listed for a moment.
 _SETTLE_S = 5.0
@@ -36,7 +37,7 @@ def require_slots(spark: SparkSession, ranks: int, timeout_s: float) -> None:
     Raises:
         SettingsError: there are too few after `timeout_s` seconds; immediately if a local master has too few in total.
     """
-    local = str(spark.sparkContext.master).split("[")[0] == "local"
+    local = is_local(spark.sparkContext.master)
     deadline = time.monotonic() + (_SETTLE_S if local else timeout_s)
     while (free := free_slots(spark)) < ranks:
         if time.monotonic() >= deadline or (local and all_slots(spark) < ranks):

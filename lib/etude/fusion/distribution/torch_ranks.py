@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from etude.fusion.distribution import Work
+from etude.fusion.distribution import Work, loopback
+from etude.session import LOOPBACK, is_local
 
 _PATIENCE = timedelta(minutes=30)
 
@@ -39,16 +41,27 @@ class GlooRanks:
 
 
 def run(spark: SparkSession, work: Work, training: Any, ranks: int) -> list[Any]:
-    """Run the ranks, see Distribution."""
+    """Run the ranks, see Distribution. Those of a local master listen on loopback only."""
+    local = is_local(spark.sparkContext.master)
 
     def rank_task(_: Iterable[int]) -> Iterator[tuple[int, Any]]:
         context = BarrierTaskContext.get()
         rank = context.partitionId()
         hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
-        addresses = context.allGather(_free_address(hosts[0]) if rank == 0 else "")
-        dist.init_process_group(
-            "gloo", init_method=f"tcp://{addresses[0]}", rank=rank, world_size=ranks, timeout=_PATIENCE
+        if local:
+            os.environ["GLOO_SOCKET_IFNAME"] = loopback.interface()
+        # Bound here, since the store alone would listen on all addresses, and a port found free may be taken by then.
+        listener = _listener(local) if rank == 0 else None
+        port = int(context.allGather("" if listener is None else str(listener.getsockname()[1]))[0])
+        store = dist.TCPStore(
+            LOOPBACK if local else hosts[0],
+            port,
+            ranks,
+            is_master=listener is not None,
+            timeout=_PATIENCE,
+            master_listen_fd=None if listener is None else listener.detach(),
         )
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)
         try:
             yield rank, work(training, GlooRanks(hosts.count(hosts[rank])))
         finally:
@@ -58,8 +71,10 @@ def run(spark: SparkSession, work: Work, training: Any, ranks: int) -> list[Any]
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]
 
 
-def _free_address(host: str) -> str:
-    """Return host:port with a port of the first rank's machine that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return f"{host}:{probe.getsockname()[1]}"
+def _listener(local: bool) -> socket.socket:
+    """Return a listening socket: on loopback, or on all addresses, of IPv6 too if the machine has it."""
+    if local:
+        return socket.create_server((LOOPBACK, 0))
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", 0))

@@ -1,0 +1,55 @@
+"""Keep the temporary files of a program in one folder, and remove the folders of programs that were killed.
+
+The name of a folder says whose it is: machine, process id and start of the process. So the next program of the same
+user can tell which processes have ended, and removes nothing else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from etude import machine
+
+_NAME = re.compile(r"etude-run-([0-9a-f]{8})-(\d+)-(\d+)")
+
+
+@functools.cache
+def folder(below: str) -> Path:
+    """Make this program's own folder below another; its end removes it. Those of dead programs are removed before."""
+    Path(below).mkdir(parents=True, exist_ok=True)
+    sweep(Path(below))
+    mine = Path(below) / f"etude-run-{_machine()}-{os.getpid()}-{machine.started(os.getpid())}"
+    mine.mkdir(mode=0o700)
+    atexit.register(shutil.rmtree, mine, ignore_errors=True)
+    return mine
+
+
+def sweep(below: Path) -> None:
+    """Remove the folders of this user's programs on this machine whose process has ended."""
+    for found in below.glob("etude-run-*"):
+        named = _NAME.fullmatch(found.name)
+        if named is None or named[1] != _machine() or machine.runs(int(named[2]), int(named[3])):
+            continue
+        with suppress(FileNotFoundError):  # another program removes it at the same time
+            status = found.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
+                shutil.rmtree(found, ignore_errors=True)
+
+
+def lasting() -> Path:
+    """Return the temporary folder for files that later programs use too; TMPDIR may name a folder of this program."""
+    now = Path(tempfile.gettempdir())
+    return now.parent if _NAME.fullmatch(now.name) else now
+
+
+def _machine() -> str:
+    return hashlib.sha256(machine.identity().encode()).hexdigest()[:8]

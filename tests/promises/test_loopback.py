@@ -1,0 +1,64 @@
+"""With a local master, no process of a job listens on an address that another machine can reach."""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import psutil
+import pytest
+from nights import SECOND
+
+pytestmark = pytest.mark.slow
+
+PROGRAMS = ("org.apache.spark.deploy.SparkSubmit", "pyspark.daemon", "horovod.spark.task.gloo_exec_fn")
+
+
+def listening() -> set[tuple[str, str]]:
+    """Return program and address of every listening socket of this process's children, at any remove."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            name = next((known for known in PROGRAMS if known in " ".join(process.cmdline())), process.name())
+            sockets = process.net_connections(kind="inet")
+            found |= {(name, each.laddr.ip) for each in sockets if each.status == psutil.CONN_LISTEN}
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen(nights, two_nights, submit_all, tmp_path_factory) -> set[tuple[str, str]]:
+    """Run wmf, and train with two ranks by each distribution, as users run them; return all that listened meanwhile."""
+    root = shutil.copytree(two_nights.lake, tmp_path_factory.mktemp("loopback") / "lake")
+    trains = [
+        ["train", *nights.arguments("train", root, "--run-id", name, f"train.distribution={name}", "train.workers=2")]
+        for name in ("torch", "horovod")
+    ]
+    jobs = [["wmf", *nights.arguments("wmf", root, "--run-id", "again")], *trains]
+    found: set[tuple[str, str]] = set()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(submit_all, root, jobs, as_users=True)
+        while not running.done():
+            found |= listening()
+            time.sleep(0.02)
+        done = running.result()
+    assert [line["status"] for line in done.lines] == ["succeeded"] * 3, done.said[-3000:]
+    assert [line["batch_date"] for line in done.lines] == [str(SECOND)] * 3
+    return found
+
+
+def test_only_loopback_is_bound(needs_horovod, seen):
+    assert not {(name, ip) for name, ip in seen if not is_loopback(ip)}
+
+
+def is_loopback(ip: str) -> bool:
+    """Java binds addresses of IPv4 by sockets of IPv6."""
+    address = ipaddress.ip_address(ip.removeprefix("::ffff:"))
+    return address.is_loopback
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_services_were_seen(needs_horovod, seen, program):
+    assert program in {name for name, _ in seen}
