@@ -58,7 +58,7 @@ class _Frame:
 
 
 def true_header(stream: BinaryIO, frames: int) -> tuple[bytes, int] | None:
-    """Return a frame with a Xing tag that states the true length, and the position of the first frame of audio.
+    """Return a first frame whose Xing tag states the true length, and the position of the first frame of audio.
 
     A tag of the file is trusted if its number of bytes is that of the file. Otherwise the frames are counted by their
     headers, which takes some 20 ms for an hour of audio. None means that the file's own length is right.
@@ -83,7 +83,7 @@ def true_header(stream: BinaryIO, frames: int) -> tuple[bytes, int] | None:
     stated = frames // frame.samples if tag is None else tag[0]
     if abs(counted - stated) <= 1:
         return None
-    return _tagged(frame, counted), audio_at
+    return _with_count(frame, data, counted), audio_at
 
 
 def after_id3(stream: BinaryIO, at: int = 0) -> int:
@@ -167,9 +167,15 @@ def _next_frame(stream: BinaryIO, at: int, sizes: dict[bytes, int]) -> int | Non
     return None
 
 
-def _tagged(frame: _Frame, frames: int) -> bytes:
-    """Return a silent frame with a Xing tag that states a number of frames."""
+def _with_count(frame: _Frame, data: bytes, frames: int) -> bytes:
+    """Return the first frame with a number of frames in its Xing tag, or a new frame with such a tag.
+
+    A tag that exists is kept, since it also says how many samples the encoder added.
+    """
+    at = frame.tag_at
+    if data[at : at + 4] in (b"Xing", b"Info") and data[at + 7] & 1:
+        return data[: at + 8] + frames.to_bytes(4, "big") + data[at + 12 :]
     # The tenth bit rate gives a frame that is large enough for a tag in every version.
     header = bytes((0xFF, frame.header[1] | 1, 0xA0 | frame.header[2] & 0x0C, frame.header[3]))
     tag = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
-    return (header.ljust(frame.tag_at, b"\0") + tag).ljust(frame.sizes[header[:3]], b"\0")
+    return (header.ljust(at, b"\0") + tag).ljust(frame.sizes[header[:3]], b"\0")
