@@ -118,13 +118,17 @@ def _under(uri: str, root: str) -> bool:
 def _stat_local(path: str, uri: str) -> Found:
     try:
         info = Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RefusedError("missing", "no such file") from error
     except OSError as error:
-        raise RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}") from error
+        raise _refusal_for(error) from error
     if not stat.S_ISREG(info.st_mode):
         raise RefusedError("not_a_file", "a folder, pipe or device; expected a file")
     return Found(uri, info.st_size, info.st_mtime_ns // 1000)
+
+
+def _refusal_for(error: OSError) -> RefusedError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return RefusedError("missing", "no such file")
+    return RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}")
 
 
 def _stat_remote(uri: str) -> Found:
@@ -215,7 +219,7 @@ def _list_local(root: str, suffixes: tuple[str, ...], place: Place) -> Iterator[
             except RefusedError as refused:
                 yield name, refused
             except OSError as error:  # a link to itself, or into a folder that can't be read
-                yield name, RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}")
+                yield name, _refusal_for(error)
 
 
 def _leads_into(link: str, root: str) -> bool:

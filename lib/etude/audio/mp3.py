@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO
 
 _HEADER = 4
@@ -44,24 +46,28 @@ class _Frame:
     @property
     def sizes(self) -> dict[bytes, int]:
         """Return the first three bytes of every possible header of the same stream -> size of the frame in bytes."""
-        rate_bits = self.header[2] & 0x0C
-        rate = _RATES[self.version][rate_bits >> 2]
-        return {
-            bytes((0xFF, 0xE2 | self.version << 3 | unprotected, n << 4 | rate_bits | padding << 1 | private)): (
-                self.samples // 8 * 1000 * kbps // rate + padding
-            )
-            for n, kbps in enumerate(_KBPS[self.version], start=1)
-            for padding in (0, 1)
-            for private in (0, 1)
-            for unprotected in (0, 1)
-        }
+        return _sizes(self.version, self.header[2] & 0x0C)
+
+
+@cache
+def _sizes(version: int, rate_bits: int) -> dict[bytes, int]:
+    rate = _RATES[version][rate_bits >> 2]
+    return {
+        bytes((0xFF, 0xE2 | version << 3 | unprotected, n << 4 | rate_bits | padding << 1 | private)): (
+            (144 if version == 3 else 72) * 1000 * kbps // rate + padding
+        )
+        for n, kbps in enumerate(_KBPS[version], start=1)
+        for padding in (0, 1)
+        for private in (0, 1)
+        for unprotected in (0, 1)
+    }
 
 
 def true_header(stream: BinaryIO, frames: int) -> tuple[bytes, int] | None:
     """Return a first frame whose Xing tag states the true length, and the position of the first frame of audio.
 
-    A tag of the file is trusted if its number of bytes is that of the file. Otherwise the frames are counted by their
-    headers, which takes some 20 ms for an hour of audio. None means that the file's own length is right.
+    A tag of the file is trusted if its numbers of bytes and frames fit the file. Otherwise the frames are counted by
+    their headers, which takes some 20 ms for an hour of audio. None means that the file's own length is right.
 
     Args:
         stream: the MP3 file.
@@ -76,7 +82,7 @@ def true_header(stream: BinaryIO, frames: int) -> tuple[bytes, int] | None:
     stream.seek(at)
     data = stream.read(frame.sizes[frame.header[:3]])
     tag = _tag(frame, data)
-    if tag is not None and tag[0] and -_BYTES_LESS <= size - at - tag[1] <= _BYTES_MORE:
+    if tag is not None and _fits(*tag, size - at, frame.sizes.values()):
         return None
     audio_at = at if tag is None else at + len(data)
     counted = _count(stream, audio_at, size, frame.sizes)
@@ -84,6 +90,14 @@ def true_header(stream: BinaryIO, frames: int) -> tuple[bytes, int] | None:
     if abs(counted - stated) <= 1:
         return None
     return _with_count(frame, data, counted), audio_at
+
+
+def _fits(frames: int, stated: int, size: int, sizes: Collection[int]) -> bool:
+    """Return whether a tag states the size of the file in bytes, and a number of frames that have this size."""
+    return (
+        -_BYTES_LESS <= size - stated <= _BYTES_MORE
+        and min(sizes) * frames <= size <= max(sizes) * frames + _BYTES_MORE
+    )
 
 
 def after_id3(stream: BinaryIO, at: int = 0) -> int:
