@@ -186,15 +186,3 @@ def test_metadata_alone_is_enough_but_not_for_an_audio_model(lake, planted):
 def test_without_a_wmf_run_the_input_is_missing(spark, tmp_path):
     code, line = run(Lake(str(tmp_path / "empty"), spark), "none")
     assert code == 3, line
-
-
-@pytest.mark.usefixtures("needs_horovod")
-def test_spark_submit_with_two_ranks_of_horovod(submit, lake, planted):
-    overrides = [f"lake.root={lake.root}", *SETTINGS, "train.distribution=auto"]
-    done = submit("train", "--run-id", "hvd", "--batch-date", str(DAY), *overrides, "train.workers=2")
-    assert done.returncode == 0, done.stderr[-3000:]
-    line = json.loads(done.stdout.strip().splitlines()[-1])
-    assert line["status"] == "succeeded"
-    # spark-submit joins a Python job's standard error with its standard output.
-    assert "distribution=horovod ranks=2" in done.stdout + done.stderr
-    assert len(predictions(lake, "hvd")) == line["rows"]["predicted_factors"]

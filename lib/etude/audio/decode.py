@@ -151,10 +151,10 @@ class _Silence:
 def _described(silent: list[_Silence]) -> str:
     mean = max(silence.peak for silence in silent)
     channel = max(silence.channel_peak for silence in silent)
-    where = f"{len(silent)} of {len(silent)} offsets tried, the first at {silent[0].offset_s:.3f} s"
+    tried = f"offsets tried: {len(silent)}, the first {silent[0].offset_s:.3f} s"
     if channel >= _SILENCE:
-        return f"the channels cancel out: their mean has peak {mean:.1e}, a channel has {channel:.1e}; at {where}"
-    return f"peak {mean:.1e}, expected at least {_SILENCE:.0e}; at {where}"
+        return f"the channels cancel out: their mean has peak {mean:.1e}, a channel has {channel:.1e}; {tried}"
+    return f"peak {mean:.1e}, expected at least {_SILENCE:.0e}; {tried}"
 
 
 def _window(source: Source, file: AudioFile, place: float, recipe: Recipe) -> tuple[NDArray[np.float32], float, float]:

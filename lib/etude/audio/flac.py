@@ -54,9 +54,8 @@ def true_header(stream: BinaryIO, _frames: int) -> tuple[bytes, int] | None:
         if length == total:
             return None
         if length <= _TOTAL and _crc(tail[header.at : end], 16, 0x8005) == 0:
-            return head[: _COUNT.start] + (stated & ~_TOTAL | length).to_bytes(8, "big") + head[
-                _COUNT.stop :
-            ], start + _HEAD
+            count = (stated & ~_TOTAL | length).to_bytes(8, "big")
+            return head[: _COUNT.start] + count + head[_COUNT.stop :], start + _HEAD
         end = header.at
     return None
 
