@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def write(path: Path, samples: np.ndarray, rate: int, form: str | None = None, s
     """Write a file in blocks of a second, because libsndfile's Ogg encoder crashes on long writes."""
     container, usual = FORMATS[form or path.suffix[1:]]
     shape = {"format": container, "subtype": subtype or usual, "channels": samples.shape[1]}
-    with soundfile.SoundFile(path, "w", samplerate=rate, **shape) as file:
+    with soundfile.SoundFile(os.fsencode(path), "w", samplerate=rate, **shape) as file:
         for start in range(0, len(samples), rate):
             file.write(samples[start : start + rate])
     return path

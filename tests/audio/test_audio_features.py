@@ -20,7 +20,7 @@ def test_several_crops_of_a_file_come_in_the_order_asked(tmp_path):
 def test_one_silent_crop_costs_that_crop_alone(tmp_path):
     samples = sound(60, 8000)
     samples[30 * 8000 :] = 0
-    found = spectrograms(str(write(tmp_path / "x.wav", samples, 8000)), "t", range(20), RECIPE)
+    found = spectrograms(str(write(tmp_path / "x.wav", samples, 8000)), "t", range(20), Recipe(offsets=1))
     kinds = {type(outcome) for outcome in found}
     assert kinds == {Spectrogram, Refusal}
     for outcome in found:
@@ -28,6 +28,17 @@ def test_one_silent_crop_costs_that_crop_alone(tmp_path):
             assert outcome.reason == "silent"
         else:
             assert outcome.offset_s < 30
+
+
+def test_each_silent_crop_is_moved_to_where_it_would_be_alone(tmp_path):
+    samples = sound(60, 8000)
+    samples[30 * 8000 :] = 0
+    path = str(write(tmp_path / "x.wav", samples, 8000))
+    together = spectrograms(path, "t", range(20), RECIPE)
+    assert all(outcome.offset_s < 30 for outcome in together)
+    for crop in (19, 3):
+        (alone,) = spectrograms(path, "t", [crop], RECIPE)
+        np.testing.assert_array_equal(alone.mel, together[crop].mel)
 
 
 def test_a_file_that_cannot_be_opened_refuses_every_crop(tmp_path):

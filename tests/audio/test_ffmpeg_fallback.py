@@ -55,6 +55,12 @@ def test_what_libsndfile_refuses_goes_to_the_fallback_and_nothing_else_does(stan
     np.testing.assert_array_equal(spectrograms(wav_path, "t", [0], RECIPE, broken)[0].mel, plain.mel)
 
 
+def test_a_name_that_is_not_utf8_reaches_the_program(stand_in, secret):
+    odd = os.fsdecode(os.fsencode(secret).replace(b"x.mod", b"caf\xe9.mod"))
+    Path(secret).rename(odd)
+    assert spectrograms(odd, "t", [0], RECIPE, stand_in)[0].mel.shape == (128, 47)
+
+
 def test_what_neither_can_read_is_undecodable_in_the_fallbacks_words(stand_in, tmp_path):
     (tmp_path / "x.mod").write_bytes(b"nothing")
     (refusal,) = spectrograms(str(tmp_path / "x.mod"), "t", [0], RECIPE, stand_in)

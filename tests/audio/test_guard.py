@@ -63,6 +63,12 @@ def test_gives_what_the_bare_function_gives_from_path_and_bytes(guarded, wav_pat
     assert reasons(guard.spectrograms(wav_path + ".none", "t", [0])) == ["missing"]
 
 
+def test_a_name_that_is_not_utf8_reaches_the_process(guarded, wav_path):
+    odd = os.fsencode(wav_path).replace(b"sound", b"caf\xe9")
+    Path(wav_path).rename(os.fsdecode(odd))
+    assert guarded().spectrograms(os.fsdecode(odd), "t", [0])[0].mel.shape == (128, 47)
+
+
 def test_one_process_serves_many_files(guarded, wav_path):
     guard = guarded()
     guard.spectrograms(wav_path, "t", [0])

@@ -112,11 +112,11 @@ def test_the_hash_names_the_settings_that_shape_the_numbers_and_no_others():
     plain = MelSettings()
     for change in ({"crops": 3}, {"fallback": "ffmpeg"}, {"time_limit_s": 1.0}, {"memory_mb": 512}, {"max_file_mb": 7}):
         assert MelSettings(**change).settings_sha256 == plain.settings_sha256
-    changes = {"sample_rate": 16_000, "crop_s": 2.0, "n_fft": 512, "hop_length": 256, "n_mels": 40}
+    changes = {"sample_rate": 16_000, "crop_s": 2.0, "n_fft": 512, "hop_length": 256, "n_mels": 40, "offsets": 1}
     shaped = [MelSettings(**{name: value}) for name, value in {**changes, "window": "hann", "seed": 2}.items()]
-    assert len({settings.settings_sha256 for settings in [plain, *shaped]}) == 8
+    assert len({settings.settings_sha256 for settings in [plain, *shaped]}) == 9
     assert set(plain.recipe) == set(Recipe.__dataclass_fields__)
     assert recipe_of(plain) == Recipe()
     attempts = [MelSettings(**{name: value}) for name, value in (("fallback", "ffmpeg"), ("time_limit_s", 1.0))]
-    assert len({settings.attempt_sha256 for settings in [plain, MelSettings(crops=9), *attempts, *shaped]}) == 10
+    assert len({settings.attempt_sha256 for settings in [plain, MelSettings(crops=9), *attempts, *shaped]}) == 11
     assert limits_of(MelSettings(max_file_mb=3, fallback="ffmpeg")).max_bytes == 3 << 20

@@ -1,7 +1,8 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.audio.recipe import Recipe, crop_offset, position
+from etude.audio.recipe import Recipe, crop_offset, position, positions
 
 
 @given(st.integers(), st.text(), st.integers(0, 1000))
@@ -14,6 +15,15 @@ def test_positions_never_change():
     # sha256("1:a:0") begins with 4887bbd6c1b2f205; every lake's rows depend on this value.
     assert abs(position(1, "a", 0) - 0x4887BBD6C1B2F205 / 2**64) < 1e-15
     assert len({position(1, "a", 0), position(2, "a", 0), position(1, "b", 0), position(1, "a", 1)}) == 4
+
+
+def test_further_positions_start_with_the_usual_one_and_spread_evenly():
+    few, many = positions(Recipe(offsets=5), "a", 0), positions(Recipe(offsets=50), "a", 0)
+    assert few == many[:5]
+    assert few[0] == position(1, "a", 0)
+    assert all(0 <= place < 1 for place in many)
+    gaps = np.diff([*sorted(many), min(many) + 1])
+    assert max(gaps) < 2.7 / 50
 
 
 def test_positions_are_spread_evenly():

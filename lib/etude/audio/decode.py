@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,14 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from etude.audio.recipe import Recipe, crop_offset, position
+from etude.audio.headers import Spliced, with_true_length
+from etude.audio.recipe import Recipe, crop_offset, positions
 from etude.audio.refusal import RefusedError
+from etude.audio.sniff import message_of, note_on_streams, why_undecodable
 
 _SILENCE = 1e-5
+# libsndfile states more frames than this if it found no length, as in a file of several Ogg streams.
+_NO_LENGTH = 1 << 62
 
 Source = str | bytes | bytearray
 
@@ -24,7 +29,21 @@ class AudioFile(soundfile.SoundFile):
 
     soundfile seeks after every read of a seekable file, to keep its read and write positions equal. This file is never
     written. The seek costs time, and it fails on files whose header states a wrong length.
+
+    length: number of decodable samples per channel, as far as it is known without decoding the file.
     """
+
+    def __init__(self, file: bytes | io.BytesIO | Spliced):
+        """Open a path or a file object, which is closed together with this file."""
+        self._source = None if isinstance(file, bytes) else file
+        super().__init__(file)
+        self.length: int = self.frames
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        if self._source is not None:
+            self._source.close()
 
     def seekable(self) -> bool:
         """Return False, so that `read` doesn't seek; `seek` itself still works."""
@@ -46,68 +65,107 @@ class Crop:
 
 
 def open_audio(source: Source) -> AudioFile:
-    """Open a local path or the bytes of a file with libsndfile.
+    """Open a local path or the bytes of a file with libsndfile, and find its decodable length.
 
     Raises:
         RefusedError: undecodable; missing or unreadable if the path can't be opened.
     """
+    file = _open(source)
+    if file.frames >= _NO_LENGTH:
+        try:
+            file.length = _read_through(source, _NO_LENGTH, 0)[1]
+        except soundfile.LibsndfileError as error:
+            file.close()
+            raise RefusedError("undecodable", message_of(error)) from error
+    return file
+
+
+def _open(source: Source) -> AudioFile:
+    file, failed = None, None
     try:
-        return AudioFile(io.BytesIO(source) if isinstance(source, bytes | bytearray) else source)
+        file = AudioFile(io.BytesIO(source) if isinstance(source, bytes | bytearray) else os.fsencode(source))
     except (soundfile.LibsndfileError, TypeError) as error:
-        if isinstance(source, str):
-            _check_readable(source)
-        raise RefusedError("undecodable", _message(error)) from error
-
-
-def _check_readable(path: str) -> None:
-    # libsndfile reports every error of the operating system as "System error."; Python names the cause.
+        failed = error
     try:
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError as error:
-        raise RefusedError("missing", "no such file") from error
-    except (OSError, ValueError) as error:
-        raise RefusedError("unreadable", f"{type(error).__name__}: {error}") from error
+        better = with_true_length(source, file and file.format, file.frames if file else 0)
+    except OSError as error:  # libsndfile reports each as "System error."; Python names the cause
+        raise _unopened(error) from error
+    if better is None and file is not None:
+        return file
+    if file is not None:
+        file.close()
+    try:
+        if better is not None:
+            return AudioFile(better)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        failed = error
+    raise RefusedError("undecodable", why_undecodable(source, failed)) from failed
+
+
+def _unopened(error: OSError) -> RefusedError:
+    if isinstance(error, FileNotFoundError):
+        return RefusedError("missing", "no such file")
+    return RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}")
 
 
 def read_crop(source: Source, file: AudioFile, track_id: str, crop: int, recipe: Recipe) -> Crop:
-    """Decode the crop for (recipe.seed, track_id, crop) of an open file (`source` reopens it).
+    """Decode the crop for (recipe, track_id, crop) of an open file (`source` reopens it).
 
-    The crop's first sample is int(offset_s x native rate), as in librosa.load(offset=offset_s). If the file is shorter
-    than its header states, the crop moves to the end of the decodable part.
+    The crop is the first of recipe.offsets windows that isn't silent. Its first sample is int(offset_s x native rate),
+    as in librosa.load(offset=offset_s). If less can be decoded than the length of the file, the crop moves to the end
+    of the decodable part.
 
     Raises:
         RefusedError: too_short, silent, non_finite or undecodable.
     """
-    try:
-        window, offset_s, duration_s = _window(source, file, position(recipe.seed, track_id, crop), recipe)
-    except soundfile.LibsndfileError as error:
-        raise RefusedError("undecodable", _message(error)) from error
-    mono = _mix(window)
-    peak = float(np.max(np.abs(mono)))
-    if not np.isfinite(peak):
-        raise RefusedError("non_finite", f"NaN or infinity in the crop at {offset_s:.3f} s")
-    if peak < _SILENCE:
-        raise RefusedError(
-            "silent", f"peak {peak:.1e} in the crop at {offset_s:.3f} s; expected at least {_SILENCE:.0e}"
-        )
-    return Crop(
-        samples=_resample(mono, file.samplerate, recipe),
-        offset_s=offset_s,
-        duration_s=duration_s,
-        content_sha256=hashlib.sha256(mono.data).hexdigest(),
-    )
+    silent: list[_Silence] = []
+    for place in positions(recipe, track_id, crop):
+        try:
+            window, offset_s, duration_s = _window(source, file, place, recipe)
+        except soundfile.LibsndfileError as error:
+            raise RefusedError("undecodable", message_of(error)) from error
+        mono = _mix(window)
+        peak = float(np.max(np.abs(mono)))
+        if not np.isfinite(peak):
+            raise RefusedError("non_finite", f"NaN or infinity in the crop at {offset_s:.3f} s")
+        if peak >= _SILENCE:
+            return Crop(
+                samples=_resample(mono, file.samplerate, recipe),
+                offset_s=offset_s,
+                duration_s=duration_s,
+                content_sha256=hashlib.sha256(mono.data).hexdigest(),
+            )
+        silent.append(_Silence(offset_s, peak, float(np.max(np.abs(window)))))
+    raise RefusedError("silent", _described(silent) + note_on_streams(source, file.format))
+
+
+@dataclass(frozen=True)
+class _Silence:
+    """Hold the offset in seconds of a silent window, the peak of its mean, and the peak of its loudest channel."""
+
+    offset_s: float
+    peak: float
+    channel_peak: float
+
+
+def _described(silent: list[_Silence]) -> str:
+    mean = max(silence.peak for silence in silent)
+    channel = max(silence.channel_peak for silence in silent)
+    tried = f"offsets tried: {len(silent)}, the first {silent[0].offset_s:.3f} s"
+    if channel >= _SILENCE:
+        return f"the channels cancel out: their mean has peak {mean:.1e}, a channel has {channel:.1e}; {tried}"
+    return f"peak {mean:.1e}, expected at least {_SILENCE:.0e}; {tried}"
 
 
 def _window(source: Source, file: AudioFile, place: float, recipe: Recipe) -> tuple[NDArray[np.float32], float, float]:
     """Return the crop (wanted, channels), its offset and the file's length, both in seconds."""
     rate = file.samplerate
     wanted = int(recipe.crop_s * rate)
-    _check_length(file.frames, wanted, rate, recipe)
-    offset_s = crop_offset(place, file.frames / rate, recipe.crop_s)
+    _check_length(source, file, file.length, wanted, recipe)
+    offset_s = crop_offset(place, file.length / rate, recipe.crop_s)
     window, frames = _read_at(source, file, int(offset_s * rate), wanted)
     if len(window) < wanted:
-        _check_length(frames, wanted, rate, recipe)
+        _check_length(source, file, frames, wanted, recipe)
         offset_s = min(offset_s, frames / rate - recipe.crop_s)
         window, _ = _read_at(source, file, int(offset_s * rate), wanted)
     if len(window) < wanted:
@@ -115,9 +173,15 @@ def _window(source: Source, file: AudioFile, place: float, recipe: Recipe) -> tu
     return window, offset_s, frames / rate
 
 
-def _check_length(frames: int, wanted: int, rate: int, recipe: Recipe) -> None:
-    if frames < wanted or wanted < 1:
-        raise RefusedError("too_short", f"{frames / rate:.3f} s of audio; at least {recipe.crop_s:g} s needed")
+def _check_length(source: Source, file: AudioFile, frames: int, wanted: int, recipe: Recipe) -> None:
+    if wanted < 1:
+        raise RefusedError("too_short", f"mel.crop_s={recipe.crop_s:g} is less than a sample at {file.samplerate} Hz")
+    if frames < wanted:
+        seconds = frames / file.samplerate
+        # More digits for a file that lacks only a few samples; rounding must not show it as long enough.
+        digits = next(n for n in range(3, 16) if round(seconds, n) < recipe.crop_s)
+        note = note_on_streams(source, file.format)
+        raise RefusedError("too_short", f"{seconds:.{digits}f} s of audio; at least {recipe.crop_s:g} s needed{note}")
 
 
 def _read_at(source: Source, file: AudioFile, start: int, wanted: int) -> tuple[NDArray[np.float32], int]:
@@ -128,15 +192,19 @@ def _read_at(source: Source, file: AudioFile, start: int, wanted: int) -> tuple[
     except soundfile.LibsndfileError:
         window = np.empty((0, file.channels), np.float32)
     if len(window) == wanted:
-        return window, file.frames
+        return window, file.length
     if len(window):
         return window, start + len(window)
-    return _read_through(source, start, wanted)
+    window, decodable = _read_through(source, start, wanted)
+    return window, file.length if len(window) == wanted else decodable
 
 
 def _read_through(source: Source, start: int, wanted: int) -> tuple[NDArray[np.float32], int]:
-    """Read as `_read_at` does, but without seeking: reopen the file, because a seek failed, and decode it all."""
-    with open_audio(source) as file:
+    """Read up to `wanted` frames from `start` without seeking: reopen the file and decode it from its beginning.
+
+    Return them, (n, channels), and the number of frames decoded.
+    """
+    with _open(source) as file:
         block = np.empty((max(1, min(file.samplerate, 1 << 18)), file.channels), np.float32)
         window = np.empty((wanted, file.channels), np.float32)
         done = 0
@@ -151,7 +219,7 @@ def _read_through(source: Source, start: int, wanted: int) -> tuple[NDArray[np.f
             if not read:
                 return window[: max(0, place)], done
             done += read
-        return window, file.frames
+        return window, done
 
 
 def _mix(window: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -169,8 +237,3 @@ def _resample(mono: NDArray[np.float32], rate: int, recipe: Recipe) -> NDArray[n
         mono = soxr.resample(mono, rate, recipe.sample_rate, quality="HQ")
     n = recipe.n_samples
     return mono[:n] if len(mono) >= n else np.pad(mono, (0, n - len(mono)))
-
-
-def _message(error: Exception) -> str:
-    """Return libsndfile's message, without the path that soundfile prepends."""
-    return str(getattr(error, "error_string", error)).strip()

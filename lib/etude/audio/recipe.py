@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+_GOLDEN = (5**0.5 - 1) / 2
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Hold the settings that determine the values of a mel row (MelSettings.recipe).
 
-    sample_rate in Hz, crop_s in seconds, n_fft and hop_length in samples at sample_rate.
+    sample_rate in Hz, crop_s in seconds, n_fft and hop_length in samples at sample_rate. offsets: number of offsets
+    that are tried before a crop is refused as silent.
     """
 
     sample_rate: int = 8000
@@ -20,6 +23,7 @@ class Recipe:
     n_mels: int = 128
     window: str = "hamming"
     seed: int = 1
+    offsets: int = 5
 
     @property
     def n_samples(self) -> int:
@@ -36,6 +40,15 @@ def position(seed: int, track_id: str, crop: int) -> float:
     """Return the relative start of a crop in [0, 1): the first 53 bits of sha256("seed:track_id:crop")."""
     digest = hashlib.sha256(f"{seed}:{track_id}:{crop}".encode("utf-8", "surrogatepass")).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2.0**53
+
+
+def positions(recipe: Recipe, track_id: str, crop: int) -> list[float]:
+    """Return the relative starts to try for a crop, recipe.offsets in number, the usual one first.
+
+    Steps of the golden ratio spread any number of starts evenly. So a larger recipe.offsets keeps the earlier starts.
+    """
+    first = position(recipe.seed, track_id, crop)
+    return [(first + n * _GOLDEN) % 1.0 for n in range(recipe.offsets)]
 
 
 def crop_offset(place: float, duration_s: float, crop_s: float) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 IN_THE_FILE = {
     "undecodable": "libsndfile (and ffmpeg, if mel.fallback=ffmpeg) can't decode the file",
     "too_short": "the decoded audio is shorter than mel.crop_s",
-    "silent": "the crop's peak is below 1e-5",
+    "silent": "the peak of the channels' mean is below 1e-5 at every one of mel.offsets offsets",
     "non_finite": "the crop holds NaN or infinity",
     "too_large": "the file is larger than mel.max_file_mb, or than half of mel.memory_mb if it is read whole",
     "out_of_memory": "decoding needs more than mel.memory_mb",

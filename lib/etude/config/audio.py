@@ -9,7 +9,7 @@ from pydantic import Field
 from etude.config.base import Section
 
 # Raise this when the same settings give different numbers; every mel row is then recomputed.
-_METHOD = 1
+_METHOD = 2
 
 
 class AudioColumns(Section):
@@ -62,6 +62,8 @@ class MelSettings(Section):
     """Window function of the Fourier transform."""
     seed: int = 1
     """Seed of the crop's offset."""
+    offsets: int = Field(5, ge=1, le=100)
+    """Number of offsets that are tried for a crop; it is refused as silent only if all of them are silent."""
     fallback: Literal["none", "ffmpeg"] = "none"
     """Decoder for files that libsndfile refuses; ffmpeg must be installed on every executor."""
     time_limit_s: float = Field(30.0, gt=0)
@@ -77,7 +79,7 @@ class MelSettings(Section):
     def recipe(self) -> dict[str, Any]:
         """Return the settings that determine the values of a mel row, and no others."""
         return self.model_dump(
-            include={"sample_rate", "crop_s", "n_fft", "hop_length", "n_mels", "window", "seed"}, mode="json"
+            include={"sample_rate", "crop_s", "n_fft", "hop_length", "n_mels", "window", "seed", "offsets"}, mode="json"
         )
 
     @property
