@@ -1,5 +1,8 @@
 import os
+import socket
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from pyarrow import fs
@@ -123,6 +126,8 @@ def test_files_elsewhere_are_found_listed_and_fetched(folder, remote):
     assert find("remote://music/a.wav", Place("remote://music/deep", ("remote://music",))).size == 5
     listed = dict(list_folder("remote://music", (".wav", ".ogg"), where))
     assert listed == {"a.wav": found, "deep/b.ogg": find("deep/b.ogg", where)}
+    (folder / "album.wav").mkdir()
+    assert dict(list_folder("remote://music", (".wav",), where))["album.wav"].reason == "not_a_file"
     with pytest.raises(RefusedError, match="missing: no such file"):
         fetch("remote://music/none.wav", 9.0)
 
@@ -171,6 +176,79 @@ def test_links_and_odd_things_in_a_folder(folder):
         "out.wav": "outside_root",
         "pipe.wav": "not_a_file",
     }
+
+
+def told(folder, suffixes=(".wav",)):
+    listed = dict(list_folder(file_uri(str(folder)), suffixes, place(folder)))
+    return {name: found.reason if isinstance(found, RefusedError) else found.size for name, found in listed.items()}
+
+
+def test_an_odd_entry_costs_that_entry_alone(folder):
+    (folder / "album.wav").mkdir()
+    (folder / "album.wav" / "1.wav").write_bytes(b"12")
+    (folder / "itself.wav").symlink_to("itself.wav")
+    (folder / "one.wav").symlink_to("other.wav")
+    (folder / "other.wav").symlink_to("one.wav")
+    (folder / "below_a_file.wav").symlink_to("a.wav/x.wav")
+    (folder / "linked.wav").symlink_to("deep")
+    (folder / "null.wav").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "s.wav"))
+    assert told(folder) == {
+        "a.wav": 5,
+        "album.wav": "not_a_file",
+        "album.wav/1.wav": 2,
+        "below_a_file.wav": "missing",
+        "itself.wav": "unreadable",
+        "linked.wav": "not_a_file",
+        "null.wav": "not_a_file",
+        "one.wav": "unreadable",
+        "other.wav": "unreadable",
+        "s.wav": "not_a_file",
+    }
+
+
+@pytest.fixture
+def deep_folder(folder):
+    """Nest 2500 folders, more than a path or Python's stack can name; pytest couldn't remove them."""
+    above = Path.cwd()
+    os.chdir(folder)
+    try:
+        for _ in range(2500):
+            os.mkdir("d")  # noqa: PTH102
+            os.chdir("d")
+    finally:
+        os.chdir(above)
+    yield folder
+    subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+def test_folders_deeper_than_a_path_may_be(deep_folder):
+    found = told(deep_folder)
+    assert found.pop("a.wav") == 5
+    (deepest,) = found
+    assert found[deepest] == "unreadable"
+    assert set(deepest) == {"d", "/"}
+
+
+def test_what_this_user_may_not_read_costs_that_entry_alone(folder, monkeypatch):
+    """The tests may run as root, whom nothing is forbidden."""
+    (folder / "into.wav").symlink_to("deep/b.ogg")
+    real_scandir, real_stat = os.scandir, Path.stat
+
+    def scandir(path):
+        if str(path).rstrip("/").endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return real_scandir(path)
+
+    def stat(path, **how):
+        if path.name == "into.wav" and how.get("follow_symlinks", True):
+            raise PermissionError(13, "Permission denied")
+        return real_stat(path, **how)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(Path, "stat", stat)
+    assert told(folder, (".wav", ".ogg")) == {"a.wav": 5, "deep/": "unreadable", "into.wav": "unreadable"}
 
 
 def test_names_that_are_no_text_survive_as_uris(folder):

@@ -1,10 +1,15 @@
-import pytest
+import os
+from pathlib import Path
 
+import pytest
+from pyarrow import fs
+
+from etude import storage
 from etude.audio.files import file_uri
 from etude.audio.sources import audio_source
 from etude.audio.spread import task_count
 from etude.config.audio import AudioColumns, AudioSettings
-from etude.errors import DataCheckError, InputMissingError
+from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.frames import small_frame
 
 
@@ -108,6 +113,64 @@ def test_paths_that_lead_out_are_refused(files_of, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     _, found = files_of(manifest=str(folder / "list.csv"), allowed_roots=(".",))
     assert found["u", "link.wav"]["reason"] is None
+
+
+def test_a_root_that_is_no_folder_and_a_manifest_that_is_no_file_are_mistakes_in_the_settings(
+    files_of, folder, monkeypatch
+):
+    (folder / "list.csv").write_text("track_id,audio_path\nt,a.wav\n")
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "itself").symlink_to("itself")
+    os.mkfifo(folder / "pipe")
+    for setting, name, said in (
+        ("root", "a.wav", "this is a file; expected a folder"),
+        ("root", "pipe", "this is a pipe or device; expected a folder"),
+        ("root", "dangling", "a link to nowhere, which doesn't exist; expected a folder"),
+        ("root", "itself", "Too many levels of symbolic links; expected a folder that can be read"),
+        ("root", "a.wav/b", "Not a directory; expected a folder that can be read"),
+        ("manifest", "deep", "this is a folder; expected a CSV file"),
+        ("manifest", "pipe", "this is a pipe or device; expected a CSV file"),
+        ("manifest", "dangling", "a link to nowhere, which doesn't exist; expected a CSV file"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            files_of(**{setting: str(folder / name)})
+        assert str(caught.value) == f"audio.{setting}={folder / name}: {said}"
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(SettingsError, match="Permission denied; expected a folder that can be read"):
+        files_of(root=str(folder))
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(SettingsError, match="Permission denied; expected a CSV file that can be read"):
+        files_of(manifest=str(folder / "list.csv"))
+
+
+def test_a_root_elsewhere_is_checked_too(files_of, folder, monkeypatch):
+    system = fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem())
+    monkeypatch.setattr(storage, "filesystem", lambda uri: (system, uri.removeprefix("remote://")))
+    with pytest.raises(SettingsError, match="this is a file; expected a folder"):
+        files_of(root="remote://a.wav")
+    with pytest.raises(InputMissingError, match="no such folder"):
+        files_of(root="remote://none")
+    monkeypatch.undo()
+    with pytest.raises(SettingsError, match=r"audio\.root=gopher://host/x: .*; expected the URI of a folder"):
+        files_of(root="gopher://host/x")
+
+
+def test_folders_and_files_whose_names_are_not_utf8(files_of, folder):
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9"))
+    odd.mkdir()
+    (odd / os.fsdecode(b"\xfcber.wav")).write_bytes(b"12")
+    _, found = files_of(root=str(folder))
+    assert found["caf\\xe9/\\xfcber", "caf\\xe9/\\xfcber.wav"]["audio_uri"].endswith("/caf%E9/%FCber.wav")
+    name, found = files_of(root=f"{folder.as_uri()}/caf%E9")
+    assert name.endswith("/caf%E9")
+    assert found["\\xfcber", "\\xfcber.wav"]["file_size"] == 2
+    (folder / "list.csv").write_text("track_id,audio_path\nt,file://" + f"{folder.as_uri()[7:]}/caf%E9/%FCber.wav\n")
+    _, found = files_of(manifest=str(folder / "list.csv"))
+    assert {(track, row["file_size"]) for (track, _), row in found.items()} == {("t", 2)}
 
 
 def test_inputs_that_are_not_there_or_not_what_they_should_be(files_of, folder):

@@ -133,10 +133,12 @@ def test_other_settings_give_rows_of_their_own_and_more_crops_only_what_lacks(st
     assert (code, counted(line)) == (0, (4, 4, 10))
     code, line = start(manifest, "mel.n_mels=40")
     assert (code, counted(line)) == (0, (4, 0, 5))
+    code, line = start(manifest, "mel.offsets=2")
+    assert (code, counted(line)) == (0, (4, 0, 5))
     now, _ = tables(start.lake)
-    assert len(now) == 12
+    assert len(now) == 16
     assert {key: now[key] for key in first} == first
-    assert len({settings for _, _, settings in now}) == 2
+    assert len({settings for _, _, settings in now}) == 3
 
 
 @pytest.mark.slow
@@ -154,6 +156,38 @@ def test_nothing_to_use_exits_3_and_says_why(start, tmp_path):
     code, line = start()
     assert code == 3
     assert "no audio found" in line["error"]
+
+
+@pytest.mark.slow
+def test_odd_entries_of_a_folder_cost_only_themselves(start, tmp_path):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    latin = os.fsdecode(b"caf\xe9")
+    write(folder / "sound.wav")
+    (folder / "sound.wav").rename(folder / f"{latin}.wav")
+    (folder / latin).mkdir()
+    write(folder / "short.wav", seconds=1)
+    (folder / "short.wav").rename(folder / latin / "short.wav")
+    (folder / "page.mp3").write_text("<html><body>404</body></html>" * 99)
+    (folder / "dangling.wav").symlink_to("nowhere")
+    (folder / "itself.wav").symlink_to("itself.wav")
+    (folder / "album.mp3").mkdir()
+    os.mkfifo(folder / "pipe.wav")
+    samples = np.zeros(8000 * 40)
+    samples[8000 * 30 :] = np.random.default_rng(0).uniform(-0.1, 0.1, 8000 * 10)
+    soundfile.write(folder / "pause.wav", samples, 8000)
+    code, line = start(f"audio.root={folder}")
+    assert (code, counted(line)) == (0, (2, 0, 6))
+    assert line["rejected"] == {"missing": 1, "not_a_file": 2, "too_short": 1, "undecodable": 1, "unreadable": 1}
+    rows, rejects = tables(start.lake)
+    assert {track for track, *_ in rows} == {"caf\\xe9", "pause"}
+    assert rejects["caf\\xe9/short#0"]["reason"] == "too_short"
+    assert rejects["page#0"]["detail"] == "not audio: the file is an HTML page"
+    code, line = start(f"audio.root={folder}")
+    assert (code, counted(line)) == (0, (0, 2, 6))
+
+    code, line = start(f"audio.root={folder / 'page.mp3'}")
+    assert (code, line["error"]) == (2, f"audio.root={folder / 'page.mp3'}: this is a file; expected a folder")
 
 
 @pytest.mark.slow

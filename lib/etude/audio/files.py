@@ -118,13 +118,17 @@ def _under(uri: str, root: str) -> bool:
 def _stat_local(path: str, uri: str) -> Found:
     try:
         info = Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RefusedError("missing", "no such file") from error
     except OSError as error:
-        raise RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}") from error
+        raise _refusal_for(error) from error
     if not stat.S_ISREG(info.st_mode):
         raise RefusedError("not_a_file", "a folder, pipe or device; expected a file")
     return Found(uri, info.st_size, info.st_mtime_ns // 1000)
+
+
+def _refusal_for(error: OSError) -> RefusedError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return RefusedError("missing", "no such file")
+    return RefusedError("unreadable", f"{type(error).__name__}: {error.strerror}")
 
 
 def _stat_remote(uri: str) -> Found:
@@ -177,8 +181,8 @@ def fetch(uri: str, time_limit_s: float) -> str | bytes:
 def list_folder(root: str, suffixes: tuple[str, ...], place: Place) -> Iterator[tuple[str, Found | RefusedError]]:
     """Yield (path below root, file or refusal) for each file with one of the suffixes, in every folder below root.
 
-    Linked folders aren't entered; one that leads out of root is reported as outside_root. A folder that can't be read
-    is reported as unreadable.
+    A folder with one of the suffixes is reported as not_a_file, and entered too. Linked folders aren't entered; one
+    that leads out of root is reported as outside_root. An entry that can't be read is reported as unreadable.
 
     Raises:
         OSError: root doesn't exist or can't be read.
@@ -188,40 +192,50 @@ def list_folder(root: str, suffixes: tuple[str, ...], place: Place) -> Iterator[
         yield from _list_remote(root, suffixes)
     else:
         os.scandir(local).close()
-        yield from _list_local(local, "", suffixes, place)
+        yield from _list_local(local, suffixes, place)
 
 
-def _list_local(
-    root: str, below: str, suffixes: tuple[str, ...], place: Place
-) -> Iterator[tuple[str, Found | RefusedError]]:
-    try:
-        entries = sorted(os.scandir(f"{root}/{below}"), key=lambda entry: entry.name)
-    except OSError as error:
-        yield below, RefusedError("unreadable", f"the folder can't be listed: {error.strerror}")
-        return
-    for entry in entries:
-        name = below + entry.name
+def _list_local(root: str, suffixes: tuple[str, ...], place: Place) -> Iterator[tuple[str, Found | RefusedError]]:
+    waiting = [""]  # not a recursion, because folders can be deeper than Python's stack
+    while waiting:
+        below = waiting.pop()
         try:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _list_local(root, name + "/", suffixes, place)
-            elif entry.is_symlink() and entry.is_dir():
-                if not _under(file_uri(os.path.realpath(entry.path)) + "/", file_uri(os.path.realpath(root))):
+            entries = sorted(os.scandir(f"{root}/{below}"), key=lambda entry: entry.name)
+        except OSError as error:
+            yield below, RefusedError("unreadable", f"the folder can't be listed: {error.strerror}")
+            continue
+        for entry in entries:
+            name = below + entry.name
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{name}/")
+                elif entry.is_dir() and not _leads_into(entry.path, root):
                     raise RefusedError("outside_root", "a linked folder that leads out of the root; it is not entered")
-            elif name.lower().endswith(suffixes):
-                found = _stat_local(entry.path, file_uri(f"{root}/{name}"))
-                if entry.is_symlink():
-                    _check_allowed(found.uri, entry.path, True, place)
-                yield name, found
-        except RefusedError as refused:
-            yield name, refused
+                if entry.name.lower().endswith(suffixes):
+                    found = _stat_local(entry.path, file_uri(f"{root}/{name}"))
+                    if entry.is_symlink():
+                        _check_allowed(found.uri, entry.path, True, place)
+                    yield name, found
+            except RefusedError as refused:
+                yield name, refused
+            except OSError as error:  # a link to itself, or into a folder that can't be read
+                yield name, _refusal_for(error)
+
+
+def _leads_into(link: str, root: str) -> bool:
+    return _under(file_uri(os.path.realpath(link)) + "/", file_uri(os.path.realpath(root)))
 
 
 def _list_remote(root: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Found | RefusedError]]:
     system, path = storage.filesystem(root)
     for info in system.get_file_info(fs.FileSelector(path, recursive=True)):
-        if info.type == fs.FileType.File and info.path.lower().endswith(suffixes):
-            below = info.path[len(path.rstrip("/")) + 1 :]
+        if not info.path.lower().endswith(suffixes):
+            continue
+        below = info.path[len(path.rstrip("/")) + 1 :]
+        if info.type == fs.FileType.File:
             yield below, Found(f"{root.rstrip('/')}/{below}", info.size, (info.mtime_ns or 0) // 1000)
+        else:
+            yield below, RefusedError("not_a_file", "a folder; expected a file")
 
 
 def as_text(path: str) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
+from pyarrow import ArrowException, fs
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from etude import storage
 from etude.audio.files import Found, Place, as_text, find, list_folder, local_path, normal_uri
 from etude.audio.refusal import RefusedError
 from etude.audio.spread import task_count
 from etude.config.audio import AudioColumns, AudioSettings
-from etude.errors import DataCheckError, InputMissingError
-from etude.storage import exists, literal
+from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.storage import literal
 
 # One row per manifest row or file. Either file_size and file_mtime_us are set, or reason and detail.
 _FILES = (
@@ -44,18 +49,25 @@ def audio_source(spark: SparkSession, audio: AudioSettings, tracks: Callable[[],
     """List the manifest if set, otherwise the folder if set, otherwise audio_uri of `tracks` (read only in that case).
 
     Raises:
+        SettingsError: the manifest isn't a readable file, or the folder isn't a readable folder.
         InputMissingError: the manifest or folder doesn't exist, or no audio is configured.
         DataCheckError: the manifest lacks a column.
     """
     allowed = None if audio.allowed_roots is None else tuple(map(normal_uri, audio.allowed_roots))
     if audio.manifest:
         name = normal_uri(audio.manifest)
+        local = local_path(name)
+        if local is not None:
+            _check_local("audio.manifest", audio.manifest, local, folder=False)
         rows = _manifest(spark, audio.manifest, audio.columns)
         return AudioSource(name, _located(rows, rows.count(), Place(posixpath.dirname(name), allowed)))
     if audio.root:
         root = normal_uri(audio.root)
-        if not exists(root):
-            raise InputMissingError(f"audio.root={audio.root}: no such folder")
+        local = local_path(root)
+        if local is None:
+            _check_remote_folder("audio.root", audio.root, root)
+        else:
+            _check_local("audio.root", audio.root, local, folder=True)
         place = Place(root, allowed)
         return AudioSource(root, _folder(spark, audio, place))
     named = tracks().where(F.col("audio_uri").isNotNull()).select("track_id", F.col("audio_uri").alias("path"))
@@ -66,6 +78,42 @@ def audio_source(spark: SparkSession, audio: AudioSettings, tracks: Callable[[],
             "or add audio paths to the catalogue"
         )
     return AudioSource("tracks.audio_uri", _located(named, n_named, Place(None, allowed)))
+
+
+def _check_local(setting: str, given: str, local: str, *, folder: bool) -> None:
+    """Check that the local path of a setting is a folder or file that can be read."""
+    wanted = "folder" if folder else "CSV file"
+    path = Path(local)
+    try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+            found = "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "pipe or device"
+            raise SettingsError(f"{setting}={given}: this is a {found}; expected a {wanted}")
+        if folder:
+            os.scandir(path).close()
+        else:
+            path.open("rb").close()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            target = as_text(str(path.readlink()))
+            raise SettingsError(
+                f"{setting}={given}: a link to {target}, which doesn't exist; expected a {wanted}"
+            ) from error
+        raise InputMissingError(f"{setting}={given}: no such {wanted}") from error
+    except OSError as error:
+        raise SettingsError(f"{setting}={given}: {error.strerror}; expected a {wanted} that can be read") from error
+
+
+def _check_remote_folder(setting: str, given: str, uri: str) -> None:
+    try:
+        system, path = storage.filesystem(uri)
+    except (ArrowException, ValueError) as error:
+        raise SettingsError(f"{setting}={given}: {error}; expected the URI of a folder") from error
+    kind = system.get_file_info(path).type
+    if kind == fs.FileType.NotFound:
+        raise InputMissingError(f"{setting}={given}: no such folder")
+    if kind == fs.FileType.File:
+        raise SettingsError(f"{setting}={given}: this is a file; expected a folder")
 
 
 def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFrame:
