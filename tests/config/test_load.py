@@ -95,6 +95,13 @@ NUMBERS = [
 ]
 
 
+@pytest.mark.parametrize("override", ["audio.root=/music/caf\udce9", "audio.suffixes=[.wav,\udce9]", "\udce9=1"])
+def test_bytes_that_are_not_utf8_are_a_mistake(override):
+    with pytest.raises(SettingsError, match=r"xe9.*': expected UTF-8 text; a path may be a URI") as caught:
+        load_settings((), [override])
+    str(caught.value).encode()
+
+
 @pytest.mark.parametrize("key", [key for key, *_ in fields()])
 def test_an_empty_text_is_an_unset_shell_variable(key):
     if key == "listening.quote":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
@@ -59,6 +60,9 @@ def load_settings(files: Sequence[str | Path] = (), overrides: Sequence[str] = (
     """
     layers = [_read_layer(Path(file)) for file in files]
     for override in overrides:
+        text = os.fsencode(override).decode("utf-8", "backslashreplace")
+        if text != override:
+            raise SettingsError(f"'{text}': expected UTF-8 text; a path may be a URI, as in file:///music/caf%E9")
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise SettingsError(f"'{override}': expected section.key=value")
