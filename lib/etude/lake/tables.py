@@ -199,7 +199,7 @@ MEL = Table(
         Column("n_frames", "int", "Number of frames."),
         Column("sample_rate", "int", "Hz, after resampling."),
         Column("offset_s", "double", "Start of the window in the file, seconds."),
-        Column("duration_s", "double", "Decodable length of the file, seconds."),
+        Column("duration_s", "double", "Decodable length of the file, seconds; of several Ogg streams, the first."),
         Column("audio_uri", "string", "The file that was read."),
         Column("file_size", "bigint", "Bytes; a file with the same audio_uri, size and mtime counts as unchanged."),
         Column("file_mtime", "timestamp", "Modification time of the file, UTC."),
