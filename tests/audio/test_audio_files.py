@@ -208,7 +208,9 @@ def test_an_odd_entry_costs_that_entry_alone(folder):
     }
 
 
-def test_folders_deeper_than_a_path_may_be(folder):
+@pytest.fixture
+def deep_folder(folder):
+    """Nest 2500 folders, more than a path or Python's stack can name; pytest couldn't remove them."""
     above = Path.cwd()
     os.chdir(folder)
     try:
@@ -217,13 +219,16 @@ def test_folders_deeper_than_a_path_may_be(folder):
             os.chdir("d")
     finally:
         os.chdir(above)
-    found = told(folder)
+    yield folder
+    subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+def test_folders_deeper_than_a_path_may_be(deep_folder):
+    found = told(deep_folder)
     assert found.pop("a.wav") == 5
     (deepest,) = found
     assert found[deepest] == "unreadable"
     assert set(deepest) == {"d", "/"}
-    # pytest can't remove it.
-    subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
 def test_what_this_user_may_not_read_costs_that_entry_alone(folder, monkeypatch):

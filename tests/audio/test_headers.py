@@ -71,6 +71,22 @@ def test_an_mp3_without_a_tag_is_counted(rate, channels):
         assert found.offset_s == pytest.approx(position(1, LATE, 0) * (found.duration_s - 3))
 
 
+@pytest.mark.parametrize("rate", [8_000, 11_025, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_samples_of_a_counted_mp3_are_where_they_are_without_the_count(rate, channels):
+    data = without_tag(encoded(6, rate, channels))
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        plain, guessed = file.read(always_2d=True), file.frames
+    with open_audio(data) as file:
+        assert file.length != guessed
+        counted = file.read(file.length, always_2d=True)
+        assert len(counted) == file.length
+        file.seek(file.length // 2)
+        np.testing.assert_allclose(file.read(999, always_2d=True), counted[file.length // 2 :][:999], atol=1e-6)
+    both = min(len(plain), len(counted))
+    np.testing.assert_allclose(counted[:both], plain[:both], atol=1e-6)
+
+
 @pytest.mark.parametrize("seconds", [3.5, 7.0])
 def test_an_mp3_whose_length_is_underestimated_is_not_too_short(seconds):
     assert crop_of(without_tag(encoded(seconds))).duration_s == pytest.approx(seconds, abs=0.2)

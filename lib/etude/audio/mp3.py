@@ -15,6 +15,9 @@ _SEARCHED = 1 << 16
 # A tag's own count of bytes may leave out its frame; tags of text may follow the last frame.
 _BYTES_MORE, _BYTES_LESS = 4096, 2048
 
+# Samples that the decoder adds at the beginning, which it cuts off if a tag exists.
+_DECODER_DELAY = 529
+
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _KBPS = {
     3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -182,14 +185,18 @@ def _next_frame(stream: BinaryIO, at: int, sizes: dict[bytes, int]) -> int | Non
 
 
 def _with_count(frame: _Frame, data: bytes, frames: int) -> bytes:
-    """Return the first frame with a number of frames in its Xing tag, or a new frame with such a tag.
+    """Return the first frame with a number of frames in its Xing tag, or new frames with such a tag.
 
     A tag that exists is kept, since it also says how many samples the encoder added.
     """
     at = frame.tag_at
     if data[at : at + 4] in (b"Xing", b"Info") and data[at + 7] & 1:
         return data[: at + 8] + frames.to_bytes(4, "big") + data[at + 12 :]
+    # The decoder cuts off its own delay and the encoder's. So a silent frame of just this length comes first.
+    delay, padding = frame.samples - _DECODER_DELAY, _DECODER_DELAY
+    tag = b"Xing" + (1).to_bytes(4, "big") + (frames + 1).to_bytes(4, "big")
+    lame = b"LAME".ljust(21, b"\0") + (delay << 12 | padding).to_bytes(3, "big")
     # The tenth bit rate gives a frame that is large enough for a tag in every version.
     header = bytes((0xFF, frame.header[1] | 1, 0xA0 | frame.header[2] & 0x0C, frame.header[3]))
-    tag = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
-    return (header.ljust(at, b"\0") + tag).ljust(frame.sizes[header[:3]], b"\0")
+    size = frame.sizes[header[:3]]
+    return (header.ljust(at, b"\0") + tag + lame).ljust(size, b"\0") + header.ljust(size, b"\0")
