@@ -38,6 +38,13 @@ def test_a_folder_stays_while_its_program_lives_and_goes_when_it_was_killed(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_program_has_one_folder_however_the_place_is_written(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    found = {scratch.folder(str(place)) for place in (tmp_path, f"{tmp_path}/", tmp_path / "link")}
+    (made,) = found
+    made.rmdir()
+
+
 def test_another_process_with_the_same_id_does_not_keep_a_folder(tmp_path):
     left = tmp_path / f"etude-run-{scratch._machine()}-{os.getpid()}-{machine.started(os.getpid()) + 1}"
     left.mkdir()

@@ -22,12 +22,16 @@ from etude import machine
 _NAME = re.compile(r"etude-run-([0-9a-f]{8})-(\d+)-(\d+)")
 
 
-@functools.cache
 def folder(below: str) -> Path:
     """Make this program's own folder below another; its end removes it. Those of dead programs are removed before."""
-    Path(below).mkdir(parents=True, exist_ok=True)
-    sweep(Path(below))
-    mine = Path(below) / f"etude-run-{_machine()}-{os.getpid()}-{machine.started(os.getpid())}"
+    return _folder(Path(below).resolve())
+
+
+@functools.cache
+def _folder(below: Path) -> Path:
+    below.mkdir(parents=True, exist_ok=True)
+    sweep(below)
+    mine = below / f"etude-run-{_machine()}-{os.getpid()}-{machine.started(os.getpid())}"
     mine.mkdir(mode=0o700)
     atexit.register(shutil.rmtree, mine, ignore_errors=True)
     return mine
