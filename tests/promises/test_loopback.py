@@ -42,7 +42,7 @@ def seen(nights, small_lake, submit_all, tmp_path_factory) -> set[tuple[str, str
         running = pool.submit(submit_all, root, jobs, as_users=True)
         while not running.done():
             found |= listening()
-            time.sleep(0.2)
+            time.sleep(0.5)
         done = running.result()
     assert [line["status"] for line in done.lines] == ["succeeded"] * 3, done.said[-3000:]
     for name, chosen, line in zip(ranks, ("torch", "horovod"), done.lines[1:], strict=True):
