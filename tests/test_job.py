@@ -164,6 +164,35 @@ def test_everything_read_of_a_table_is_one_snapshot(start):
     assert start(body, name="topn").exit_code == 0
 
 
+def test_other_jobs_read_what_the_last_succeeded_ingest_left(start):
+    lake, seen = start.lake, {}
+
+    def adds(name, index):
+        return lambda job: job.merge("users", small_frame(lake.spark, [(name, index)], TABLES["users"].schema))
+
+    def stops(job):
+        adds("bob", 1)(job)
+        raise DataCheckError("between two tables")
+
+    def reads(job):
+        seen[job.run_id] = job.read("users").count(), job.record.inputs["users"]
+
+    start(reads, "wmf", "before")
+    start(stops, "ingest", "first")
+    start(reads, "wmf", "without")
+    start(adds("ann", 0), "ingest", "second")
+    left = lake.version("users")
+    start(stops, "ingest", "third")
+    start(reads, "wmf", "with")
+    start(reads, "ingest", "fourth")
+    start(reads, "wmf", "after")
+    newest = lake.version("users")
+    assert seen["before"][0] == seen["without"][0] == 0
+    assert newest > left
+    assert seen["with"] == (2, left)
+    assert seen["fourth"] == seen["after"] == (2, newest)
+
+
 def test_a_table_that_is_absent_at_first_stays_empty_for_the_run(start):
     def body(job):
         assert job.read("user_factors").isEmpty()
