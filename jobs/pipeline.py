@@ -35,8 +35,8 @@ def run(job: JobRun) -> None:
         if measurable or not step.evaluates:
             try:
                 done[name] = run_step(job, step if measurable else step.without_evaluation())
-            except InputMissingError as error:
-                if not step.evaluates:
+            except EtudeError as error:
+                if not step.evaluates or error.exit_code != InputMissingError.exit_code:
                     raise
                 job.log.warning(
                     "stage=%s evaluation=none reason=%r; lists are made all the same", step.stage, str(error)
@@ -69,8 +69,7 @@ def run_step(job: JobRun, step: Step) -> str:
     body = import_module(step.stage).run
     outcome = execute(step.stage, body, job.spark, step.arguments, job.log, outside, parent=job.run_id)
     if outcome.exit_code:
-        kind = InputMissingError if outcome.exit_code == InputMissingError.exit_code else EtudeError
-        error = kind(f"{step.stage} run {step.arguments.run_id} failed; see its error= line above")
+        error = EtudeError(f"{step.stage} run {step.arguments.run_id} failed; see its error= line above")
         error.exit_code = outcome.exit_code
         raise error
     return "done"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from etude.cli import _aligned, sql
+from etude.cli import _aligned, _settings, sql
 from etude.cli.main import main
+from etude.config import Settings
 from etude.errors import SettingsError
 from etude.lake import Lake
 from etude.pseudonym import pseudonym
@@ -228,3 +229,16 @@ def test_the_installed_command_answers_a_query(small_lake, small_session):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "places\n24\n"
     assert not (small_lake / "_checkpoints").exists()
+
+
+def test_an_id_that_looks_like_a_setting_is_an_id(etude):
+    code, _, said = etude("user", "john.doe=1")
+    assert code == 3 and "no such user" in said
+
+
+def test_blanks_around_an_id_are_removed_as_ingest_does(etude):
+    assert etude("user", " bob ") == etude("user", "bob")
+
+
+def test_the_sections_are_those_of_the_settings():
+    assert set(_settings.SECTIONS) == set(Settings.model_fields)

@@ -120,8 +120,7 @@ def wanted_columns(
         text = _not_guessed(section, lacking, chosen, first, keyed)
         raise DataCheckError(text) if seen_before else SettingsError(text)
     overlooked = _overlooked(chosen, first) if kind == "log" else {}
-    places = {_position(ref, first) for ref in chosen.values()}
-    times = tuple(name for place, name in first.columns.items() if name in first.times and place not in places)
+    times = tuple(name for name in _unused(chosen, first) if name in first.times)
     return Wanted(section, dict(chosen), not columns, lenient, seen_before, keyed, overlooked, times)
 
 
@@ -148,9 +147,14 @@ def _not_guessed(section: str, lacking: Sequence[str], found: Columns, first: La
 
 def _overlooked(columns: Mapping[str, ColumnRef], layout: Layout) -> dict[str, str]:
     """Return the roles of `TELLING` that `columns` lacks, with the unused columns that look like them."""
+    looks = guess(_unused(columns, layout), "log")
+    return {role: str(name) for role, name in looks.items() if role in TELLING and role not in columns}
+
+
+def _unused(columns: Mapping[str, ColumnRef], layout: Layout) -> list[str]:
+    """Return the names of the columns that have no role."""
     places = {_position(ref, layout) for ref in columns.values()}
-    rest = [name for place, name in layout.columns.items() if place not in places]
-    return {role: str(name) for role, name in guess(rest, "log").items() if role in TELLING and role not in columns}
+    return [name for place, name in layout.columns.items() if place not in places]
 
 
 def resolve(wanted: Wanted, layouts: Mapping[str, Layout]) -> dict[str, dict[str, int | str]]:

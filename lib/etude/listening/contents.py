@@ -69,6 +69,11 @@ def refuse(head: bytes, path: str, kind: str) -> None:
             )
 
 
+def is_compressed(path: str) -> bool:
+    """Return whether Spark and pyarrow decompress a file that `refuse` lets pass, as its suffix says."""
+    return path.endswith(tuple(suffix for _, suffix in _READ_BY_SUFFIX.values()))
+
+
 def refuse_archive(head: bytes) -> None:
     """Refuse a tar archive, of which Spark would read the members' headers as text.
 

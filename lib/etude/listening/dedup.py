@@ -39,8 +39,10 @@ def number_records(judged: DataFrame, snapshot: bool, count_rows: bool = False) 
         in_order = [F.desc("play_count"), *in_order]
     earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
     in_slot = of_slot.orderBy(*in_order)
-    before = F.sum("times").over(in_slot.rowsBetween(Window.unboundedPreceding, Window.currentRow)) - F.col("times")
-    rows = rows.withColumns({"place": F.row_number().over(in_slot), "before": before, "earliest": earliest})
+    rows = rows.withColumns({"place": F.row_number().over(in_slot), "earliest": earliest})
+    if count_rows:
+        until_here = in_slot.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+        rows = rows.withColumn("before", F.sum("times").over(until_here) - F.col("times"))
     last = F.col("times").cast("int") - 1
     rows = rows.withColumn("block", F.explode(F.sequence(F.lit(0), last, F.lit(_BLOCK))))
     end = F.least(last, F.col("block") + F.lit(_BLOCK - 1))

@@ -44,39 +44,43 @@ def look_at(uri: str, form: FileFormat, key: bytes | None) -> Look:
     With a key the hash is an HMAC: otherwise the content of a small file, user ids included, could be guessed from its
     hash.
     """
-    digest = content_hash(uri, key)
+    meter = LineMeter(form.max_record_bytes)
+    packed = contents.is_compressed(storage.filesystem(uri)[1])
+    digest = content_hash(uri, key, None if packed else meter)
     try:
         layout = find_layout(uri, form)
-        return Look(uri, digest, layout, long_lines(uri, form.max_record_bytes) if form.of_lines else ())
+        if packed and form.of_lines:
+            _measure(uri, meter)
+        return Look(uri, digest, layout, meter.finish() if form.of_lines else ())
     except READ_ERRORS as error:
         return Look(uri, digest, problem=str(error).splitlines()[0][:300])
 
 
-def content_hash(uri: str, key: bytes | None) -> str:
-    """Hash a file's bytes in a stream, so that its size doesn't matter."""
+def content_hash(uri: str, key: bytes | None, meter: LineMeter | None = None) -> str:
+    """Hash a file's bytes in a stream, so that its size doesn't matter; `meter` is fed the same bytes."""
     system, path = storage.filesystem(uri)
     digest = hashlib.sha256() if key is None else hmac.new(key, digestmod=hashlib.sha256)
     with system.open_input_stream(path, compression=None) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
+            if meter is not None:
+                meter.feed(chunk)
     return digest.hexdigest()
 
 
-def long_lines(uri: str, limit: int) -> tuple[LongLine, ...]:
-    """Find the lines of more than `limit` bytes in a text file, decompressed according to its suffix.
+def _measure(uri: str, meter: LineMeter) -> None:
+    """Measure the lines of a compressed text file.
 
     Raises:
         ValueError: it can't be decompressed to its end.
     """
     system, path = storage.filesystem(uri)
-    meter = LineMeter(limit)
     try:
         with system.open_input_stream(path) as stream:
             while chunk := stream.read(_CHUNK):
                 meter.feed(chunk)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"the file is truncated or damaged; replace it ({str(error).splitlines()[0]})") from error
-    return meter.finish()
 
 
 def find_layout(uri: str, form: FileFormat) -> Layout:

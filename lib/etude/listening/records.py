@@ -121,20 +121,17 @@ def count_records(spark: SparkSession, files: Sequence[InputFile], form: FileFor
     Raises:
         DataCheckError: a text file isn't blank, and Spark reads nothing from it. Its records would be lost silently.
     """
-    groups: dict[Layout, list[InputFile]] = defaultdict(list)
-    for file in files:
-        groups[file.layout].append(file)
     if form.kind == "parquet":
-        none = T.StructType()
-        frames = [
-            reader(spark).schema(none).parquet(*paths_of(members)).select(F.col(URI).alias("uri"))
-            for members in groups.values()
-        ]
+        # Without columns, files of all layouts are read at once.
+        uris = reader(spark).schema(T.StructType()).parquet(*paths_of(files)).select(F.col(URI).alias("uri"))
     elif form.multi_line:
-        frames = [multi_line(spark, members, layout, form) for layout, members in groups.items()]
+        groups: dict[Layout, list[InputFile]] = defaultdict(list)
+        for file in files:
+            groups[file.layout].append(file)
+        frames = (multi_line(spark, members, layout, form).select("uri") for layout, members in groups.items())
+        uris = reduce(DataFrame.unionAll, frames)
     else:
-        frames = [lines_of(spark, files, form)]
-    uris = reduce(DataFrame.unionAll, (frame.select("uri") for frame in frames))
+        uris = lines_of(spark, files, form).select("uri")
     counted = {row["uri"]: row["count"] for row in uris.groupBy("uri").count().collect()}  # a row per file
     for file in files:
         if form.kind != "parquet" and file.layout.width and file.uri not in counted and not file.long_lines:
