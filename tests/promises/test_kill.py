@@ -72,7 +72,7 @@ def killed(nights, two_nights, backwards, submit_command, tmp_path_factory) -> d
             *("topn", roots["topn"], nights),
             reached=lambda lake: False,
             too_late=lambda lake: len(releases.releases(lake)) > 1,
-            pause="etude.lake.releases:publish",
+            pause="etude.lake.releases:publishing",
         ),
     }
     for job in jobs.values():
