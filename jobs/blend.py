@@ -34,6 +34,7 @@ from etude.job import JobRun, main
 from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
 from etude.splits import training_plays
+from etude.tracks import without_aliases
 from etude.vectors import Factors, collect
 
 
@@ -57,7 +58,7 @@ def run(job: JobRun) -> None:
             raise InputMissingError(
                 f"wmf run {wmf} was fitted to no interaction that can be found: run jobs/wmf.py again"
             )
-        idx = np.sort(job.read("tracks").select("track_idx").toArrow()["track_idx"].to_numpy())
+        idx = np.sort(without_aliases(job.read("tracks")).select("track_idx").toArrow()["track_idx"].to_numpy())
         limit = size_limit(settings)
         limit.check({"track_idx": 3 * len(idx)}, settings.rank)  # content, played tracks, and the best so far
         users = collect(job.read("user_factors", run_id=wmf), "user_idx", limit, settings.rank)

@@ -4,7 +4,8 @@ Files of the log (listening.*) that an earlier batch took are skipped; they are 
 be used goes to `rejects` with the reason, so rows in = plays kept + rows rejected. The tables are the same if a batch
 runs again or if batches come in another order. If ETUDE_USER_KEY is set, user ids are replaced by their HMAC-SHA256.
 
-Catalogues (catalogue.sources) fill `tracks`; a later one fills only the fields that earlier ones lack. `interactions`
+Catalogues (catalogue.sources) fill `tracks`; a later one fills only the fields that earlier ones lack. Plays keep the
+track id of the log; if it is an alias (catalogue.aliases), `interactions` counts them for its track. `interactions`
 holds the newest state: all plays, summed by user and track, after the k-core and the samples of listening.*. It is
 computed from all plays each time, because a k-core depends on the whole matrix and wmf reads the whole table next.
 """
@@ -21,12 +22,14 @@ from etude.job import JobRun, main
 from etude.lake import folders
 from etude.lake.runs import utc_now
 from etude.lake.staging import Staging
+from etude.listening.aliases import Aliases, read_aliases, resolved
 from etude.listening.batch import Batch, check_balance, check_repeats, file_rows, read_batch
-from etude.listening.catalogue import Catalogue, all_rejects, coverage, read_catalogue
+from etude.listening.catalogue import Catalogue, coverage, read_catalogue
 from etude.listening.columns import Wanted
 from etude.listening.indices import continue_indices
+from etude.listening.listings import all_rejects
 from etude.listening.settle import settle
-from etude.listening.tracks import changed_tracks, merge_tracks
+from etude.listening.tracks import changed_tracks, merge_tracks, with_alias_of
 from etude.pseudonym import user_key
 
 
@@ -51,9 +54,10 @@ def ingest(job: JobRun, staging: Staging) -> None:
         read_catalogue(staging, source, job.batch_date, now, job.settings.catalogue.max_tags, key)
         for source in job.settings.catalogue.sources
     ]
+    aliases = [read_aliases(staging, source, job.batch_date, now, key) for source in job.settings.catalogue.aliases]
     clean = batch.numbered.where(F.col("reason").isNull())
     users, new_users = number_users(job, clean, staging)
-    tracks, new_tracks = number_tracks(job, clean, catalogues, staging)
+    tracks, new_tracks = number_tracks(job, clean, catalogues, aliases, staging)
     changing = of_log & F.col("batch_date").isin(list(settled.batches))
     all_plays = plays.where(~changing).unionByName(settled.plays)
     summed = staging.keep(sum_plays(all_plays, users, tracks))
@@ -67,12 +71,14 @@ def ingest(job: JobRun, staging: Staging) -> None:
         # Rejects before plays: if the process is killed in between, the next run rejects the same known plays again.
         job.replace("rejects", settled.rejects, **where)
         job.replace("plays", settled.plays, **where)
-    replace_rejects(job, catalogues, rejects)
+    replace_rejects(job, [*catalogues, *aliases], rejects)
     job.replace("interactions", interactions)
     # Files last: they count as taken only now.
     merge(job, "ingested_files", file_rows(job.spark, listening.source, batch.taken, batch.columns, key))
     job.note("k_core_rounds", rounds)
     job.note("catalogues", coverage(catalogues, summed.join(tracks, "track_idx")))
+    if job.settings.catalogue.aliases:
+        job.count("track_aliases", tracks.where(F.col("alias_of").isNotNull()).count())
     for table in ("users", "tracks", "interactions"):
         job.count(table, job.lake.count(table))
 
@@ -118,27 +124,34 @@ def number_users(job: JobRun, clean: DataFrame, staging: Staging) -> tuple[DataF
 
 
 def number_tracks(
-    job: JobRun, clean: DataFrame, catalogues: Sequence[Catalogue], staging: Staging
+    job: JobRun, clean: DataFrame, catalogues: Sequence[Catalogue], aliases: Sequence[Aliases], staging: Staging
 ) -> tuple[DataFrame, DataFrame]:
-    """Return track_id and track_idx of all tracks, and the rows of `tracks` that are new or have changed."""
+    """Return track_id, track_idx and alias_of of all tracks, and the rows of `tracks` that are new or have changed."""
     known = job.read("tracks")
-    merged = merge_tracks(known, catalogues, clean, job.settings.catalogue.only_played, staging)
+    for columns in (*(each.columns for each in catalogues), *(each.columns for each in aliases)):
+        tell_columns(job, columns)
+    of_tracks, of_artists = (resolved(aliases, of, staging) for of in ("track", "artist"))
+    if of_tracks is None and job.lake.has_values("tracks", ["alias_of"]):
+        of_tracks = known.where(F.col("alias_of").isNotNull()).select(
+            F.col("track_id").alias("alias"), F.col("alias_of").alias("id")
+        )
+    only_played = job.settings.catalogue.only_played
+    merged = merge_tracks(known, catalogues, clean, only_played, staging, of_tracks, of_artists)
     changed = staging.keep(changed_tracks(merged, known))
-    for catalogue in catalogues:
-        tell_columns(job, catalogue.columns)
     new = continue_indices(changed.where(F.col("track_idx").isNull()), known, "track_id", "track_idx", staging)
     indexed = changed.withColumnRenamed("track_idx", "known_idx").join(new, "track_id", "left")
     rows = indexed.withColumn("track_idx", F.coalesce("known_idx", "track_idx")).drop("known_idx")
-    return known.select("track_id", "track_idx").unionByName(new), rows
+    every = known.select("track_id", "track_idx").unionByName(new)
+    return with_alias_of(every, of_tracks), rows
 
 
-def replace_rejects(job: JobRun, catalogues: Sequence[Catalogue], known: DataFrame) -> None:
-    """Replace the catalogues' rejects of earlier runs, unless there are neither old nor new ones."""
-    sources = [catalogue.source for catalogue in catalogues]
+def replace_rejects(job: JobRun, read: Sequence[Catalogue | Aliases], known: DataFrame) -> None:
+    """Replace the rejects of earlier runs from the same sources, unless there are neither old nor new ones."""
+    sources = [source.source for source in read]
     if not sources:
         return
     before = known.where(F.col("source").isin(sources))
-    rows = all_rejects(catalogues, before)
+    rows = all_rejects([source.rejects for source in read], before)
     if not (rows.isEmpty() and before.isEmpty()):
         job.replace("rejects", rows, source=sources)
 

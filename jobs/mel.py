@@ -19,12 +19,13 @@ from etude.audio.sources import audio_source
 from etude.audio.watch import watched
 from etude.errors import DataCheckError, InputMissingError
 from etude.job import JobRun, main
+from etude.tracks import without_aliases
 
 
 def run(job: JobRun) -> None:
     """Find the files, compute the crops that are new or changed, then write mel rows and rejects."""
     mel = job.settings.mel
-    source = audio_source(job.spark, job.settings.audio, lambda: job.read("tracks"))
+    source = audio_source(job.spark, job.settings.audio, lambda: without_aliases(job.read("tracks")))
     rejects = job.read("rejects", job="mel", source=source.name)
     known = job.read("mel", settings_sha256=mel.settings_sha256)
     crops = plan.fates(plan.crops_of(source.files, mel.crops), known, rejects, mel.attempt_sha256).persist()

@@ -31,6 +31,7 @@ from etude.fusion.training import check_slots, curves, rank_count, resumable, tr
 from etude.fusion.vocabulary import build_vocabulary
 from etude.job import JobRun, main
 from etude.lake import Metric, folders
+from etude.tracks import without_aliases
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def known_content(job: JobRun) -> Content:
     """Return the tracks with content that the model reads. Sound is used only if some training track has it."""
     train = job.settings.train
     mel, mel_shape = chosen_mel(job.read("mel", settings_sha256=job.settings.mel.settings_sha256), train)
-    tracks = job.read("tracks")
+    tracks = without_aliases(job.read("tracks"))
     if mel_shape != MelShape():
         learned = job.read("splits", run_id=job.upstream("wmf"), kind="track", split="train")
         if tracks.join(learned, on="track_idx").join(mel, on="track_id").isEmpty():

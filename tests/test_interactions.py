@@ -68,7 +68,7 @@ def test_plays_are_summed_by_user_and_track(spark):
         "user_id string, track_id string, play_count bigint, played_at timestamp",
     )
     users = small_frame(spark, [("u", 0), ("v", 1), ("w", 2)], "user_id string, user_idx int")
-    tracks = small_frame(spark, [("t", 5), ("s", 7)], "track_id string, track_idx int")
+    tracks = small_frame(spark, [("t", 5, None), ("s", 7, None)], "track_id string, track_idx int, alias_of string")
     assert sorted(map(tuple, sum_plays(plays, users, tracks).collect())) == [
         (0, 5, 5, day[0], day[1]),
         (0, 7, 1, None, None),

@@ -13,6 +13,7 @@ from etude.config.listening import ListeningSettings
 from etude.errors import InputMissingError
 from etude.hashing import id_key, uniform
 from etude.lake.staging import Staging
+from etude.tracks import indices
 
 _BROADCAST_BELOW = 5_000_000  # ids of 4 bytes: 20 MB per executor
 
@@ -96,10 +97,10 @@ def sum_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFram
     Args:
         plays: user_id, track_id, play_count, played_at.
         users: user_id, user_idx.
-        tracks: track_id, track_idx.
+        tracks: track_id, track_idx, alias_of; plays of an alias are plays of its track.
     """
     indexed = plays.select("user_id", "track_id", "play_count", "played_at").join(users, "user_id", "inner")
-    indexed = indexed.join(tracks.select("track_id", "track_idx"), "track_id", "inner")
+    indexed = indexed.join(indices(tracks), "track_id", "inner")
     return indexed.groupBy("user_idx", "track_idx").agg(
         F.sum("play_count").alias("play_count"),
         F.min("played_at").alias("first_played_at"),

@@ -104,6 +104,8 @@ def fingerprints(stage: str, settings: Settings, batch_date: date) -> dict[str, 
     if stage != "ingest":
         return {}
     found = {"catalogue.sources": _listing_hash(source.path for source in settings.catalogue.sources)}
+    if settings.catalogue.aliases:
+        found["catalogue.aliases"] = _listing_hash(source.path for source in settings.catalogue.aliases)
     if settings.listening.path:
         found["listening.path"] = _listing_hash([of_batch(settings.listening.path, batch_date)])
     found[KEY_VARIABLE] = _as_number(hashlib.sha256(lake_user_id("any user").encode()))

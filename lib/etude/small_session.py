@@ -42,6 +42,7 @@ def _inputs(stage: Stage, settings: Settings, batch_date: date, lake: Lake) -> I
         yield of_batch(settings.listening.path, batch_date)
     if "catalogue" in stage.sections:
         yield from (source.path for source in settings.catalogue.sources)
+        yield from (source.path for source in settings.catalogue.aliases)
     yield from (folders.table(lake.root, table) for table in stage.reads)
 
 

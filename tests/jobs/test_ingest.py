@@ -128,6 +128,37 @@ def test_columns_are_guessed_and_catalogues_merged(start, tmp_path):
     assert state(start.lake) == first
 
 
+def test_plays_of_aliases_count_for_their_tracks(start, tmp_path):
+    """The second night's list names a chain, and the first night's plays count anew; without a list it stays so."""
+    path = f"listening.path={tmp_path / '{batch_date}.csv'}"
+    (tmp_path / f"{DAYS[0]}.csv").write_text("user,track,listens\nu,old,7\nv,other,1\n")
+    (tmp_path / f"{DAYS[1]}.csv").write_text("user,track,listens\nu,new,2\nv,older,3\n")
+    (tmp_path / "aliases.tsv").write_text("older\told\nold\tnew\nnobody's\tnew\nbroken\n")
+    lists = f"catalogue.aliases=[{{path: '{tmp_path}/aliases.tsv', columns: {{alias: 0, id: 1}}}}]"
+    assert start(path)[0] == 0
+    code, line = start(path, lists, day=DAYS[1])
+    assert (code, line["rows"]["track_aliases"]) == (0, 2)
+
+    tracks = {row["track_id"]: row for row in rows(start.lake, "tracks")}
+    assert {key: row["alias_of"] for key, row in tracks.items()} == {
+        "old": "new",
+        "older": "new",
+        "new": None,
+        "other": None,
+    }
+    idx = {user["user_id"]: user["user_idx"] for user in rows(start.lake, "users")}
+    summed = {(row["user_idx"], row["track_idx"]): row["play_count"] for row in rows(start.lake, "interactions")}
+    new, other = (tracks[key]["track_idx"] for key in ("new", "other"))
+    assert summed == {(idx["u"], new): 9, (idx["v"], new): 3, (idx["v"], other): 1}
+    assert {row["track_id"] for row in rows(start.lake, "plays")} == {"old", "older", "new", "other"}
+    assert [(row["source"], row["reason"]) for row in rows(start.lake, "rejects")] == [
+        ("aliases:aliases", "wrong_columns")
+    ]
+    before = state(start.lake)
+    assert start(path, day=DAYS[1])[0] == 0
+    assert state(start.lake) == before
+
+
 def test_a_column_that_vanishes_from_a_later_file_is_changed_data(start, tmp_path, log):
     path = f"listening.path={tmp_path / '{batch_date}.csv'}"
     (tmp_path / f"{DAYS[0]}.csv").write_text("user,track,listens\nu,t,7\n")

@@ -40,7 +40,13 @@ def world(seed: int = 1) -> World:
         fitted=Factors(fitted.astype(np.int32), rows[fitted]),
         held_out=Factors(held_out.astype(np.int32), rows[held_out]),
         predicted=Factors(predicted.astype(np.int32), guesses[predicted]),
-        facts=TrackFacts(plays.astype(np.int64), np.minimum(plays, 20), rng.integers(0, 9, N_TRACKS), split),
+        facts=TrackFacts(
+            plays.astype(np.int64),
+            np.minimum(plays, 20),
+            rng.integers(0, 9, N_TRACKS),
+            split,
+            np.zeros(N_TRACKS, np.bool_),
+        ),
         model="fusion",
         seed=7,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from etude.config.topn import TopnSettings
@@ -26,10 +27,15 @@ def pairs(frame):
 
 
 def test_heard_plays_include_those_that_interactions_lack(spark):
-    plays = small_frame(spark, [("a", "S"), ("a", "S"), ("a", "T"), ("b", "S")], "user_id string, track_id string")
+    """U is an alias of T."""
+    plays = small_frame(
+        spark, [("a", "S"), ("a", "S"), ("a", "T"), ("b", "S"), ("b", "U")], "user_id string, track_id string"
+    )
     users = small_frame(spark, [("b", 0), ("a", 1), ("c", 2)], "user_id string, user_idx int")
-    tracks = small_frame(spark, [("S", 5), ("T", 3), ("U", 4)], "track_id string, track_idx int")
-    assert pairs(inputs.heard_plays(plays, users, tracks)) == [(0, 5), (1, 3), (1, 5)]
+    tracks = small_frame(
+        spark, [("S", 5, None), ("T", 3, None), ("U", 4, "T")], "track_id string, track_idx int, alias_of string"
+    )
+    assert pairs(inputs.heard_plays(plays, users, tracks)) == [(0, 3), (0, 5), (1, 3), (1, 5)]
 
 
 def test_relevant_plays_are_test_plays_and_plays_of_test_tracks(tables):
@@ -38,7 +44,9 @@ def test_relevant_plays_are_test_plays_and_plays_of_test_tracks(tables):
 
 def test_facts_of_tracks(spark, tables):
     tracks = small_frame(
-        spark, [(4, "a"), (0, "b"), (1, "a"), (2, None), (3, None), (5, "a")], "track_idx int, artist_id string"
+        spark,
+        [(4, "a", None), (0, "b", None), (1, "a", None), (2, None, None), (3, None, "x"), (5, "a", None)],
+        "track_idx int, artist_id string, alias_of string",
     )
     facts = inputs.track_facts(tracks, training_plays(*tables, "strict"), tables[1])
     assert facts.plays.tolist() == [2 + 3, 3 + 4, 3 + 5, 0, 0, 0]
@@ -47,6 +55,7 @@ def test_facts_of_tracks(spark, tables):
     assert facts.artist[0] not in (0, facts.artist[1])
     assert facts.artist[[2, 3]].tolist() == [0, 0]
     assert facts.of_split("test").tolist() == [4]
+    assert np.flatnonzero(facts.alias).tolist() == [3]
 
 
 def test_the_limit_counts_ids_beside_the_factors():

@@ -10,7 +10,8 @@ import small
 from pydantic import ValidationError
 
 from etude.config.evaluation import EvaluationSettings
-from etude.ranking.models import head, same_artist
+from etude.config.topn import TopnSettings
+from etude.ranking.models import head, make_plan, same_artist
 from etude.ranking.plan import random_tracks, random_users
 
 
@@ -53,3 +54,15 @@ def test_random_lists_favour_no_track():
     again = random_users(1, np.arange(10, 20))
     np.testing.assert_array_equal(again, users[10:20])
     assert not np.array_equal(random_users(2, np.arange(10)), users[:10])
+
+
+@pytest.mark.parametrize("protocol", ["none", "strict"])
+def test_aliases_are_no_candidates(protocol):
+    known = small.world().known
+    alias = np.zeros(len(known.facts.plays), np.bool_)
+    alias[[3, 50]] = True
+    aware = replace(known, facts=replace(known.facts, alias=alias))
+    all_, some = (make_plan(each, TopnSettings(), EvaluationSettings(protocol=protocol)) for each in (known, aware))
+    assert set(all_.candidates) - set(some.candidates) == {3, 50}
+    listed = np.concatenate([each.idx for each in some.final.parts.values()])
+    assert set(listed) == set(some.candidates)

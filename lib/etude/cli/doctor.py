@@ -17,6 +17,7 @@ from etude.cli._settings import take_settings
 from etude.doctor import toolchain
 from etude.doctor.checks import AGAIN, Finding, static_findings
 from etude.doctor.packages import installed
+from etude.doctor.surroundings import surroundings
 
 
 def add_parser(subparsers: Any) -> None:
@@ -60,6 +61,7 @@ def examine(args: argparse.Namespace) -> Iterable[Finding]:
         return
     settings = load_settings(args.config, args.overrides)
     yield from static_findings(site_packages)
+    yield from surroundings()
     yield live.check_imports()
     yield from live.check_torch()
     yield live.check_horovod(installed(site_packages).get("horovod"), toolchain.lacking())

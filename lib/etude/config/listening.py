@@ -3,7 +3,7 @@
 import codecs
 from datetime import date
 from pathlib import PurePosixPath
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -181,10 +181,46 @@ class CatalogueSource(FileSettings):
     @property
     def known_as(self) -> str:
         """Return its name if set, otherwise the file's name without suffixes."""
-        return self.name or PurePosixPath(self.path.rstrip("/")).name.split(".")[0]
+        return _known_as(self.name, self.path)
 
 
-def _unlike(sources: tuple[CatalogueSource, ...]) -> tuple[CatalogueSource, ...]:
+class AliasColumns(Section):
+    """Map roles to columns of a list of aliases, by name or 0-based position; ingest guesses by name if none is set."""
+
+    alias: ColumnRef | None = None
+    """The id that is no longer, or never was, the right one."""
+    id: ColumnRef | None = None
+    """The id that it stands for."""
+
+
+class AliasSource(FileSettings):
+    """Describe one list of aliases."""
+
+    path: str
+    """File, folder, glob or URI."""
+    name: str | None = None
+    """Name in logs and rejects; null: the file's name without its suffix."""
+    format: Literal["delimited", "parquet", "json"] = "delimited"
+    """File format."""
+    of: Literal["track", "artist"] = "track"
+    """Whose ids they are."""
+    columns: AliasColumns = AliasColumns()
+    """Columns of the list."""
+
+    @property
+    def known_as(self) -> str:
+        """Return its name if set, otherwise the file's name without suffixes."""
+        return _known_as(self.name, self.path)
+
+
+def _known_as(name: str | None, path: str) -> str:
+    return name or PurePosixPath(path.rstrip("/")).name.split(".")[0]
+
+
+_Source = TypeVar("_Source", CatalogueSource, AliasSource)
+
+
+def _unlike(sources: tuple[_Source, ...]) -> tuple[_Source, ...]:
     names = [source.known_as for source in sources]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -197,6 +233,9 @@ class CatalogueSettings(Section):
 
     sources: Annotated[tuple[CatalogueSource, ...], AfterValidator(_unlike)] = ()
     """Catalogues, the most trusted first."""
+    aliases: Annotated[tuple[AliasSource, ...], AfterValidator(_unlike)] = ()
+    """Lists of ids that stand for other ids, such as those of merged tracks. Plays of an alias count for its track, and
+    only the track is recommended. If none is set, the aliases of earlier runs stay."""
     only_played: bool = False
     """Whether tracks that nobody has played are left out; otherwise `tracks` holds the union of log and catalogues."""
     max_tags: int = Field(100, ge=1)

@@ -125,6 +125,12 @@ TRACKS = Table(
         ),
         Column("tag_weights", "array<float>", "Weights of tags, same length, summing to 1.", nullable=True),
         Column("audio_uri", "string", "URI of the audio file, if there is one.", nullable=True),
+        Column(
+            "alias_of",
+            "string",
+            "Id of the track for which this id stands (`catalogue.aliases`); null for a track.",
+            nullable=True,
+        ),
         _TRACK_IDX,
         Column(
             "origins",

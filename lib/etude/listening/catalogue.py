@@ -14,13 +14,12 @@ from pyspark.sql import functions as F
 from etude.config.listening import CatalogueSource
 from etude.errors import SettingsError
 from etude.lake.staging import Staging
-from etude.listening.cleaning import detail, parse_count, text_of
-from etude.listening.columns import CATALOGUE_ROLES, Wanted, resolve, wanted_columns
-from etude.listening.files import first_layout, list_files, take_files
+from etude.listening.cleaning import parse_count, text_of
+from etude.listening.columns import CATALOGUE_ROLES, Wanted
 from etude.listening.formats import catalogue_format
-from etude.listening.identity import Pads, locator, name_id, normal_name
-from etude.listening.parsers import HEADER, Places
-from etude.listening.records import read_records, reading_files
+from etude.listening.identity import name_id, normal_name
+from etude.listening.listings import Listing, read_listing, rejects_of
+from etude.listening.parsers import Places
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 2999
 _LONGEST = 1024  # characters kept per title, name or tag
@@ -66,22 +65,12 @@ def read_catalogue(
         SettingsError: a requested column is missing.
         DataCheckError: the columns differ between its files.
     """
-    spark = staging.spark
     form, columns = catalogue_format(source)
     name = source.known_as
     section = f"catalogue.sources[{name}].columns"
     _check_weights(source, section)
-    listed = list_files(spark, source.path, batch)
-    first = first_layout(listed, form)
-    wanted = wanted_columns(section, "catalogue", columns, first, form.kind == "json", keyed=key is not None)
-    taken = take_files(spark, listed, form, None, batch, now, key)
-    layouts = {file.name: file.layout for file in taken.read}
-    places = resolve(wanted, layouts)
-    asked = sorted({role for place in places.values() for role in place} | set(CATALOGUE_ROLES))
-    pads = None if key is None else Pads.of(key)
-    with reading_files(spark):
-        records = read_records(spark, taken.read, places, form, asked, pads).drop("inner_pad", "outer_pad")
-        judged = staging.keep(_judged(records, places))
+    listing = Listing(source.path, form, columns, section, "catalogue", CATALOGUE_ROLES)
+    judged, asked, wanted = read_listing(staging, listing, _judged, batch, now, key)
     tags = sorted(int(role.split(".")[1]) for role in asked if role.startswith("tags."))
     clean = judged.where(F.col("reason").isNull()).select(
         "track_id",
@@ -94,7 +83,7 @@ def read_catalogue(
     )
     origin = f"catalogue:{name}"
     tracks = staging.keep(one_row_a_track(clean, max_tags))
-    return Catalogue(name, origin, tracks, _rejects(judged, origin, batch), wanted)
+    return Catalogue(name, origin, tracks, rejects_of(judged, origin, batch), wanted)
 
 
 def _judged(records: DataFrame, places: Mapping[str, Places]) -> DataFrame:
@@ -132,7 +121,7 @@ def _audio_uri(path: Column, file: Column) -> Column:
     return F.when(absolute, path).otherwise(F.concat(folder, relative))
 
 
-def _tags_of_row(pairs: list[tuple[str, str]], asked: list[str], delimiter: str | None) -> Column:
+def _tags_of_row(pairs: list[tuple[str, str]], asked: Sequence[str], delimiter: str | None) -> Column:
     """Collect the tags in a row's cells: array of structs tag, weight (double). Drop tags of weight 0 or below."""
     arrays = []
     for tags, weights in pairs:
@@ -189,35 +178,6 @@ def one_row_a_track(rows: DataFrame, max_tags: int) -> DataFrame:
     return best.join(tags, "track_id", "left").select(
         "track_id", *(F.col(f"best.{field}").alias(field) for field in fields), "tags", "ambiguous"
     )
-
-
-def _rejects(judged: DataFrame, source: str, batch: date) -> DataFrame:
-    refused = judged.where(F.col("reason").isNotNull())
-    equals = Window.partitionBy("file", "record").orderBy(F.lit(0))
-    numbered = refused.withColumn("ordinal", F.row_number().over(equals) - 1)
-    is_header = F.col("reason") == HEADER
-    reason = F.when(is_header, "repeated_header").otherwise(F.col("reason"))
-    return numbered.where(~is_header | (F.col("ordinal") > 0)).select(
-        F.lit(source).alias("source"),
-        locator(F.col("file"), F.col("record"), F.col("ordinal")).alias("locator"),
-        F.col("shown").alias("raw"),
-        reason.alias("reason"),
-        detail(reason).alias("detail"),
-        F.lit(batch).alias("batch_date"),
-    )
-
-
-def all_rejects(catalogues: Sequence[Catalogue], known: DataFrame) -> DataFrame:
-    """Return the catalogues' rejects, each with its earliest batch date, independent of the order of the batches.
-
-    Args:
-        catalogues: catalogues just read, at least one.
-        known: ingest's rejects in the lake.
-    """
-    rows = reduce(DataFrame.unionByName, (catalogue.rejects for catalogue in catalogues))
-    before = known.select("source", "locator", F.col("batch_date").alias("before"))
-    joined = rows.join(before, ["source", "locator"], "left")
-    return joined.withColumn("batch_date", F.least("batch_date", "before")).drop("before")
 
 
 def coverage(catalogues: Sequence[Catalogue], played: DataFrame) -> dict[str, dict[str, int]]:

@@ -23,6 +23,8 @@ _DETAILS = {
     "malformed": "the line is not a single JSON object",
     "empty_user": "the row has no user id",
     "empty_track": "the row has no track id, and no artist and title to identify the track",
+    "empty_alias": "the row has no alias, or no id that it stands for",
+    "alias_of_itself": "the row says that an id stands for itself",
     "absurd_id": f"an id is longer than {_LONGEST_ID} characters",
     "bad_count": "the count is not a whole number",
     "negative_count": "the count is below 0",

@@ -17,6 +17,7 @@ from etude.listening.types import fault_of
 LOG_SECTION = "listening.columns"
 LOG_ROLES = ("user", "track", "play_count", "played_at", "artist", "artist_id", "title", "event")
 CATALOGUE_ROLES = ("track", "title", "artist_id", "artist_name", "release_year", "tags.0", "tag_weights.0", "audio")
+ALIAS_ROLES = ("alias", "id")
 
 _TRACK = (
     "track_id", "song_id", "item_id", "recording_id", "recording_mbid", "track_mbid", "music_id", "piece_id", "track",
@@ -55,10 +56,15 @@ _CATALOGUE_NAMES: dict[str, tuple[str, ...]] = {
     "tag_weights.0": ("tag_weights", "tag_weight", "tag_count", "tag_counts", "terms_freq"),
     "audio": ("audio_path", "audio_uri", "audio", "audio_file"),
 }
+_ALIAS_NAMES: dict[str, tuple[str, ...]] = {
+    "alias": ("alias", "alias_id", "bad_id", "old_id", "from_id", "merged_id", "from"),
+    "id": ("good_id", "new_id", "to_id", "canonical_id", "correct_id", *_TRACK, *_ARTIST_ID, "artist", "id", "to"),
+}
+_NAMES = {"log": _LOG_NAMES, "catalogue": _CATALOGUE_NAMES, "aliases": _ALIAS_NAMES}
 TELLING = ("played_at", "play_count", "event")
 """Roles that determine the meaning of a log's rows: adding or removing one gives the same row another event id."""
 
-_REQUIRED = {"log": ("user", "track"), "catalogue": ("track",)}
+_REQUIRED = {"log": ("user", "track"), "catalogue": ("track",), "aliases": ALIAS_ROLES}
 _LONGEST_SHOWN = 500  # characters of names in a message
 _SIGNS = {"\t": "tabs", " ": "blanks"}
 _NOT_IDS = ("track", "song", "item", "piece")
@@ -98,7 +104,7 @@ def wanted_columns(
 
     Args:
         section: the setting's name, for messages.
-        kind: log or catalogue.
+        kind: log, catalogue or aliases.
         columns: columns from settings and preset.
         first: the layout of the first file.
         lenient: see Wanted.
@@ -270,7 +276,7 @@ def guess(names: Sequence[str], kind: str) -> dict[str, ColumnRef]:
         plain.setdefault(_plain(name), name)
         plain.setdefault(re.sub(r"(utc|gmt|iso|unix|epoch)$", "", _plain(name)), name)
     found: dict[str, ColumnRef] = {}
-    for role, aliases in (_LOG_NAMES if kind == "log" else _CATALOGUE_NAMES).items():
+    for role, aliases in _NAMES[kind].items():
         for alias in map(_plain, aliases):
             if alias in plain and plain[alias] not in found.values():
                 found[role] = plain[alias]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from etude.config.listening import CatalogueSource, ColumnRef, FileSettings, ListeningSettings
+from etude.config.listening import AliasSource, CatalogueSource, ColumnRef, FileSettings, ListeningSettings
 
 Kind = Literal["delimited", "parquet", "json"]
 Columns = dict[str, ColumnRef]
@@ -76,6 +76,12 @@ def catalogue_format(source: CatalogueSource) -> tuple[FileFormat, Columns]:
     columns = _given(source.columns.model_dump(exclude={"tags", "tag_weights"}))
     columns |= {f"tags.{n}": ref for n, ref in enumerate(source.columns.tags)}
     columns |= {f"tag_weights.{n}": ref for n, ref in enumerate(source.columns.tag_weights)}
+    return _with_settings(FileFormat(_kind(source.format)), source, columns), columns
+
+
+def alias_format(source: AliasSource) -> tuple[FileFormat, Columns]:
+    """Return the file format and the given columns of a list of aliases."""
+    columns = _given(source.columns.model_dump())
     return _with_settings(FileFormat(_kind(source.format)), source, columns), columns
 
 

@@ -28,12 +28,19 @@ _BEFORE, _FROM_LOG = 1_000_000, 2_000_000
 
 
 def merge_tracks(
-    known: DataFrame, catalogues: Sequence[Catalogue], played: DataFrame, only_played: bool, staging: Staging
+    known: DataFrame,
+    catalogues: Sequence[Catalogue],
+    played: DataFrame,
+    only_played: bool,
+    staging: Staging,
+    track_aliases: DataFrame | None = None,
+    artist_aliases: DataFrame | None = None,
 ) -> DataFrame:
     """Merge the metadata of every track, field by field.
 
     A field comes from the first catalogue that has it, otherwise from an earlier run's catalogue, otherwise from the
-    log. Of several names in the log, the first in text order is used, so that the order of batches doesn't matter.
+    log. Of several names in the log, the first in text order is used, so that the order of batches doesn't matter. What
+    is said of an alias is said of its track too.
 
     Args:
         known: the table `tracks`.
@@ -41,25 +48,55 @@ def merge_tracks(
         played: track_id, title, artist, artist_id of clean plays of the log; repeats allowed.
         only_played: whether to omit catalogue tracks that are neither known nor played.
         staging: keeps the merged rows and the artists' names, which are read twice.
+        track_aliases: alias (unique), id (no alias); None if there are none.
+        artist_aliases: the same of artists.
 
     Returns:
-        track_id, title, artist_id, artist_name, release_year, tags, tag_weights, audio_uri, origins.
+        track_id, title, artist_id, artist_name, release_year, tags, tag_weights, audio_uri, alias_of, origins.
     """
     ours = _known_claims(known).unionByName(_log_claims(played))
     claims = [_catalogue_claims(catalogue, rank) for rank, catalogue in enumerate(catalogues)]
     if only_played:
-        wanted = ours.select("track_id")
+        wanted = _with_tracks_of(ours.select("track_id"), track_aliases)
         claims = [claim.join(wanted, "track_id", "left_semi") for claim in claims]
-    every = reduce(DataFrame.unionByName, claims, ours)
+    every = _with_tracks_of(reduce(DataFrame.unionByName, claims, ours), track_aliases)
     best = every.groupBy("track_id").agg(*(F.min(field).alias(field) for field in _TYPES))
+    best = _of_artists(best, artist_aliases)
+    best = with_alias_of(best, track_aliases)
     return _with_artist_ids(staging.keep(best), staging).select(
         "track_id",
         *(F.col(f"{field}.value").alias(field) for field in ("title", "artist_id", "artist_name", "release_year")),
         F.coalesce(F.col("tags.value.tags"), F.array().cast("array<string>")).alias("tags"),
         F.coalesce(F.col("tags.value.weights"), F.array().cast("array<float>")).alias("tag_weights"),
         F.col("audio_uri.value").alias("audio_uri"),
+        "alias_of",
         _origins().alias("origins"),
     )
+
+
+def with_alias_of(rows: DataFrame, aliases: DataFrame | None) -> DataFrame:
+    """Add alias_of: the id for which track_id stands, null for all others."""
+    if aliases is None:
+        return rows.withColumn("alias_of", F.lit(None).cast("string"))
+    return rows.join(aliases.toDF("track_id", "alias_of"), "track_id", "left")
+
+
+def _with_tracks_of(rows: DataFrame, aliases: DataFrame | None) -> DataFrame:
+    """Add a copy of each alias's row, as one of its track."""
+    if aliases is None:
+        return rows
+    others = [name for name in rows.columns if name != "track_id"]
+    of_tracks = rows.join(aliases, F.col("track_id") == F.col("alias")).select(F.col("id").alias("track_id"), *others)
+    return rows.unionByName(of_tracks)
+
+
+def _of_artists(best: DataFrame, aliases: DataFrame | None) -> DataFrame:
+    """Replace aliases of artists by the artists' ids."""
+    if aliases is None:
+        return best
+    joined = best.join(aliases, F.col("artist_id.value") == F.col("alias"), "left")
+    right = F.when(F.col("id").isNotNull(), F.col("artist_id").withField("value", F.col("id")))
+    return joined.withColumn("artist_id", F.coalesce(right, "artist_id")).drop("alias", "id")
 
 
 def changed_tracks(merged: DataFrame, known: DataFrame) -> DataFrame:

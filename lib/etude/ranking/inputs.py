@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from etude.config.topn import TopnSettings
 from etude.search.candidates import Ints, Longs
+from etude.tracks import indices
 from etude.vectors import SizeLimit
 
 SPLITS = ("", "train", "validation", "test")
@@ -26,12 +27,14 @@ class TrackFacts:
         listeners: (T,) int64 users with training plays.
         artist: (T,) int64, the same number for the same artist; 0 = unknown.
         split: (T,) uint8, a position in SPLITS.
+        alias: (T,) bool, whether the index is that of an alias, which is no candidate.
     """
 
     plays: Longs
     listeners: Longs
     artist: Longs
     split: npt.NDArray[np.uint8]
+    alias: npt.NDArray[np.bool_]
 
     def of_split(self, name: str) -> Ints:
         """Return the indices of the split's tracks, ascending int32."""
@@ -44,11 +47,11 @@ def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFr
     Args:
         plays: user_id, track_id.
         users: user_id, user_idx.
-        tracks: track_id, track_idx.
+        tracks: track_id, track_idx, alias_of; who heard an alias has heard its track.
     """
     pairs = plays.select("user_id", "track_id").distinct()
     indexed = pairs.join(users.select("user_id", "user_idx"), "user_id")
-    return indexed.join(tracks.select("track_id", "track_idx"), "track_id").select("user_idx", "track_idx")
+    return indexed.join(indices(tracks), "track_id").select("user_idx", "track_idx")
 
 
 def relevant_plays(interactions: DataFrame, splits: DataFrame) -> DataFrame:
@@ -62,7 +65,7 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
     """Collect one row per track: a few numbers each, fewer bytes than the candidates' factors.
 
     Args:
-        tracks: track_idx, artist_id.
+        tracks: track_idx, artist_id, alias_of.
         training: track_idx, play_count; one row per user and track.
         splits: the rows of `splits`.
     """
@@ -77,15 +80,16 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
             *(F.coalesce(name, F.lit(0)).alias(name) for name in ("plays", "listeners")),
             F.when(F.col("artist_id").isNotNull(), F.xxhash64("artist_id")).otherwise(0).alias("artist"),
             F.coalesce("split", F.lit(0)).alias("split"),
+            F.col("alias_of").isNotNull().alias("alias"),
         )
         .toArrow()
     )
     track_idx = rows.column("track_idx").to_numpy()
     size = int(track_idx.max(initial=-1)) + 1
     plays, listeners, artist = (np.zeros(size, np.int64) for _ in range(3))
-    facts = TrackFacts(plays, listeners, artist, np.zeros(size, np.uint8))
+    facts = TrackFacts(plays, listeners, artist, np.zeros(size, np.uint8), np.zeros(size, np.bool_))
     for field in fields(TrackFacts):
-        getattr(facts, field.name)[track_idx] = rows.column(field.name).to_numpy()
+        getattr(facts, field.name)[track_idx] = rows.column(field.name).to_numpy(zero_copy_only=False)
     return facts
 
 

@@ -1,5 +1,7 @@
 """Define the model, its baselines and its bound, and their candidates under each protocol.
 
+Aliases are no candidates. Otherwise:
+
 - none: candidates are the tracks with fitted factors (warm) and, with predicted factors, all other tracks (cold).
   Nothing is measured.
 - strict: candidates are the warm tracks and the test tracks (cold: only their content is known), and on the slice
@@ -52,6 +54,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
     """Return the candidates, models and slices for the protocol."""
     protocol = evaluation.protocol
     part_of = _parts(known, protocol)
+    part_of[known.facts.alias] = NO_PART
     final = _blended(known, part_of) if known.blended else _separate(known, part_of)
     others: tuple[Model, ...] = ()
     if protocol != "none":
