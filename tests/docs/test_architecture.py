@@ -11,12 +11,12 @@ LIB = ROOT / "lib" / "etude"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 LIBRARIES = ("listening", "audio", "factors", "fusion", "ranking", "report")
-SHARED = ("interactions", "splits", "content", "vectors", "search", "fitting")
+SHARED = ("interactions", "tracks", "splits", "content", "vectors", "search", "fitting")
 HELPERS = ("errors", "storage", "frames", "hashing", "logs", "machine", "pseudonym", "worker", "session", "scratch")
 
 ALLOWED = {
     **{library: (library, *SHARED, "lake", "stages", "config", *HELPERS) for library in LIBRARIES},
-    **dict.fromkeys(SHARED, ("lake", "config", *HELPERS)),
+    **dict.fromkeys(SHARED, ("tracks", "lake", "config", *HELPERS)),
     "search": ("search",),
     "lake": ("lake", "stages", "config", *HELPERS),
     "stages": ("lake.tables",),

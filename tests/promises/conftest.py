@@ -6,11 +6,15 @@ The jobs run by spark-submit. Those of `two_nights`, all of them, run as users r
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from killing import Job
+from kills import UMASK, Kills, to_kill
 from nights import FIRST, SECOND, Nights, write_nights
 
 HERE = Path(__file__).parent
@@ -75,3 +79,45 @@ def backwards(nights, submit_all, tmp_path_factory) -> Backwards:
     done = submit_all(backfilled, jobs)
     assert {line["status"] for line in done.lines} == {"succeeded"}, done.said[-3000:]
     return Backwards(alone, backfilled)
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """The variables by which Python and Java put the killed jobs' temporary files into a folder of their own."""
+    folder = tmp_path_factory.mktemp("temporary")
+    kernels = os.environ.get("NUMBA_CACHE_DIR") or f"{tempfile.gettempdir()}/etude-kernels-{os.getuid()}"
+    return {
+        "TMPDIR": str(folder),
+        "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={folder}",
+        "NUMBA_CACHE_DIR": kernels,  # not compiled anew
+    }
+
+
+@pytest.fixture(scope="session")
+def kills(nights, two_nights, backwards, submit_command, environment, tmp_path_factory) -> Kills:
+    """Kill each job, in a lake of its own."""
+    jobs = to_kill(backwards.second, two_nights.lake, nights, tmp_path_factory.mktemp("kills"))
+    temporary, litter = Path(environment["TMPDIR"]), {}
+    for point, job in jobs.items():
+        job.kill(submit_command, environment)
+        litter[point] = [each.name for each in temporary.iterdir()]
+    return Kills(jobs, temporary, litter)
+
+
+@pytest.fixture(scope="session")
+def killed(kills) -> dict[str, Job]:
+    """Return the killed jobs by point; their lakes are to be read only."""
+    return kills.jobs
+
+
+@pytest.fixture(scope="session")
+def repaired(killed, environment, submit_all) -> dict[str, Job]:
+    """Run each job again by the same arguments, under a umask; the lakes are to be read only."""
+    commands = [[job.name, *job.arguments, *job.resume] for job in killed.values()]
+    before = os.umask(UMASK)
+    try:
+        done = submit_all(killed["users"].root, commands, env=environment)
+    finally:
+        os.umask(before)
+    assert {line["status"] for line in done.lines} == {"succeeded"}, done.said[-3000:]
+    return killed

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,10 @@ class Job:
     arguments: list[str]
     run_id: str
     lease: str
-    reached: Callable[[Lake], bool]
-    """Whether the job is to be killed now."""
     too_late: Callable[[Lake], bool]
     """Whether the job went on before the kill."""
+    reached: Callable[[Lake], bool] | None = None
+    """Whether the job is to be killed now; None if it has `pause`."""
     resume: tuple[str, ...] = ()
     """What the second command has besides the first one's arguments."""
     pause: str = ""
@@ -64,7 +64,7 @@ class Job:
     def lease_file(self, root: Path) -> Path:
         return root / "_leases" / self.lease
 
-    def kill(self, submit_command: Callable[..., list[str]]) -> None:
+    def kill(self, submit_command: Callable[..., list[str]], environment: Mapping[str, str]) -> None:
         """Start the job, kill it when the lake is as `reached` says, and keep a copy of the lake.
 
         A job may pass the place within milliseconds. If the kill came too late, it starts again in the same lake.
@@ -72,7 +72,7 @@ class Job:
         before = self.root.with_name("before")
         shutil.copytree(self.root, before)
         for _ in range(_ATTEMPTS):
-            self._kill_once(submit_command)
+            self._kill_once(submit_command, environment)
             if not self.too_late(Lake(str(self.root))):
                 shutil.copytree(self.root, self.left)
                 return
@@ -80,8 +80,8 @@ class Job:
             shutil.copytree(before, self.root)
         raise AssertionError(f"{_ATTEMPTS} kills came too late to test anything")
 
-    def _kill_once(self, submit_command: Callable[..., list[str]]) -> None:
-        log, env, lake = self.root.with_name("killed.log"), dict(os.environ), Lake(str(self.root))
+    def _kill_once(self, submit_command: Callable[..., list[str]], environment: Mapping[str, str]) -> None:
+        log, env, lake = self.root.with_name("killed.log"), {**os.environ, **environment}, Lake(str(self.root))
         if self.pause:
             env["ETUDE_TEST_PAUSE"] = f"{self.pause}:{self.paused}"
             env["PYTHONPATH"] = f"{PAUSE}{os.pathsep}{env.get('PYTHONPATH', '')}"
@@ -92,7 +92,7 @@ class Job:
             )
         try:
             limit = time.monotonic() + 300
-            while not (self.paused.exists() if self.pause else self.reached(lake)):
+            while not (self.reached(lake) if self.reached else self.paused.exists()):
                 assert process.poll() is None, f"the job ended before it was killed:\n{log.read_text()[-3000:]}"
                 assert time.monotonic() < limit, f"the job did not get there:\n{log.read_text()[-3000:]}"
                 time.sleep(0.005)

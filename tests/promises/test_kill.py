@@ -6,87 +6,20 @@ Each job is a real spark-submit, and each kill is SIGKILL to all of its processe
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
-from killing import Job, runs
-from nights import EPOCHS, FIRST, SECOND
+from killing import runs
+from kills import AGAIN, POINTS
+from nights import EPOCHS, SECOND
 
-from etude import storage
 from etude.cli.main import main
-from etude.fusion import checkpoint
-from etude.lake import Lake, folders, ledger, releases
+from etude.lake import Lake, ledger, releases
 from lakes import FITTED, assert_equal
 
 pytestmark = pytest.mark.slow
 
 KILLED = "the process ended without recording a result (killed?)"
-NIGHT, AGAIN = str(SECOND), "again"
-POINTS = ("users", "plays", "wmf", "train", "topn")
-"""Where jobs are killed: ingest after it wrote users, and after plays; the others at one point each."""
-
-
-def ingest(root: Path, nights, written: str, not_yet: str) -> Job:
-    """The first night as a backfill: rows of both nights change. It is killed when rows of one table are new."""
-    lake = Lake(str(root))
-    counted, version = lake.count(written), lake.version(not_yet)
-    return Job(
-        *("ingest", root, nights.arguments("ingest", root, night=FIRST), str(FIRST), "ingest"),
-        reached=lambda lake: lake.count(written) > counted,
-        too_late=lambda lake: lake.version(not_yet) != version,
-    )
-
-
-def of_night(job: str, root: Path, nights, **when) -> Job:
-    """A job of the second night under another run id, in a lake that has both nights and their lists."""
-    return Job(job, root, nights.arguments(job, root, "--run-id", AGAIN), AGAIN, f"{SECOND}.none.{job}", **when)
-
-
-def last_epoch(lake: Lake) -> str:
-    return checkpoint.last_uri(folders.checkpoints(lake.root, "train", AGAIN))
-
-
-@pytest.fixture(scope="module")
-def killed(nights, two_nights, backwards, submit_command, tmp_path_factory) -> dict[str, Job]:
-    """Kill each job, in a lake of its own."""
-    roots = {point: tmp_path_factory.mktemp(point) / "lake" for point in POINTS}
-    for point, root in roots.items():
-        shutil.copytree(backwards.second if point in ("users", "plays") else two_nights.lake, root)
-    jobs = {
-        "users": ingest(roots["users"], nights, "users", "plays"),
-        "plays": ingest(roots["plays"], nights, "plays", "ingested_files"),
-        "wmf": of_night(
-            *("wmf", roots["wmf"], nights),
-            reached=lambda lake: lake.count("splits", run_id=AGAIN) > 0,
-            too_late=lambda lake: lake.count("track_factors", run_id=AGAIN) > 0,
-        ),
-        "train": of_night(
-            *("train", roots["train"], nights),
-            reached=lambda lake: storage.exists(last_epoch(lake)),
-            too_late=lambda lake: checkpoint.read(last_epoch(lake)).epoch == EPOCHS,
-            resume=("--resume",),
-        ),
-        # The time between success and release is too short to hit, so the job stops there.
-        "topn": of_night(
-            *("topn", roots["topn"], nights),
-            reached=lambda lake: False,
-            too_late=lambda lake: len(releases.releases(lake)) > 1,
-            pause="etude.lake.releases:publishing",
-        ),
-    }
-    for job in jobs.values():
-        job.kill(submit_command)
-    return jobs
-
-
-@pytest.fixture(scope="module")
-def repaired(killed, submit_all) -> dict[str, Job]:
-    """Run each job again by the same arguments."""
-    commands = [[job.name, *job.arguments, *job.resume] for job in killed.values()]
-    done = submit_all(killed["users"].root, commands)
-    assert {line["status"] for line in done.lines} == {"succeeded"}, done.said[-3000:]
-    return killed
+NIGHT = str(SECOND)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -103,7 +36,7 @@ def test_a_kill_leaves_a_status_file_that_says_running(killed, point):
     assert (job.told(job.left)["status"], job.told(job.left)["run_id"]) == ("running", job.run_id)
 
 
-@pytest.mark.parametrize("point", ["users", "plays", "wmf", "train"])
+@pytest.mark.parametrize("point", ["users", "files", "wmf", "train"])
 def test_a_killed_run_does_not_count(killed, point):
     job = killed[point]
     assert (job.row(job.left).status, job.row(job.left).attempt) == ("running", 1)
@@ -114,7 +47,7 @@ def test_a_killed_run_does_not_count(killed, point):
     ("point", "wrote"),
     [
         ("users", {"users"}),
-        ("plays", {"users", "tracks", "rejects", "plays"}),
+        ("files", {"users", "tracks", "rejects", "plays", "interactions"}),
         ("wmf", {"splits"}),
         ("train", {"examples"}),
     ],
@@ -144,7 +77,7 @@ def test_the_same_command_takes_over_the_lease_and_records_the_kill(repaired, po
     assert not job.lease_file(job.root).exists()
 
 
-@pytest.mark.parametrize("point", ["users", "plays"])
+@pytest.mark.parametrize("point", ["users", "files"])
 def test_ingest_killed_between_two_tables_ends_as_an_unbroken_one(repaired, backwards, point):
     tables = ("plays", "rejects", "ingested_files", "users", "tracks", "interactions")
     assert_equal(repaired[point].root, backwards.both, tables)
