@@ -2,10 +2,12 @@
 
 from datetime import date, datetime, timezone
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from etude.config import Settings
-from etude.errors import InputMissingError
+from etude.errors import DataCheckError, InputMissingError
 from etude.frames import small_frame
 from etude.lake import Lake, small
 from etude.lake.lake import open_lake, require_lake
@@ -61,6 +63,7 @@ def test_columns_of_which_some_row_has_a_value(small_lake, tmp_path, lake, fille
 
 def test_a_table_never_written_has_nothing(lake):
     assert (lake.look("examples"), lake.count("examples"), lake.version("examples")) == ([], 0, None)
+    assert lake.arrow("examples", ("track_idx",)).num_rows == 0
     assert not lake.has_values("examples", ["mel"])
 
 
@@ -103,3 +106,12 @@ def test_reserved_characters_in_the_lakes_path(tmp_path, spark, monkeypatch):
     through_spark = Lake(str(folder), spark)
     assert through_spark.look("users") == lake.look("users")
     assert through_spark.count("users") == 1
+    for each in (through_spark, lake):
+        assert each.arrow("users", ("user_idx",), user_id="ann").to_pylist() == [{"user_idx": 0}]
+
+
+@pytest.mark.parametrize("way", ["look", "read"])
+def test_a_table_that_an_earlier_version_made_is_told_as_such(spark, tmp_path, way):
+    write_deltalake(str(tmp_path / "users"), pa.table({"user_id": ["ann"]}))
+    with pytest.raises(DataCheckError, match=r"users: the lake's table has no column user_idx; .* make a new lake"):
+        getattr(Lake(str(tmp_path), spark), way)("users")

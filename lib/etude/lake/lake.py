@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -109,7 +110,9 @@ class Lake:
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
-        return small.fulfilling(reader.load(self.uri(table)).select(*TABLES[table].column_names), equals)
+        rows = reader.load(self.uri(table))
+        small.check_columns(TABLES[table], rows.columns)
+        return small.fulfilling(rows.select(*TABLES[table].column_names), equals)
 
     def look(self, table: str, columns: Sequence[str] = (), **equals: Any) -> list[dict[str, Any]]:
         """Return the rows that fulfil every `column=value` as dictionaries; for few rows.
@@ -120,6 +123,16 @@ class Lake:
         if not self.exists(table):
             return []
         return self._small.look(spec, tuple(columns or spec.column_names), equals)
+
+    def arrow(self, table: str, columns: Sequence[str], **equals: Any) -> pa.Table:
+        """Return columns of the rows that fulfil every `column=value` as an Arrow table, in the memory of this process.
+
+        For what doesn't grow with users or plays, such as one run's factors of tracks.
+        """
+        spec = TABLES[table]
+        if not self.exists(table):
+            return to_arrow_schema(spec.schema).empty_table().select(list(columns))
+        return self._small.arrow(spec, columns, equals)
 
     def count(self, table: str, **equals: Any) -> int:
         """Return the number of rows that fulfil every `column=value`."""

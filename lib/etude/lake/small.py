@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from etude import storage
 from etude.errors import DataCheckError
@@ -35,6 +36,7 @@ class Library(Protocol):
     """Serve looks at few rows, writes of few rows, and new tables; see Lake for what each does."""
 
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows: ...  # noqa: D102
+    def arrow(self, spec: Table, columns: Sequence[str], equals: Equals) -> pa.Table: ...  # noqa: D102
     def count(self, spec: Table, equals: Equals) -> int: ...  # noqa: D102
     def has_values(self, spec: Table, columns: Sequence[str]) -> bool: ...  # noqa: D102
     def replace(self, spec: Table, rows: pa.Table, equals: Equals, fence: Fence = ...) -> None: ...  # noqa: D102
@@ -67,8 +69,15 @@ class Deltalake:
 
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows:
         """Return the rows as dictionaries."""
+        return as_rows(self.arrow(spec, columns, equals), spec)
+
+    def arrow(self, spec: Table, columns: Sequence[str], equals: Equals) -> pa.Table:
+        """Return the rows as an Arrow table."""
         data = self._data(spec)
-        return [] if data is None else as_rows(data.to_table(columns=list(columns), filter=_test(equals)), spec)
+        if data is None:
+            return to_arrow_schema(spec.schema).empty_table().select(list(columns))
+        check_columns(spec, data.schema.names)
+        return data.to_table(columns=list(columns), filter=_test(equals))
 
     def count(self, spec: Table, equals: Equals) -> int:
         """Return the number of rows."""
@@ -186,7 +195,11 @@ class BySpark:
 
     def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows:
         """Return the rows as dictionaries."""
-        return as_rows(self._rows(spec, equals).select(*columns).toArrow(), spec)
+        return as_rows(self.arrow(spec, columns, equals), spec)
+
+    def arrow(self, spec: Table, columns: Sequence[str], equals: Equals) -> pa.Table:
+        """Return the rows as an Arrow table."""
+        return self._rows(spec, equals).select(*columns).toArrow()
 
     def count(self, spec: Table, equals: Equals) -> int:
         """Return the number of rows."""
@@ -210,6 +223,20 @@ class BySpark:
 
     def _rows(self, spec: Table, equals: Equals) -> DataFrame:
         return fulfilling(self.spark.read.format("delta").load(self._uri(spec)), equals)
+
+
+def check_columns(spec: Table, found: Sequence[str]) -> None:
+    """Check that a table of the lake has the columns of its definition.
+
+    Raises:
+        DataCheckError: it lacks some.
+    """
+    lacking = [name for name in spec.column_names if name not in found]
+    if lacking:
+        raise DataCheckError(
+            f"{spec.name}: the lake's table has no column {', '.join(lacking)}; an earlier version of Etude made it, "
+            "so make a new lake"
+        )
 
 
 def fulfilling(rows: DataFrame, equals: Equals) -> DataFrame:
