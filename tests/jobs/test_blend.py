@@ -145,9 +145,8 @@ def test_an_evaluated_run_chooses_and_others_take_its_choice(spark, tmp_path):
     plays = world(lake)
     chosen = {}
     for protocol in ("none", "strict", "none"):
-        if protocol not in {known for known, _ in chosen}:
-            assert start(wmf, lake, protocol, "evaluation.validation_plays=0.3")[0] == 0
-            write_train(lake, protocol, protocol)
+        assert start(wmf, lake, protocol, "evaluation.validation_plays=0.3")[0] == 0
+        write_train(lake, protocol, protocol)
         code, chosen[protocol, len(chosen)] = start(blend, lake, protocol)
         assert code == 0
     before, evaluated, after = chosen.values()
