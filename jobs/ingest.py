@@ -128,8 +128,9 @@ def number_tracks(
 ) -> tuple[DataFrame, DataFrame]:
     """Return track_id, track_idx and alias_of of all tracks, and the rows of `tracks` that are new or have changed."""
     known = job.read("tracks")
-    for columns in (*(each.columns for each in catalogues), *(each.columns for each in aliases)):
-        tell_columns(job, columns)
+    read: list[Catalogue | Aliases] = [*catalogues, *aliases]
+    for source in read:
+        tell_columns(job, source.columns)
     of_tracks, of_artists = (resolved(aliases, of, staging) for of in ("track", "artist"))
     if of_tracks is None and job.lake.has_values("tracks", ["alias_of"]):
         of_tracks = known.where(F.col("alias_of").isNotNull()).select(

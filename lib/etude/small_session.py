@@ -41,8 +41,7 @@ def _inputs(stage: Stage, settings: Settings, batch_date: date, lake: Lake) -> I
     if "listening" in stage.sections and settings.listening.path:
         yield of_batch(settings.listening.path, batch_date)
     if "catalogue" in stage.sections:
-        yield from (source.path for source in settings.catalogue.sources)
-        yield from (source.path for source in settings.catalogue.aliases)
+        yield from (source.path for source in (*settings.catalogue.sources, *settings.catalogue.aliases))
     yield from (folders.table(lake.root, table) for table in stage.reads)
 
 

@@ -164,8 +164,8 @@ class CatalogueColumns(Section):
     """Path of the audio file, relative to the catalogue file, or a URI."""
 
 
-class CatalogueSource(FileSettings):
-    """Describe one catalogue."""
+class ListingSource(FileSettings):
+    """Describe files beside the log, which every run reads whole."""
 
     path: str
     """File, folder, glob or URI."""
@@ -173,15 +173,20 @@ class CatalogueSource(FileSettings):
     """Name in logs and rejects; null: the file's name without its suffix."""
     format: Literal["delimited", "parquet", "json"] = "delimited"
     """File format."""
-    columns: CatalogueColumns = CatalogueColumns()
-    """Columns of the catalogue."""
-    tag_delimiter: str | None = Field(None, min_length=1)
-    """Separator of the tags (and their weights) inside a cell; null: a cell holds one tag."""
 
     @property
     def known_as(self) -> str:
         """Return its name if set, otherwise the file's name without suffixes."""
-        return _known_as(self.name, self.path)
+        return self.name or PurePosixPath(self.path.rstrip("/")).name.split(".")[0]
+
+
+class CatalogueSource(ListingSource):
+    """Describe one catalogue."""
+
+    columns: CatalogueColumns = CatalogueColumns()
+    """Columns of the catalogue."""
+    tag_delimiter: str | None = Field(None, min_length=1)
+    """Separator of the tags (and their weights) inside a cell; null: a cell holds one tag."""
 
 
 class AliasColumns(Section):
@@ -193,31 +198,16 @@ class AliasColumns(Section):
     """The id that it stands for."""
 
 
-class AliasSource(FileSettings):
+class AliasSource(ListingSource):
     """Describe one list of aliases."""
 
-    path: str
-    """File, folder, glob or URI."""
-    name: str | None = None
-    """Name in logs and rejects; null: the file's name without its suffix."""
-    format: Literal["delimited", "parquet", "json"] = "delimited"
-    """File format."""
     of: Literal["track", "artist"] = "track"
     """Whose ids they are."""
     columns: AliasColumns = AliasColumns()
     """Columns of the list."""
 
-    @property
-    def known_as(self) -> str:
-        """Return its name if set, otherwise the file's name without suffixes."""
-        return _known_as(self.name, self.path)
 
-
-def _known_as(name: str | None, path: str) -> str:
-    return name or PurePosixPath(path.rstrip("/")).name.split(".")[0]
-
-
-_Source = TypeVar("_Source", CatalogueSource, AliasSource)
+_Source = TypeVar("_Source", bound=ListingSource)
 
 
 def _unlike(sources: tuple[_Source, ...]) -> tuple[_Source, ...]:

@@ -122,7 +122,7 @@ class Lake:
         spec = TABLES[table]
         if not self.exists(table):
             return []
-        return self._small.look(spec, tuple(columns or spec.column_names), equals)
+        return small.as_rows(self._small.arrow(spec, columns or spec.column_names, equals), spec)
 
     def arrow(self, table: str, columns: Sequence[str], **equals: Any) -> pa.Table:
         """Return columns of the rows that fulfil every `column=value` as an Arrow table, in the memory of this process.
@@ -131,7 +131,7 @@ class Lake:
         """
         spec = TABLES[table]
         if not self.exists(table):
-            return to_arrow_schema(spec.schema).empty_table().select(list(columns))
+            return small.no_rows(spec, columns)
         return self._small.arrow(spec, columns, equals)
 
     def count(self, table: str, **equals: Any) -> int:

@@ -35,7 +35,6 @@ MOST_ROWS = 200_000
 class Library(Protocol):
     """Serve looks at few rows, writes of few rows, and new tables; see Lake for what each does."""
 
-    def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows: ...  # noqa: D102
     def arrow(self, spec: Table, columns: Sequence[str], equals: Equals) -> pa.Table: ...  # noqa: D102
     def count(self, spec: Table, equals: Equals) -> int: ...  # noqa: D102
     def has_values(self, spec: Table, columns: Sequence[str]) -> bool: ...  # noqa: D102
@@ -67,15 +66,11 @@ class Deltalake:
         """`root` is a URI."""
         self.root, self.writer = root, writer
 
-    def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows:
-        """Return the rows as dictionaries."""
-        return as_rows(self.arrow(spec, columns, equals), spec)
-
     def arrow(self, spec: Table, columns: Sequence[str], equals: Equals) -> pa.Table:
         """Return the rows as an Arrow table."""
         data = self._data(spec)
         if data is None:
-            return to_arrow_schema(spec.schema).empty_table().select(list(columns))
+            return no_rows(spec, columns)
         check_columns(spec, data.schema.names)
         return data.to_table(columns=list(columns), filter=_test(equals))
 
@@ -193,13 +188,11 @@ class BySpark:
         """`root` is a URI."""
         self.root, self.spark = root, spark
 
-    def look(self, spec: Table, columns: Sequence[str], equals: Equals) -> Rows:
-        """Return the rows as dictionaries."""
-        return as_rows(self.arrow(spec, columns, equals), spec)
-
     def arrow(self, spec: Table, columns: Sequence[str], equals: Equals) -> pa.Table:
         """Return the rows as an Arrow table."""
-        return self._rows(spec, equals).select(*columns).toArrow()
+        rows = self._rows(spec, equals)
+        check_columns(spec, rows.columns)
+        return rows.select(*columns).toArrow()
 
     def count(self, spec: Table, equals: Equals) -> int:
         """Return the number of rows."""
@@ -223,6 +216,11 @@ class BySpark:
 
     def _rows(self, spec: Table, equals: Equals) -> DataFrame:
         return fulfilling(self.spark.read.format("delta").load(self._uri(spec)), equals)
+
+
+def no_rows(spec: Table, columns: Sequence[str]) -> pa.Table:
+    """Return columns of a table without rows."""
+    return to_arrow_schema(spec.schema).empty_table().select(list(columns))
 
 
 def check_columns(spec: Table, found: Sequence[str]) -> None:
