@@ -37,7 +37,7 @@ def test_the_kill_left_newer_tables(killed, backwards):
         assert left.count(table) > before.count(table)
 
 
-def test_every_job_reads_what_the_succeeded_ingest_left(backwards, after):
+def test_jobs_read_what_the_succeeded_ingest_left(backwards, after):
     before = ledger.graph(Lake(str(backwards.second))).succeeded("ingest", NIGHT)
     for line in after.lines[:2]:
         assert line["status"] == "succeeded", line["error"]
