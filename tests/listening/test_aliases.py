@@ -9,7 +9,6 @@ from etude.config.listening import AliasSource, CatalogueSource
 from etude.errors import DataCheckError, SettingsError
 from etude.frames import small_frame
 from etude.interactions import sum_plays
-from etude.lake.staging import Staging
 from etude.lake.tables import TRACKS
 from etude.listening.aliases import Aliases, read_aliases, resolved
 from etude.listening.catalogue import read_catalogue
@@ -21,12 +20,6 @@ DAY = date(2026, 1, 31)
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 PLAYED = "track_id string, title string, artist string, artist_id string"
 PAIR = "alias string, id string"
-
-
-@pytest.fixture
-def staging(spark, tmp_path):
-    with Staging(spark, f"{tmp_path.as_uri()}/staging") as place:
-        yield place
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from etude.config.listening import CatalogueSource
 from etude.errors import InputMissingError, SettingsError
 from etude.frames import small_frame
-from etude.lake.staging import Staging
 from etude.lake.tables import TRACKS
 from etude.listening.catalogue import coverage, read_catalogue
 from etude.listening.tracks import changed_tracks, merge_tracks
@@ -18,12 +17,6 @@ from etude.listening.tracks import changed_tracks, merge_tracks
 DAY = date(2026, 1, 31)
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 PLAYED = "track_id string, title string, artist string, artist_id string"
-
-
-@pytest.fixture
-def staging(spark, tmp_path):
-    with Staging(spark, f"{tmp_path.as_uri()}/staging") as place:
-        yield place
 
 
 @pytest.fixture

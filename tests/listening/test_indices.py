@@ -6,17 +6,10 @@ from hypothesis import strategies as st
 
 from etude.errors import DataCheckError
 from etude.frames import small_frame
-from etude.lake.staging import Staging
 from etude.listening import indices
 from etude.listening.indices import continue_indices
 
 SCHEMA = "user_id string, user_idx int"
-
-
-@pytest.fixture
-def staging(spark, tmp_path):
-    with Staging(spark, f"{tmp_path.as_uri()}/staging") as place:
-        yield place
 
 
 def number(spark, staging, batches):
