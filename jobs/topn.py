@@ -6,7 +6,8 @@ user without factors gets popular tracks. Tracks that the user has
 played are left out (topn.exclude_heard). Held-out plays don't count as played when lists are measured by them.
 
 evaluation.protocol=none writes the lists, and publishes them unless topn.publish=false. strict and paper measure the
-model beside random, popularity, artist_popularity, same_artist and true_factors (the bound), on the slices all, warm,
+model beside random, popularity, artist_popularity, same_artist, the network and the ridge regression alone, and
+true_factors (the bound), on the slices all, warm,
 cold, head and tail; evaluation.per_user also writes each user's values. Under strict, the candidates are the warm and
 the test tracks. Under paper, they are the test tracks; nothing is left out, and popularity counts their plays.
 """
@@ -125,7 +126,9 @@ def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: 
     if blend is not None:
         every, unplayed = job.read("blended_track_factors", run_id=blend), F.col("listeners") == 0
         frames += [every.where(~unplayed), every.where(unplayed)]
-    fitted, withheld, *others = collect_all(frames, "track_idx", inputs.size_limit(job.settings.topn))
+    alone = predicted_alone(job, wmf, train) if train is not None else {}
+    collected = collect_all([*frames, *alone.values()], "track_idx", inputs.size_limit(job.settings.topn))
+    fitted, withheld, *others = collected[: len(frames)]
     if not len(fitted) + len(withheld):
         raise InputMissingError(f"wmf run {wmf} has no track factors: run jobs/wmf.py again")
     name, seed = network_of(job, train) if train else ("", 0)
@@ -134,6 +137,7 @@ def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: 
         held_out=withheld,
         predicted=others[0] if train is not None else None,
         blended=(others[-2], others[-1]) if blend is not None else None,
+        alone=dict(zip(alone, collected[len(frames) :], strict=True)),
         facts=facts,
         model=name,
         seed=seed,
@@ -142,6 +146,15 @@ def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: 
     job.count("candidates", plan.sizes["all"])
     job.count("candidates_cold", plan.sizes["cold"])
     return plan, fitted.rank
+
+
+def predicted_alone(job: JobRun, wmf: str, train: str) -> dict[str, DataFrame]:
+    """Return the two predictions of the test tracks that the predicted factors consist of; none if none is measured."""
+    if job.settings.evaluation.protocol == "none" or network_of(job, train)[0] == "ridge":
+        return {}
+    test = job.read("splits", run_id=wmf, kind="track", split="test").select("track_idx")
+    rows = job.read("predicted_factors", run_id=train).join(test, on="track_idx")
+    return {name: rows.select("track_idx", F.col(name).alias("factors")) for name in ("network", "ridge")}
 
 
 def write_user_metrics(job: JobRun, done: DataFrame, plan: Plan) -> None:

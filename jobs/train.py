@@ -1,5 +1,8 @@
 """Train a network to predict factors of tracks from sound, artist, year and tags; predict them for all such tracks.
 
+Predicted factors are a mean of two predictions: the network's, and that of a ridge regression on the same inputs. The
+network's share is chosen on validation tracks (train.network_share). train.model=ridge is the regression alone.
+
 It reads track_factors and splits of a wmf run, tracks, and the mel rows of the present mel settings. It writes examples
 (what the training ranks read), predicted_factors and metrics. Each epoch writes a checkpoint to
 _checkpoints/train/<run_id> in the lake. --resume continues from the last one, with the result of an uninterrupted run.
@@ -9,7 +12,7 @@ With evaluation.protocol=strict, the network learns nothing from held-out tracks
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -24,7 +27,9 @@ from etude.fusion.examples import build_examples, deal, targets
 from etude.fusion.features import chosen_mel, features, known_tracks
 from etude.fusion.loop import Training, best_epoch
 from etude.fusion.moments import moments_of
-from etude.fusion.predict import predict
+from etude.fusion.predict import Predictor, best_share, predict
+from etude.fusion.regression import fit_ridge
+from etude.fusion.ridge import Ridge
 from etude.fusion.shape import MelShape, example_shape
 from etude.fusion.shards import live_shards
 from etude.fusion.training import check_slots, curves, rank_count, resumable, train_network
@@ -32,6 +37,9 @@ from etude.fusion.vocabulary import build_vocabulary
 from etude.job import JobRun, main
 from etude.lake import Metric, folders
 from etude.tracks import without_aliases
+
+_EQUAL_SHARE = 0.5
+"""The network's share without validation tracks."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +54,52 @@ class Content:
 
 def run(job: JobRun) -> None:
     """Build the examples, train, predict, measure the errors."""
+    trains = job.settings.train.trains_network
     # Checked before anything is replaced, and again when the ranks start.
-    if lasting_executors(job.spark):
+    if trains and lasting_executors(job.spark):
         check_slots(job.spark, job.settings.train)
     content = known_content(job)
     folder = folders.checkpoints(job.lake.root, "train", job.run_id)
-    earlier = resumable(folder, job.settings.train) if job.resume else None
+    earlier = resumable(folder, job.settings.train) if job.resume and trains else None
     training = continued(job, earlier, folder) if earlier else prepared(job, content, folder)
+    examples = job.lake.read("examples", training.origin.examples_version, run_id=job.run_id)
 
+    network = trained(job, training) if trains else None
+    ridge = fit_ridge(examples, training.shape, job.settings.train, job.log)
+    predictor = Predictor(ridge, network, share_of_network(job, training, examples, ridge, network))
+    job.note("network_share", round(predictor.share, 4))
+    job.note("ridge_penalties", asdict(ridge.penalties))
+
+    write_predictions(job, content, training, predictor)
+    measure(job, training, examples)
+
+
+def trained(job: JobRun, training: Training) -> bytes:
+    """Train the network; record its figures; return the best epoch's checkpoint."""
     history = train_network(job.spark, training, job.log)
     job.metrics(curves(history, job.settings.train))
     job.note("distribution", chosen_name(training.settings.distribution))
     job.note("epochs", len(history))
     job.note("best_epoch", best_epoch(history))
-    job.note("checkpoint", checkpoints.best_uri(folder))
+    best = checkpoints.best_uri(training.folder)
+    job.note("checkpoint", best)
+    return storage.read_bytes(best)
 
-    write_predictions(job, content, training)
-    measure(job, training)
+
+def share_of_network(
+    job: JobRun, training: Training, examples: DataFrame, ridge: Ridge, network: bytes | None
+) -> float:
+    """Return the network's share in the predicted factors: as set, or chosen on the validation tracks."""
+    if network is None:
+        return 0.0
+    given = job.settings.train.network_share
+    if given is not None:
+        return given
+    of_validation = examples.where(F.col("split") == "validation")
+    both = Predictor(ridge, network, _EQUAL_SHARE)
+    predicted = predict(of_validation, of_validation.count(), both, training.shape)
+    chosen = best_share(predicted, of_validation.select("track_idx", "target"))
+    return _EQUAL_SHARE if chosen is None else chosen
 
 
 def known_content(job: JobRun) -> Content:
@@ -74,8 +111,8 @@ def known_content(job: JobRun) -> Content:
         learned = job.read("splits", run_id=job.upstream("wmf"), kind="track", split="train")
         if tracks.join(learned, on="track_idx").join(mel, on="track_id").isEmpty():
             mel, mel_shape = mel.limit(0), MelShape()
-    if mel_shape == MelShape() and train.model == "fusion":
-        job.log.warning("no training track has mel rows of the present mel settings: the network reads metadata only")
+    if mel_shape == MelShape() and train.model in ("fusion", "ridge"):
+        job.log.warning("no training track has mel rows of the present mel settings: the model reads metadata only")
     if train.crops > 1 and mel_shape != MelShape():
         most = mel.agg(F.max("crop")).collect()[0][0] + 1
         if most < train.crops:
@@ -149,28 +186,28 @@ def count_examples(job: JobRun, sizes: Mapping[str, int]) -> None:
         job.count(f"examples_{split}", sizes.get(split, 0))
 
 
-def write_predictions(job: JobRun, content: Content, training: Training) -> None:
-    """Write predicted factors of every track with features, from the network of the best epoch."""
-    network = storage.read_bytes(checkpoints.best_uri(training.folder))
+def write_predictions(job: JobRun, content: Content, training: Training, predictor: Predictor) -> None:
+    """Write predicted factors of every track with features."""
     known = features(content.tracks, content.mel, training.vocabulary, training.shape)
-    found = predict(known, job.read("tracks").count(), network, training.shape)
-    job.replace(
-        "predicted_factors",
-        found.select("track_idx", "factors", F.lit(training.origin.wmf_run_id).alias("wmf_run_id")),
-    )
+    found = predict(known, job.read("tracks").count(), predictor, training.shape)
+    job.replace("predicted_factors", found.withColumn("wmf_run_id", F.lit(training.origin.wmf_run_id)))
 
 
-def measure(job: JobRun, training: Training) -> None:
-    """Record the errors of the predicted factors, by split."""
+def measure(job: JobRun, training: Training, examples: DataFrame) -> None:
+    """Record the errors of the predicted factors and of both predictions that they consist of, by split."""
     predicted = job.written("predicted_factors", run_id=job.run_id)
     job.count("predicted_factors", predicted.count())
-    examples = job.lake.read("examples", training.origin.examples_version, run_id=job.run_id)
-    errors = factor_errors(predicted, examples.select("track_idx", "split", "target"))
     settings = training.settings
-    job.metrics(
-        Metric(settings.model, row["split"], row["metric"], row["value"], seed=settings.seed)
-        for row in errors.collect()  # five metrics per split
-    )
+    columns: dict[str, str] = {settings.model: "factors"}
+    if settings.trains_network:
+        columns |= {"network": "network", "ridge": "ridge"}
+    for model, column in columns.items():
+        factors = predicted.select("track_idx", F.col(column).alias("factors"))
+        errors = factor_errors(factors, examples.select("track_idx", "split", "target"))
+        job.metrics(
+            Metric(model, row["split"], row["metric"], row["value"], seed=settings.seed)
+            for row in errors.collect()  # five metrics per split
+        )
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def tables() -> dict[str, list[tuple]]:
         "splits": [("eval", "track", t, -1, "test" if t in COLD else "train") for t in range(TRACKS)],
         "user_factors": [(r, u, _factors(u), "fit") for r in ("eval", "prod") for u in range(len(USERS) - 1)],
         "track_factors": [(r, t, _factors(t), "fit") for r in ("eval", "prod") for t in range(10)],
-        "predicted_factors": [(r, t, _factors(t), r) for r in ("eval", "prod") for t in range(TRACKS)],
+        "predicted_factors": [(r, t, *[_factors(t)] * 3, r) for r in ("eval", "prod") for t in range(TRACKS)],
         "mel": [*(_mel(t) for t in (0, 3, 10)), _mel(0, crop=1), _mel(6, settings="of another recipe")],
         "recommendations": [_place(r, u, p) for r in ("eval", "prod") for u in range(len(USERS)) for p in range(1, 5)],
         "metrics": _metrics(),

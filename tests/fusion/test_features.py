@@ -57,11 +57,14 @@ def test_features_of_each_track(tracks, mel):
     assert [rows[i]["year_index"] for i in range(6)] == [0, 2, 2, 1, 1, 0]
     assert [rows[i]["has_mel"] for i in range(6)] == [1, 0, 0, 0, 1, 0]
     assert rows[0]["mel"] == [1.0] * 6 and rows[1]["mel"] == [0.0] * 6 and rows[4]["mel"] == [3.0] * 6
-    # Known tags are ordered by weight, then by place in the list; the remaining weights sum to 1.
+    # Known tags are ordered by weight, then by place in the list. Weights are damped, their squares sum to 1.
+    light, heavy = np.log1p([100 * 0.1 / 0.9, 100]) / np.hypot(*np.log1p([100 * 0.1 / 0.9, 100]))
     tags = [(rows[i]["tag_indices"], rows[i]["tag_weights"]) for i in range(6)]
     none = ([0, 0], [0.0, 0.0])
     assert [indices for indices, _ in tags] == [[1, 2], [1, 0], [2, 1], [0, 0], [0, 0], [0, 0]]
-    np.testing.assert_allclose([weights for _, weights in tags[:3]], [[0.5, 0.5], [1, 0], [0.9, 0.1]], rtol=1e-6)
+    np.testing.assert_allclose(
+        [weights for _, weights in tags[:3]], [[0.5**0.5] * 2, [1, 0], [heavy, light]], rtol=1e-6
+    )
     assert tags[3:] == [none] * 3
 
 

@@ -13,11 +13,12 @@ from etude.fusion.accuracy import factor_errors
 from etude.fusion.distribution.single import SingleRank
 from etude.fusion.loop import work
 from etude.fusion.networks.inputs import all_crops, to_tensors
-from etude.fusion.predict import predict
+from etude.fusion.predict import Predictor, best_share, predict
+from etude.fusion.ridge import Penalties, fit, inputs_of, sound_statistics
 from fusion.planted import RANK, SHAPE, columns_of, training_of
 
 
-def test_spark_predicts_what_the_best_network_predicts(spark, planted, tmp_path):
+def test_spark_predicts_what_network_and_regression_predict_and_their_mean(spark, planted, tmp_path):
     training = training_of(tmp_path, planted, epochs=2)
     work(training, SingleRank())
     best = storage.read_bytes(checkpoints.best_uri(training.folder))
@@ -26,6 +27,9 @@ def test_spark_predicts_what_the_best_network_predicts(spark, planted, tmp_path)
     rows = {name: columns[name] for name in network.inputs}
     with torch.no_grad():
         expected = network.factors(all_crops(network, to_tensors(rows, SHAPE))).numpy()
+    inputs = inputs_of({**columns, "sound": sound_statistics(columns["mel"], SHAPE)}, SHAPE)
+    ridge = fit(inputs, columns["target"], Penalties())
+    linear = ridge.predict(inputs)
     names = ("track_idx", *network.inputs)
     frame = small_frame(
         spark,
@@ -33,10 +37,36 @@ def test_spark_predicts_what_the_best_network_predicts(spark, planted, tmp_path)
         "track_idx int, mel array<float>, has_mel int, artist_index int, year_index int, "
         "tag_indices array<int>, tag_weights array<float>",
     )
-    found = {row["track_idx"]: row["factors"] for row in predict(frame, len(planted.artist), best, SHAPE).collect()}
-    assert len(found) == len(planted.artist)
-    np.testing.assert_allclose(np.array([found[i] for i in range(len(found))]), expected, atol=1e-6)
-    assert np.array(list(found.values())).shape == (120, RANK)
+    n = len(planted.artist)
+
+    def found(predictor):
+        rows = sorted(predict(frame, n, predictor, SHAPE).collect())
+        assert [row["track_idx"] for row in rows] == list(range(n))
+        return {name: [row[name] for row in rows] for name in ("factors", "network", "ridge")}
+
+    both = found(Predictor(ridge, best, 0.25))
+    assert np.array(both["factors"]).shape == (120, RANK)
+    np.testing.assert_allclose(both["network"], expected, atol=1e-6)
+    np.testing.assert_allclose(both["ridge"], linear, atol=1e-5)
+    np.testing.assert_allclose(both["factors"], 0.25 * expected + 0.75 * linear, atol=1e-5)
+    alone = found(Predictor(ridge, None, 0.0))
+    assert alone["network"] == [None] * n
+    np.testing.assert_allclose(alone["factors"], linear, atol=1e-5)
+
+
+@pytest.mark.parametrize(("planted_share", "expected"), [(0.3, 0.3), (1.4, 1.0), (-0.5, 0.0)])
+def test_the_share_has_the_least_squared_error(spark, planted_share, expected):
+    random = np.random.default_rng(0)
+    network, ridge = random.standard_normal((2, 40, 5))
+    target = planted_share * network + (1 - planted_share) * ridge
+    predicted = small_frame(
+        spark,
+        [(i, network[i].tolist(), ridge[i].tolist()) for i in range(40)],
+        "track_idx int, network array<double>, ridge array<double>",
+    )
+    targets = small_frame(spark, [(i, target[i].tolist()) for i in range(40)], "track_idx int, target array<double>")
+    assert best_share(predicted, targets) == pytest.approx(expected)
+    assert best_share(predicted, targets.limit(0)) is None
 
 
 def test_errors_are_the_papers_and_say_what_msle_leaves_out(spark):

@@ -54,7 +54,7 @@ def world(lake: Lake) -> dict[tuple[int, int], int]:
 def write_train(lake: Lake, protocol: str, wmf_run: str, tracks=KNOWN) -> np.ndarray:
     """Write a train run `net` that predicts factors in the space of a wmf run; return them by track."""
     g = np.random.default_rng(8).normal(0, 0.3, (TRACKS, RANK)).astype(np.float32)
-    fill(lake, "predicted_factors", [(protocol, t, g[t].tolist(), wmf_run) for t in tracks])
+    fill(lake, "predicted_factors", [(protocol, t, *[g[t].tolist()] * 3, wmf_run) for t in tracks])
     now = datetime.now(timezone.utc)
     run = Run(protocol, "train", DAY, protocol, now, settings=redacted(load_settings()), ended_at=now)
     run.status, run.upstream = "succeeded", {"wmf": [wmf_run]}
@@ -195,7 +195,7 @@ def test_lists_rank_the_blended_factors_of_all_tracks(blended):
             assert row["source"] == ("warm" if listeners > 3 else "light" if listeners else "cold")
     if protocol == "strict":
         models = {row["model"] for row in lake.look("metrics", run_id=protocol, job="topn")}
-        assert {"blend", "fusion", "plays_only", "content_only", "same_artist", "true_factors"} <= models
+        assert {"blend", "fusion", "plays_only", "content_only", "same_artist", "ridge", "true_factors"} <= models
     else:
         release = releases.current(lake)
         assert release is not None

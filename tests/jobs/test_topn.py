@@ -86,7 +86,9 @@ def made(spark, tmp_path_factory):
         known = range(20) if protocol == "strict" else range(29)
         rows["track_factors"] += [(run, t, y[t], "fit" if t in known else "held_out") for t in range(29)]
         rows["user_factors"] += [(run, u, x[u], "fit") for u in x]
-        rows["predicted_factors"] += [(run, t, guess[t], run) for t in range(TRACKS)]
+        rows["predicted_factors"] += [
+            (run, t, guess[t], guess[t][::-1], [-g for g in guess[t]], run) for t in range(TRACKS)
+        ]
         names = {**dict.fromkeys(TRAIN, "train"), **dict.fromkeys(VALIDATION, "validation")}
         names |= dict.fromkeys(TEST, "test" if protocol == "strict" else "train")
         rows["splits"] += [(run, "track", t, -1, name) for t, name in names.items()]
@@ -175,8 +177,11 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluat
     assert 0 < found["cnn_lstm", "warm", "recall", 6] <= 1
     assert found["cnn_lstm", "all", "cold_share", 6] > 0
     assert {model for model, *_ in found} == {
-        *("cnn_lstm", "random", "popularity", "artist_popularity", "same_artist", "true_factors")
+        *("cnn_lstm", "random", "popularity", "artist_popularity", "same_artist", "network", "ridge", "true_factors")
     }
+    # Planted: the regression says the opposite of what the lists rest on.
+    assert found["ridge", "cold", "auc", 0] == pytest.approx(1 - found["cnn_lstm", "cold", "auc", 0])
+    assert found["network", "cold", "auc", 0] != found["cnn_lstm", "cold", "auc", 0]
     seeds = {(r["model"], r["seed"]) for r in made.look("metrics", job="topn")}
     assert ("cnn_lstm", 3) in seeds
     assert "published" not in line

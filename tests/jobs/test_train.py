@@ -92,8 +92,9 @@ def test_predicts_every_track_with_features_and_says_how_well(lake, planted, fir
     assert line["upstream"] == {"wmf": ["w"]}
     assert line["epochs"] == 3
     rows = lake.read("metrics", job="train", run_id="first").collect()
-    values = {(row["slice"], row["metric"], row["step"]): row["value"] for row in rows}
-    assert {row["model"] for row in rows} == {"fusion"} and {row["protocol"] for row in rows} == {"strict"}
+    values = {(row["slice"], row["metric"], row["step"]): row["value"] for row in rows if row["model"] == "fusion"}
+    assert {row["model"] for row in rows} == {"fusion", "network", "ridge"}
+    assert {row["protocol"] for row in rows} == {"strict"}
     for split in ("train", "validation", "test"):
         tracks = [i for i in found if planted.split[i] == split]
         error = np.mean([(found[i] - planted.factors[i]) ** 2 for i in tracks])
@@ -103,6 +104,30 @@ def test_predicts_every_track_with_features_and_says_how_well(lake, planted, fir
     mean = planted.factors[planted.split == "train"].mean(axis=0)
     tests = [i for i in found if planted.split[i] == "test"]
     assert values["test", "mse", 0] < np.mean((planted.factors[tests] - mean) ** 2)
+
+
+def test_factors_are_the_mean_of_network_and_regression_that_is_best_on_validation_tracks(lake, planted, first):
+    rows = {row["track_idx"]: row for row in lake.read("predicted_factors", run_id="first").collect()}
+    tracks = [i for i in rows if planted.split[i] == "validation"]
+    factors, network, ridge = (np.array([rows[i][name] for i in tracks]) for name in ("factors", "network", "ridge"))
+    share, goal = first[1]["network_share"], planted.factors[tracks]
+    np.testing.assert_allclose(factors, share * network + (1 - share) * ridge, atol=1e-4)
+    errors = {s: np.square(s * network + (1 - s) * ridge - goal).mean() for s in np.linspace(0, 1, 101)}
+    assert share == pytest.approx(min(errors, key=errors.get), abs=0.006)
+
+
+def test_a_share_can_be_set_and_the_regression_can_be_alone(lake, first):
+    code, line = run(lake, "alone", "train.network_share=1")
+    assert (code, line["network_share"]) == (0, 1)
+    rows = lake.read("predicted_factors", run_id="alone").collect()
+    assert all(row["factors"] == row["network"] for row in rows)
+    code, line = run(lake, "regression", "train.model=ridge")
+    assert (code, "checkpoint" in line, "epochs" in line) == (0, False, False)
+    found = {row["track_idx"]: row for row in lake.read("predicted_factors", run_id="regression").collect()}
+    assert found.keys() == first[2].keys()
+    assert all(row["factors"] == row["ridge"] and row["network"] is None for row in found.values())
+    assert {row["ridge"] == found[row["track_idx"]]["ridge"] for row in rows} == {True}
+    assert {row["model"] for row in lake.read("metrics", job="train", run_id="regression").collect()} == {"ridge"}
 
 
 def test_the_network_knows_nothing_but_training_tracks(lake, planted, first):

@@ -10,10 +10,16 @@ from etude.config.base import Section
 class TrainSettings(Section):
     """Configure training and batch prediction."""
 
-    model: Literal["fusion", "cnn", "cnn_lstm", "embeddings"] = "fusion"
-    """Network to train: fusion reads audio and metadata, cnn and cnn_lstm audio alone, embeddings metadata alone."""
+    model: Literal["fusion", "cnn", "cnn_lstm", "embeddings", "ridge"] = "fusion"
+    """Network to train: fusion reads audio and metadata, cnn and cnn_lstm audio alone, embeddings metadata alone.
+    ridge trains none: it is the regression alone, in seconds."""
     fields: tuple[Literal["artist", "year", "tags"], ...] = ("artist", "year", "tags")
-    """Metadata that fusion and embeddings read; omit one for an ablation."""
+    """Metadata that fusion, embeddings and ridge read; omit one for an ablation."""
+    network_share: float | None = Field(None, ge=0, le=1)
+    """Share s of the network in predicted factors: s x network + (1 - s) x ridge regression on the same inputs. null:
+    the one with the least squared error on validation tracks, 0.5 without such tracks. 1: the network alone."""
+    ridge_mb: int = Field(2048, ge=1)
+    """Most MB of examples that the regression reads into the driver; of more, it reads a sample."""
     epochs: int = Field(100, ge=1)
     """Largest number of epochs."""
     patience: int | None = Field(10, ge=1)
@@ -53,7 +59,7 @@ class TrainSettings(Section):
     """Largest number of release years with their own embedding."""
     max_tags: int = Field(5_000, ge=1, le=1_000_000)
     """Largest number of tags with their own embedding."""
-    tags_per_track: int = Field(10, ge=1, le=1000)
+    tags_per_track: int = Field(60, ge=1, le=1000)
     """Largest number of tags read per track, the heaviest first."""
     crops: int = Field(1, ge=1, le=100)
     """Number of crops read per track: training reads a random one per step, prediction the mean over all."""
@@ -75,8 +81,13 @@ class TrainSettings(Section):
 
     @property
     def reads_metadata(self) -> bool:
-        """Return whether the model has a metadata tower."""
-        return self.model in ("fusion", "embeddings") and bool(self.fields)
+        """Return whether the model reads metadata."""
+        return self.model in ("fusion", "embeddings", "ridge") and bool(self.fields)
+
+    @property
+    def trains_network(self) -> bool:
+        """Return whether there is a network beside the regression."""
+        return self.model != "ridge"
 
     @field_validator("channels", "mlp")
     @classmethod

@@ -7,6 +7,7 @@ The modules in the order of the data flow:
 - `examples` adds targets and cuts the rows into equal shards, one Parquet file each.
 - `readers` turn shards into batches; (seed, epoch) fixes their order.
 - `loop` trains a network of `networks` on one rank; `distribution` runs the ranks.
-- `predict` applies the best checkpoint to all tracks that have features.
+- `regression` fits the ridge regression of `ridge` to the same examples.
+- `predict` applies the best checkpoint and the regression to all tracks that have features.
 - `accuracy` measures the errors of the predicted factors.
 """

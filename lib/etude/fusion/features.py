@@ -95,7 +95,11 @@ def _mel_rows(mel: DataFrame, shape: ExampleShape) -> DataFrame:
 
 
 def _tag_rows(tracks: DataFrame, vocabulary: Vocabulary, length: int) -> DataFrame:
-    """Return track_idx, tag_indices, tag_weights: the heaviest known tags, weights summing to 1, padded to `length`."""
+    """Return track_idx, tag_indices, tag_weights: the heaviest known tags, padded to `length`.
+
+    A weight is log(1 + 100 w / the heaviest w), scaled so that the squares of a track's weights sum to 1. With weights
+    that sum to 1, a track of many tags would say less than one of few; undamped, the heaviest tag would say it all.
+    """
     known = as_frame(tracks.sparkSession, vocabulary.tags, "tag", "tag_index", "string", FIRST_TAG)
     pairs = (
         tracks.where(F.size("tags") > 0)
@@ -106,8 +110,9 @@ def _tag_rows(tracks: DataFrame, vocabulary: Vocabulary, length: int) -> DataFra
     )
     ordered = F.array_sort(F.collect_list(F.struct((-F.col("weight")).alias("lightness"), "place", "tag_index")))
     taken = pairs.groupBy("track_idx").agg(F.slice(ordered, 1, length).alias("taken"))
-    total = F.aggregate("taken", F.lit(0.0).cast("double"), lambda sum_, one: sum_ - one["lightness"])
-    weights = F.transform("taken", lambda one: (-one["lightness"] / total).cast("float"))
+    damped = F.transform("taken", lambda one: F.log1p(100 * one["lightness"] / F.get("taken", F.lit(0))["lightness"]))
+    norm = F.sqrt(F.aggregate(damped, F.lit(0.0).cast("double"), lambda sum_, one: sum_ + one * one))
+    weights = F.transform(damped, lambda one: (one / norm).cast("float"))
     missing = F.lit(length) - F.size("taken")
     return taken.select(
         "track_idx",

@@ -1,13 +1,18 @@
-"""Predict factors of every track with features on Spark: the network is broadcast, tracks come in Arrow batches."""
+"""Predict factors of every track with features on Spark: the models are broadcast, tracks come in Arrow batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from etude.fusion.regression import stacked, with_sound
+from etude.fusion.ridge import Ridge, inputs_of
 from etude.fusion.shape import ExampleShape
 
 # Spark limits Arrow batches by rows, not bytes; partitions of at most this size keep batches small.
@@ -15,48 +20,95 @@ _PARTITION_BYTES = 32 * 2**20
 _ROWS_AT_ONCE = 256
 
 
-def predict(features: DataFrame, tracks: int, network: bytes, shape: ExampleShape) -> DataFrame:
+@dataclass(frozen=True)
+class Predictor:
+    """Hold what predicts: a network and a regression, of which the network has a share.
+
+    Attributes:
+        ridge: the regression.
+        network: a checkpoint's bytes; None without a network.
+        share: s of factors = s x network + (1 - s) x ridge.
+    """
+
+    ridge: Ridge
+    network: bytes | None
+    share: float
+
+
+def predict(features: DataFrame, tracks: int, predictor: Predictor, shape: ExampleShape) -> DataFrame:
     """Predict the factors of each row of `features`.
 
     Args:
         features: rows as `etude.fusion.features.features` makes them.
         tracks: upper limit of the number of rows.
-        network: a checkpoint's bytes.
+        predictor: what predicts.
         shape: size of a row's arrays.
 
     Returns:
-        track_idx, factors (array<float>, original scale).
+        track_idx, factors, network (null without a network), ridge: array<float> on the scale of the targets.
     """
     spark = features.sparkSession
-    shared = spark.sparkContext.broadcast(network)
+    shared = spark.sparkContext.broadcast(predictor)
 
     def factors(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        return _predict_batches(batches, shared.value)
+        return _predict_batches(batches, shared.value, shape)
 
     parts = max(spark.sparkContext.defaultParallelism, -(-tracks * shape.row_bytes // _PARTITION_BYTES))
-    return features.repartition(parts).mapInPandas(factors, "track_idx int, factors array<float>")
+    arrays = ", ".join(f"{name} array<float>" for name in ("factors", "network", "ridge"))
+    return features.repartition(parts).mapInPandas(factors, f"track_idx int, {arrays}")
 
 
-def _predict_batches(batches: Iterable[pd.DataFrame], checkpoint: bytes) -> Iterator[pd.DataFrame]:
-    import torch
+def best_share(predicted: DataFrame, targets: DataFrame) -> float | None:
+    """Return the network's share that gives the least squared error; None without tracks.
 
-    from etude.fusion.checkpoint import from_bytes
-    from etude.fusion.networks.inputs import all_crops, to_tensors
+    With target t, network n and regression r of a track, that is sum (t - r)(n - r) / sum (n - r)^2, within 0 and 1.
 
-    # A task occupies one slot and therefore uses one thread.
-    torch.set_num_threads(1)
-    loaded = from_bytes(checkpoint)
-    network = loaded.network()
+    Args:
+        predicted: track_idx, network, ridge.
+        targets: track_idx, target.
+    """
+    zipped = F.explode(F.arrays_zip("target", "network", "ridge")).alias("cell")
+    t, n, r = (F.col(f"cell.{name}").cast("double") for name in ("target", "network", "ridge"))
+    sums = predicted.join(targets, on="track_idx").select(zipped).agg(F.sum((t - r) * (n - r)), F.sum((n - r) ** 2))
+    along, square = sums.collect()[0]
+    return min(max(along / square, 0.0), 1.0) if square else None
+
+
+def _predict_batches(
+    batches: Iterable[pd.DataFrame], predictor: Predictor, shape: ExampleShape
+) -> Iterator[pd.DataFrame]:
+    network = None if predictor.network is None else _Network(predictor.network)
     for batch in batches:
         for start in range(0, len(batch), _ROWS_AT_ONCE):
             piece = batch.iloc[start : start + _ROWS_AT_ONCE]
-            rows = {name: _array(piece[name]) for name in network.inputs}
-            with torch.no_grad():
-                found = network.factors(all_crops(network, to_tensors(rows, loaded.shape))).numpy()
-            yield pd.DataFrame({"track_idx": piece["track_idx"].to_numpy(), "factors": list(found)})
+            ridge = factors = predictor.ridge.predict(inputs_of(with_sound(piece, shape), shape))
+            columns: dict[str, Any] = {"network": None, "ridge": list(ridge)}
+            if network is not None:
+                found = network.predict(piece)
+                columns["network"] = list(found)
+                factors = predictor.share * found + (1 - predictor.share) * ridge
+            yield pd.DataFrame({"track_idx": piece["track_idx"].to_numpy(), "factors": list(factors), **columns})
 
 
-def _array(column: pd.Series) -> np.ndarray:
-    if column.dtype == object:
-        return np.stack(list(column))
-    return column.to_numpy(copy=True)
+class _Network:
+    """Hold the network of a checkpoint."""
+
+    def __init__(self, checkpoint: bytes):
+        import torch
+
+        from etude.fusion.checkpoint import from_bytes
+
+        # A task occupies one slot and therefore uses one thread.
+        torch.set_num_threads(1)
+        loaded = from_bytes(checkpoint)
+        self.network, self.shape = loaded.network(), loaded.shape
+
+    def predict(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return the factors of rows of features: (rows, rank) float32."""
+        import torch
+
+        from etude.fusion.networks.inputs import all_crops, to_tensors
+
+        read = {name: stacked(rows[name]) for name in self.network.inputs}
+        with torch.no_grad():
+            return self.network.factors(all_crops(self.network, to_tensors(read, self.shape))).numpy()

@@ -18,7 +18,12 @@ from etude.fusion.loop import Training, best_epoch, reason_uri, work
 from etude.lake.metrics import Metric
 
 # These may differ between a training and its resumption without changing the result.
-_FREE_TO_CHANGE = frozenset({"epochs", "patience", "workers", "distribution", "reader", "slots_timeout_s", "threads"})
+_FREE_TO_CHANGE = frozenset(
+    {
+        *("epochs", "patience", "workers", "distribution", "reader", "slots_timeout_s", "threads"),
+        *("network_share", "ridge_mb"),
+    }
+)
 
 
 def rank_count(settings: TrainSettings) -> int:

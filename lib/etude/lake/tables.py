@@ -233,7 +233,7 @@ EXAMPLES = Table(
         ),
         Column("year_index", "int", "Row of the year embedding; 0 = a year without training tracks, 1 = no year."),
         Column("tag_indices", "array<int>", "Rows of the tag embedding, padded to equal length with 0 = none."),
-        Column("tag_weights", "array<float>", "Weights of tag_indices; 0 for padding."),
+        Column("tag_weights", "array<float>", "Weights of tag_indices, squares summing to 1; 0 for padding."),
         Column("target", "array<float>", "Track factors on their original scale."),
     ),
     partition_by=("run_id", "split", "shard"),
@@ -243,13 +243,15 @@ EXAMPLES = Table(
 
 PREDICTED_FACTORS = Table(
     name="predicted_factors",
-    comment="Factors predicted by the network, for every track with features.",
+    comment="Factors predicted from content, for every track with features.",
     lifetime="run",
     key=("run_id", "track_idx"),
     columns=(
         _RUN,
         _TRACK_IDX,
-        Column("factors", "array<float>", "Predicted y_i on the original factor scale."),
+        Column("factors", "array<float>", "Predicted y_i on the original factor scale: a mean of the next two."),
+        Column("network", "array<float>", "What the network predicts; null with train.model=ridge.", nullable=True),
+        Column("ridge", "array<float>", "What the ridge regression on the same inputs predicts."),
         Column(
             "wmf_run_id",
             "string",

@@ -12,7 +12,8 @@ Aliases are no candidates. Otherwise:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,9 +35,10 @@ class Known:
     Attributes:
         fitted: factors of the tracks that WMF was fitted to (origin fit or fold_in).
         held_out: factors of withheld tracks, folded in for evaluation only.
-        predicted: factors that the network predicts, for any track; None without a train run.
+        predicted: factors that content predicts, for any track; None without a train run.
         blended: blended factors of the tracks with training plays, and of all others; None without a blend run.
         facts: facts of every track.
+        alone: what the network and the ridge regression predict for the test tracks, by their names.
         model: name of the network, for the table `metrics`.
         seed: its seed.
     """
@@ -45,6 +47,7 @@ class Known:
     held_out: Factors
     predicted: Factors | None
     facts: TrackFacts
+    alone: Mapping[str, Factors] = field(default_factory=dict)
     model: str = "model"
     seed: int = 0
     blended: tuple[Factors, Factors] | None = None
@@ -59,7 +62,11 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
     others: tuple[Model, ...] = ()
     if protocol != "none":
         separate = _separate(known, part_of) if known.blended else final
-        cold = {"same_artist": same_artist(known), "true_factors": known.fitted.union(known.held_out)}
+        cold = {
+            "same_artist": same_artist(known),
+            **known.alone,
+            "true_factors": known.fitted.union(known.held_out),
+        }
         others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(separate, cold, part_of))
         if known.blended:
             others = (*_ingredients(known, separate, part_of), *others)

@@ -49,6 +49,7 @@ _KNOWN = {
     "same_artist": Look("same artist", "baseline", LINES[3], "-."),
     "plays_only": Look("plays only", "baseline", LINES[4], "--"),
     "content_only": Look("content only", "baseline", LINES[5], "--"),
+    "network": Look("network alone", "baseline", LINES[4], "-."),
     "training_mean": Look("training mean", "baseline", LINES[4], ":"),
     "mean": Look("training mean", "baseline", LINES[4], ":"),
     "ridge": Look("ridge regression", "baseline", LINES[5], "-."),
