@@ -92,6 +92,21 @@ def test_two_dimensional_convolutions_and_any_number_of_frames(model, frames):
         assert net(one_crop(batch(3, shape))).shape == (3, 7)
 
 
+def test_the_sound_is_summed_up_by_mean_and_maximum_over_time_and_the_lstm_or_the_lstm_alone():
+    sizes = {
+        (model, alone): network(model, lstm_alone=alone).audio.dense.in_features
+        for model in ("cnn", "cnn_lstm")
+        for alone in (False, True)
+    }
+    pooled, units = 2 * network("cnn").audio.convolutions[-3].out_channels, network("fusion").audio.lstm.hidden_size
+    assert sizes == {
+        ("cnn", False): pooled,
+        ("cnn", True): pooled,
+        ("cnn_lstm", False): pooled + units,
+        ("cnn_lstm", True): units,
+    }
+
+
 def test_sound_of_a_track_without_sound_is_not_looked_at():
     net, rows = network("fusion"), one_crop(batch())
     rows["has_mel"] = torch.tensor([1, 1, 1, 0, 0, 0], dtype=torch.int32)

@@ -43,6 +43,9 @@ class TrainSettings(Section):
     """Output channels of the three convolutions."""
     lstm_units: int = Field(100, ge=1)
     """Size of the LSTM's state."""
+    lstm_alone: bool = False
+    """Whether the LSTM's last state alone sums up the sound, as in the paper; false: beside mean and maximum over
+    time."""
     audio_size: int = Field(100, ge=1)
     """Length of the audio vector."""
     artist_size: int = Field(64, ge=1)

@@ -17,7 +17,7 @@ from etude.fusion.networks import FactorNetwork, build_network
 from etude.fusion.shape import ExampleShape
 from etude.fusion.vocabulary import Vocabulary
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Turn a mel spectrogram into an audio vector: three convolutions, then an LSTM or pooling over time."""
+"""Turn a mel spectrogram into an audio vector: three convolutions, then pooling over time and an LSTM."""
 
 from __future__ import annotations
 
@@ -45,13 +45,14 @@ class AudioTower(nn.Module):
         )
         wide = settings.channels[-1]
         self.lstm = nn.LSTM(wide, settings.lstm_units, batch_first=True) if recurrent else None
-        self.dense = nn.Linear(settings.lstm_units if recurrent else 2 * wide, settings.audio_size)
+        self.pools = not (recurrent and settings.lstm_alone)
+        summary = (2 * wide if self.pools else 0) + (settings.lstm_units if recurrent else 0)
+        self.dense = nn.Linear(summary, settings.audio_size)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Compute the audio vectors, see the class."""
         steps = self.convolutions(mel)
-        if self.lstm is None:
-            summary = torch.cat([steps.mean(dim=2), steps.amax(dim=2)], dim=1)
-        else:
-            summary = self.lstm(steps.transpose(1, 2))[1][0][-1]
-        return torch.relu(self.dense(summary))
+        summary = [steps.mean(dim=2), steps.amax(dim=2)] if self.pools else []
+        if self.lstm is not None:
+            summary.append(self.lstm(steps.transpose(1, 2))[1][0][-1])
+        return torch.relu(self.dense(torch.cat(summary, dim=1)))
