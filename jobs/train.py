@@ -28,8 +28,7 @@ from etude.fusion.features import chosen_mel, features, known_tracks
 from etude.fusion.loop import Training, best_epoch
 from etude.fusion.moments import moments_of
 from etude.fusion.predict import Predictor, best_share, predict
-from etude.fusion.regression import fit_ridge
-from etude.fusion.ridge import Ridge
+from etude.fusion.regression import Regressions, fit_ridge
 from etude.fusion.shape import MelShape, example_shape
 from etude.fusion.shards import live_shards
 from etude.fusion.training import check_slots, curves, rank_count, resumable, train_network
@@ -68,7 +67,7 @@ def run(job: JobRun) -> None:
     ridge = fit_ridge(examples, training.shape, job.settings.train, job.log)
     predictor = Predictor(ridge, network, share_of_network(job, training, examples, ridge, network))
     job.note("network_share", round(predictor.share, 4))
-    job.note("ridge_penalties", asdict(ridge.penalties))
+    job.note("ridge_penalties", asdict(ridge.whole.penalties))
 
     write_predictions(job, content, training, predictor)
     measure(job, training, examples)
@@ -87,7 +86,7 @@ def trained(job: JobRun, training: Training) -> bytes:
 
 
 def share_of_network(
-    job: JobRun, training: Training, examples: DataFrame, ridge: Ridge, network: bytes | None
+    job: JobRun, training: Training, examples: DataFrame, ridge: Regressions, network: bytes | None
 ) -> float:
     """Return the network's share in the predicted factors: as set, or chosen on the validation tracks."""
     if network is None:
@@ -97,7 +96,7 @@ def share_of_network(
         return given
     of_validation = examples.where(F.col("split") == "validation")
     both = Predictor(ridge, network, _EQUAL_SHARE)
-    predicted = predict(of_validation, of_validation.count(), both, training.shape)
+    predicted = predict(of_validation, of_validation.count(), both, training.shape, training.settings.seed)
     chosen = best_share(predicted, of_validation.select("track_idx", "target"))
     return _EQUAL_SHARE if chosen is None else chosen
 
@@ -188,8 +187,10 @@ def count_examples(job: JobRun, sizes: Mapping[str, int]) -> None:
 
 def write_predictions(job: JobRun, content: Content, training: Training, predictor: Predictor) -> None:
     """Write predicted factors of every track with features."""
-    known = features(content.tracks, content.mel, training.vocabulary, training.shape)
-    found = predict(known, job.read("tracks").count(), predictor, training.shape)
+    splits = job.read("splits", run_id=training.origin.wmf_run_id, kind="track").select("track_idx", "split")
+    tracks = content.tracks.join(splits, on="track_idx", how="left")
+    known = features(tracks, content.mel, training.vocabulary, training.shape, keep=("split",))
+    found = predict(known, job.read("tracks").count(), predictor, training.shape, training.settings.seed)
     job.replace("predicted_factors", found.withColumn("wmf_run_id", F.lit(training.origin.wmf_run_id)))
 
 

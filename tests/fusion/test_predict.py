@@ -14,6 +14,7 @@ from etude.fusion.distribution.single import SingleRank
 from etude.fusion.loop import work
 from etude.fusion.networks.inputs import all_crops, to_tensors
 from etude.fusion.predict import Predictor, best_share, predict
+from etude.fusion.regression import FOLDS, Regressions
 from etude.fusion.ridge import Penalties, fit, inputs_of, sound_statistics
 from fusion.planted import RANK, SHAPE, columns_of, training_of
 
@@ -29,27 +30,30 @@ def test_spark_predicts_what_network_and_regression_predict_and_their_mean(spark
         expected = network.factors(all_crops(network, to_tensors(rows, SHAPE))).numpy()
     inputs = inputs_of({**columns, "sound": sound_statistics(columns["mel"], SHAPE)}, SHAPE)
     ridge = fit(inputs, columns["target"], Penalties())
-    linear = ridge.predict(inputs)
+    twin = fit(inputs, columns["target"], Penalties(100.0, 1e5))
+    learned = planted.split == "train"
+    linear = np.where(learned[:, None], twin.predict(inputs), ridge.predict(inputs))
+    regressions = Regressions(ridge, (twin,) * FOLDS)
     names = ("track_idx", *network.inputs)
     frame = small_frame(
         spark,
-        [tuple(columns[name][i].tolist() for name in names) for i in range(len(planted.artist))],
+        [(*(columns[name][i].tolist() for name in names), str(planted.split[i])) for i in range(len(planted.artist))],
         "track_idx int, mel array<float>, has_mel int, artist_index int, year_index int, "
-        "tag_indices array<int>, tag_weights array<float>",
+        "tag_indices array<int>, tag_weights array<float>, split string",
     )
     n = len(planted.artist)
 
     def found(predictor):
-        rows = sorted(predict(frame, n, predictor, SHAPE).collect())
+        rows = sorted(predict(frame, n, predictor, SHAPE, 1).collect())
         assert [row["track_idx"] for row in rows] == list(range(n))
         return {name: [row[name] for row in rows] for name in ("factors", "network", "ridge")}
 
-    both = found(Predictor(ridge, best, 0.25))
+    both = found(Predictor(regressions, best, 0.25))
     assert np.array(both["factors"]).shape == (120, RANK)
     np.testing.assert_allclose(both["network"], expected, atol=1e-6)
     np.testing.assert_allclose(both["ridge"], linear, atol=1e-5)
     np.testing.assert_allclose(both["factors"], 0.25 * expected + 0.75 * linear, atol=1e-5)
-    alone = found(Predictor(ridge, None, 0.0))
+    alone = found(Predictor(regressions, None, 0.0))
     assert alone["network"] == [None] * n
     np.testing.assert_allclose(alone["factors"], linear, atol=1e-5)
 

@@ -11,8 +11,8 @@ from sklearn.linear_model import Ridge as Reference
 
 from etude.config.train import TrainSettings
 from etude.frames import small_frame
-from etude.fusion.regression import fit_ridge
-from etude.fusion.ridge import Penalties, choose, fit, inputs_of, sound_statistics
+from etude.fusion.regression import FOLDS, NO_FOLD, fit_ridge, fold_of
+from etude.fusion.ridge import Penalties, choose, fit, fit_without, inputs_of, sound_statistics
 from etude.fusion.shape import ExampleShape
 from fusion.planted import N_FRAMES, N_MELS, RANK, SHAPE, columns_of, plant
 
@@ -136,13 +136,52 @@ def test_spark_collects_training_and_validation_tracks_in_any_partitions(example
     goal = columns["target"]
     expected = choose(inputs.where(learned), goal[learned], inputs.where(known), goal[known])
     for frame in (examples, examples.repartition(5)):
-        found = fit_ridge(frame, SHAPE, settings, log)
+        found = fit_ridge(frame, SHAPE, settings, log).whole
         assert found.penalties == expected.penalties
         np.testing.assert_array_equal(found.predict(inputs), expected.predict(inputs))
 
 
+def test_regressions_without_a_fold_have_not_seen_its_targets(rows):
+    inputs, folds = inputs_of(rows, SHAPE), np.arange(200, dtype=np.int32) % 4
+    whole = fit(inputs, rows["target"], Penalties())
+    altered = rows["target"] + 5 * (folds == 2)[:, None].astype("f4")
+    before, after = (fit_without(inputs, targets, folds, 4, whole) for targets in (rows["target"], altered))
+    moved = [np.abs(a.predict(inputs) - b.predict(inputs)).max() for a, b in zip(after, before, strict=True)]
+    assert moved[2] < 1e-6
+    assert min(moved[0], moved[1], moved[3]) > 0.5
+
+
+def test_a_training_track_has_the_regression_without_its_fold(examples, planted):
+    columns = columns_of(planted)
+    inputs = inputs_of({**columns, "sound": sound_statistics(columns["mel"], SHAPE)}, SHAPE)
+    found = examples.select("track_idx", fold_of(1).alias("fold")).sort("track_idx").collect()
+    folds = np.array([row["fold"] for row in found])
+    learned = planted.split == "train"
+    assert set(folds[learned]) == set(range(FOLDS))
+    assert set(folds[~learned]) == {NO_FOLD}
+    regressions = fit_ridge(examples, SHAPE, TrainSettings(), logging.getLogger("test"))
+    predicted = regressions.predict(inputs, folds)
+    np.testing.assert_array_equal(predicted[~learned], regressions.whole.predict(inputs)[~learned])
+    expected = fit_without(inputs.where(learned), columns["target"][learned], folds[learned], FOLDS, regressions.whole)
+    for fold in range(FOLDS):
+        mine = learned & (folds == fold)
+        np.testing.assert_array_equal(predicted[mine], expected[fold].predict(inputs)[mine])
+    # By heart: the whole regression is nearer to the targets that it has seen.
+    errors = [np.square(each[learned] - columns["target"][learned]).mean() for each in (
+        predicted, regressions.whole.predict(inputs)
+    )]  # fmt: skip
+    assert errors[0] > 1.2 * errors[1]
+
+
+def test_without_enough_tracks_for_folds_the_whole_regression_counts(rows):
+    inputs = inputs_of(rows, SHAPE)
+    whole = fit(inputs, rows["target"], Penalties())
+    folds = np.zeros(200, np.int32)
+    assert fit_without(inputs, rows["target"], folds, 3, whole) == (whole, whole, whole)
+
+
 def test_a_model_of_sound_alone_reads_no_metadata(examples, planted):
-    found = fit_ridge(examples, SHAPE, TrainSettings(model="cnn"), logging.getLogger("test"))
+    found = fit_ridge(examples, SHAPE, TrainSettings(model="cnn"), logging.getLogger("test")).whole
     assert not found.values.any()
     assert found.sound.any()
 
@@ -150,7 +189,7 @@ def test_a_model_of_sound_alone_reads_no_metadata(examples, planted):
 def test_of_too_many_examples_it_reads_a_sample(examples, caplog):
     big = ExampleShape(N_MELS, N_FRAMES, 1, artists=22, years=22, tags=5, tags_per_track=2, rank=3000)
     caplog.set_level(logging.WARNING, logger="test")
-    sampled = fit_ridge(examples, big, TrainSettings(ridge_mb=1), logging.getLogger("test"))
+    sampled = fit_ridge(examples, big, TrainSettings(ridge_mb=1), logging.getLogger("test")).whole
     assert "train.ridge_mb" in caplog.text
-    whole = fit_ridge(examples, SHAPE, TrainSettings(), logging.getLogger("test"))
+    whole = fit_ridge(examples, SHAPE, TrainSettings(), logging.getLogger("test")).whole
     assert not np.array_equal(sampled.intercept, whole.intercept)

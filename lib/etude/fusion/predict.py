@@ -11,8 +11,8 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from etude.fusion.regression import stacked, with_sound
-from etude.fusion.ridge import Ridge, inputs_of
+from etude.fusion.regression import Regressions, fold_of, stacked, with_sound
+from etude.fusion.ridge import inputs_of
 from etude.fusion.shape import ExampleShape
 
 # Spark limits Arrow batches by rows, not bytes; partitions of at most this size keep batches small.
@@ -25,24 +25,25 @@ class Predictor:
     """Hold what predicts: a network and a regression, of which the network has a share.
 
     Attributes:
-        ridge: the regression.
+        ridge: the regressions.
         network: a checkpoint's bytes; None without a network.
         share: s of factors = s x network + (1 - s) x ridge.
     """
 
-    ridge: Ridge
+    ridge: Regressions
     network: bytes | None
     share: float
 
 
-def predict(features: DataFrame, tracks: int, predictor: Predictor, shape: ExampleShape) -> DataFrame:
+def predict(features: DataFrame, tracks: int, predictor: Predictor, shape: ExampleShape, seed: int) -> DataFrame:
     """Predict the factors of each row of `features`.
 
     Args:
-        features: rows as `etude.fusion.features.features` makes them.
+        features: rows as `etude.fusion.features.features` makes them, with `split`, null for a track without one.
         tracks: upper limit of the number of rows.
         predictor: what predicts.
         shape: size of a row's arrays.
+        seed: `train.seed`, from which the folds of the training tracks follow.
 
     Returns:
         track_idx, factors, network (null without a network), ridge: array<float> on the scale of the targets.
@@ -55,7 +56,8 @@ def predict(features: DataFrame, tracks: int, predictor: Predictor, shape: Examp
 
     parts = max(spark.sparkContext.defaultParallelism, -(-tracks * shape.row_bytes // _PARTITION_BYTES))
     arrays = ", ".join(f"{name} array<float>" for name in ("factors", "network", "ridge"))
-    return features.repartition(parts).mapInPandas(factors, f"track_idx int, {arrays}")
+    with_folds = features.withColumn("fold", fold_of(seed)).drop("split")
+    return with_folds.repartition(parts).mapInPandas(factors, f"track_idx int, {arrays}")
 
 
 def best_share(predicted: DataFrame, targets: DataFrame) -> float | None:
@@ -81,7 +83,8 @@ def _predict_batches(
     for batch in batches:
         for start in range(0, len(batch), _ROWS_AT_ONCE):
             piece = batch.iloc[start : start + _ROWS_AT_ONCE]
-            ridge = factors = predictor.ridge.predict(inputs_of(with_sound(piece, shape), shape))
+            inputs = inputs_of(with_sound(piece, shape), shape)
+            ridge = factors = predictor.ridge.predict(inputs, piece["fold"].to_numpy())
             columns: dict[str, Any] = {"network": None, "ridge": list(ridge)}
             if network is not None:
                 found = network.predict(piece)

@@ -4,25 +4,59 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.train import TrainSettings
-from etude.fusion.ridge import STATISTICS, Ridge, choose, inputs_of, sound_statistics
+from etude.fusion.ridge import STATISTICS, Floats, Inputs, Ridge, choose, fit_without, inputs_of, sound_statistics
 from etude.fusion.shape import ExampleShape
 
 COLUMNS = ("artist_index", "year_index", "tag_indices", "tag_weights", "has_mel")
 """Columns of the examples that the regression reads, beside `mel`."""
+FOLDS = 5
+NO_FOLD = -1
 _ROWS_AT_ONCE = 256
 _SHARES = 2**20
 
 
-def fit_ridge(examples: DataFrame, shape: ExampleShape, settings: TrainSettings, log: logging.Logger) -> Ridge:
-    """Fit the regression to the training tracks, with penalties chosen on the validation tracks.
+@dataclass(frozen=True)
+class Regressions:
+    """Hold the regression for tracks that it hasn't seen, and those for the training tracks.
+
+    A regression knows its training tracks' factors by heart, most of all where an artist has one track. As a prior of
+    their plays it would count these plays twice. So each training track has the prediction of a regression to others.
+
+    Attributes:
+        whole: to all training tracks.
+        without: to the training tracks but those of fold 0, 1, ..., FOLDS - 1.
+    """
+
+    whole: Ridge
+    without: tuple[Ridge, ...]
+
+    def predict(self, inputs: Inputs, folds: np.ndarray) -> Floats:
+        """Return factors (n, rank) of tracks with these (n,) folds."""
+        found = np.empty((len(inputs), len(self.whole.intercept)), np.float32)
+        for fold in np.unique(folds):
+            mine = folds == fold
+            ridge = self.whole if fold == NO_FOLD else self.without[fold]
+            found[mine] = ridge.predict(inputs.where(mine))
+        return found
+
+
+def fold_of(seed: int) -> Column:
+    """Return the fold of a training track, by a hash of (seed, track_idx); NO_FOLD of any other; reads `split`."""
+    fold = F.pmod(F.xxhash64(F.lit(seed), F.lit("fold"), "track_idx"), F.lit(FOLDS)).cast("int")
+    return F.when(F.col("split") == "train", fold).otherwise(NO_FOLD)
+
+
+def fit_ridge(examples: DataFrame, shape: ExampleShape, settings: TrainSettings, log: logging.Logger) -> Regressions:
+    """Fit the regressions to the training tracks, with penalties chosen on the validation tracks.
 
     Args:
         examples: rows of `examples` of one run.
@@ -38,11 +72,13 @@ def fit_ridge(examples: DataFrame, shape: ExampleShape, settings: TrainSettings,
         log.warning("the ridge regression reads %.0f%% of %d examples: train.ridge_mb", 100 * share, n)
         drawn = F.pmod(F.xxhash64(F.lit(settings.seed), F.lit("ridge"), "track_idx"), F.lit(_SHARES))
         some = some.where(drawn < int(share * _SHARES))
-    rows = _collected(some, shape)
+    rows = _collected(some.withColumn("fold", fold_of(settings.seed)), shape)
     inputs = inputs_of(rows, shape, settings.fields if settings.reads_metadata else ())
     learned = rows["split"] == "train"
-    known = ~learned
-    return choose(inputs.where(learned), rows["target"][learned], inputs.where(known), rows["target"][known])
+    ours, theirs = inputs.where(learned), inputs.where(~learned)
+    targets = rows["target"][learned]
+    whole = choose(ours, targets, theirs, rows["target"][~learned])
+    return Regressions(whole, fit_without(ours, targets, rows["fold"][learned], FOLDS, whole))
 
 
 def with_sound(rows: pd.DataFrame, shape: ExampleShape) -> dict[str, np.ndarray]:
@@ -66,7 +102,7 @@ def _collected(examples: DataFrame, shape: ExampleShape) -> dict[str, np.ndarray
                 sound = pd.Series(list(with_sound(batch, shape)["sound"]), index=batch.index)
                 yield batch.drop(columns="mel").assign(sound=sound)
 
-    read = examples.select("track_idx", "split", *COLUMNS, "target", "mel")
+    read = examples.select("track_idx", "split", "fold", *COLUMNS, "target", "mel")
     kept = [f"{field.name} {field.dataType.simpleString()}" for field in read.drop("mel").schema]
     schema = ", ".join([*kept, "sound array<float>"])
     table = read.mapInPandas(summed_up, schema).toArrow()

@@ -149,6 +149,25 @@ def fit(inputs: Inputs, targets: Floats, penalties: Penalties, start: Ridge | No
     return Ridge(weights[:split], weights[split:-1], weights[-1], mean, std, penalties)
 
 
+def fit_without(
+    inputs: Inputs, targets: Floats, folds: npt.NDArray[np.int32], n: int, whole: Ridge
+) -> tuple[Ridge, ...]:
+    """Return the regressions to all training tracks but those of fold 0, 1, ..., n - 1.
+
+    Args:
+        inputs: of the training tracks.
+        targets: (n, rank) factors.
+        folds: (n,) the fold of each track.
+        n: number of folds.
+        whole: the regression to all of them, whose penalties count. A fold with all tracks or none gets this one.
+    """
+    parts = [folds != fold for fold in range(n)]
+    return tuple(
+        fit(inputs.where(part), targets[part], whole.penalties, whole) if part.any() and not part.all() else whole
+        for part in parts
+    )
+
+
 class _System:
     """Hold the normal equations (Z'Z + P) W = Z'Y of the columns values, sound and 1."""
 

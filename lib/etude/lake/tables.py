@@ -251,7 +251,11 @@ PREDICTED_FACTORS = Table(
         _TRACK_IDX,
         Column("factors", "array<float>", "Predicted y_i on the original factor scale: a mean of the next two."),
         Column("network", "array<float>", "What the network predicts; null with train.model=ridge.", nullable=True),
-        Column("ridge", "array<float>", "What the ridge regression on the same inputs predicts."),
+        Column(
+            "ridge",
+            "array<float>",
+            "What the ridge regression on the same inputs predicts, for a training track from other tracks.",
+        ),
         Column(
             "wmf_run_id",
             "string",
