@@ -15,12 +15,10 @@ import numpy as np
 
 from etude.cli._aligned import aligned
 from etude.cli._lake import add_lake_options, settings_of
-from etude.errors import InputMissingError
-from etude.lake import releases
+from etude.cli._served import NAMES, place_of, served_factors, served_release, track_of
 from etude.lake.lake import Lake, open_lake
 from etude.vectors import Factors
 
-_NAMES = ("title", "artist_name", "track_id")
 _SPARE = 20
 """Nearest rows looked up beyond those asked for: some may be aliases, which have factors in older fits."""
 
@@ -57,53 +55,21 @@ def look_up(lake: Lake, track_id: str, limit: int) -> dict[str, Any]:
     Raises:
         InputMissingError: the lake knows no such track, or serves no factors of it.
     """
-    track = _track(lake, track_id)
-    release = releases.current(lake)
-    if release is None:
-        raise InputMissingError("no factors are served yet: no run with evaluation.protocol=none has been published")
+    track = track_of(lake, track_id)
+    release = served_release(lake)
     factors = served_factors(lake, release.run_ids)
-    place = np.flatnonzero(factors.idx == track["track_idx"])
-    if not len(place):
-        raise InputMissingError(
-            f"track {track['track_id']} has no factors in release {release.release}: nobody played it by then, and "
-            "nothing predicted them from its content"
-        )
-    nearest, cosines = similar(factors, int(place[0]), limit + _SPARE)
+    nearest, cosines = similar(factors, place_of(factors, track, release), limit + _SPARE)
     names = {
         row["track_idx"]: row
-        for row in lake.look("tracks", (*_NAMES, "track_idx", "alias_of"), track_idx=nearest.tolist())
+        for row in lake.look("tracks", (*NAMES, "track_idx", "alias_of"), track_idx=nearest.tolist())
         if row["alias_of"] is None
     }
     rows = [
-        {"similarity": float(cosine), **{name: names[idx][name] for name in _NAMES}}
+        {"similarity": float(cosine), **{name: names[idx][name] for name in NAMES}}
         for idx, cosine in zip(nearest.tolist(), cosines, strict=True)
         if idx in names
     ]
-    return {**{name: track[name] for name in _NAMES}, "release": release.release, "similar": rows[:limit]}
-
-
-def _track(lake: Lake, track_id: str) -> dict[str, Any]:
-    """Return a track's row; for an alias, that of its track."""
-    rows = lake.look("tracks", (*_NAMES, "track_idx", "alias_of"), track_id=track_id)
-    if not rows:
-        raise InputMissingError(f"no track {track_id!r} in the lake; expected an id of the table tracks")
-    return rows[0] if rows[0]["alias_of"] is None else _track(lake, rows[0]["alias_of"])
-
-
-def served_factors(lake: Lake, run_ids: dict[str, str]) -> Factors:
-    """Return the factors that a release serves, by track_idx."""
-    if "blended_track_factors" in run_ids:
-        return _factors(lake, "blended_track_factors", run_ids)
-    fitted = _factors(lake, "track_factors", run_ids, origin=["fit", "fold_in"])
-    if "predicted_factors" not in run_ids:
-        return fitted
-    predicted = _factors(lake, "predicted_factors", run_ids, fitted.rank)
-    return fitted.union(predicted.where(~np.isin(predicted.idx, fitted.idx)))
-
-
-def _factors(lake: Lake, table: str, run_ids: dict[str, str], rank: int | None = None, **equals: Any) -> Factors:
-    rows = lake.arrow(table, ("track_idx", "factors"), run_id=run_ids[table], **equals)
-    return Factors.from_table(rows, "track_idx", rank)
+    return {**{name: track[name] for name in NAMES}, "release": release.release, "similar": rows[:limit]}
 
 
 def similar(factors: Factors, place: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,5 +93,5 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"track    {found['track_id']}{', ' + named if named else ''}"
     yield f"release  {found['release']}"
     yield ""
-    columns = ("similarity", *_NAMES)
+    columns = ("similarity", *NAMES)
     yield aligned(columns, [[row[name] for name in columns] for row in found["similar"]], widest=44)

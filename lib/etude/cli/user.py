@@ -40,9 +40,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputMissingError: the lake knows no such user.
     """
-    raw_id = sys.stdin.readline().rstrip("\r\n") if args.raw_id == "-" else args.raw_id
     with open_lake(settings_of(args)) as lake:
-        found = look_up(lake, raw_id, args.limit)
+        found = look_up(lake, given_id(args.raw_id), args.limit)
     if args.json:
         print(json.dumps(found, default=str, ensure_ascii=False))
     else:
@@ -56,18 +55,12 @@ def look_up(lake: Lake, raw_id: str, limit: int) -> dict[str, Any]:
     Raises:
         InputMissingError: the lake knows no such user; the message doesn't repeat the id.
     """
-    user_id = lake_user_id(raw_id)
-    users = lake.look("users", user_id=user_id)
-    if not users:
-        how = (
-            "is set, so its HMAC was searched" if os.environ.get(KEY_VARIABLE) else "is not set, so the id was searched"
-        )
-        raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how}); expected an id as in the log")
-    index = users[0]["user_idx"]
+    user = user_of(lake, raw_id)
+    index = user["user_idx"]
     release = releases.current(lake)
     run_id = release.run_ids.get("recommendations") if release else None
     return {
-        "user_id": user_id,
+        "user_id": user["user_id"],
         "user_idx": index,
         "tracks_played": lake.count("interactions", user_idx=index),
         "run_id": run_id,
@@ -75,6 +68,26 @@ def look_up(lake: Lake, raw_id: str, limit: int) -> dict[str, Any]:
         "since": release.since if release else None,
         "recommendations": _places(lake, run_id, index, limit) if run_id else [],
     }
+
+
+def user_of(lake: Lake, raw_id: str) -> dict[str, Any]:
+    """Return the row of `users` of a user, by the id in the log.
+
+    Raises:
+        InputMissingError: the lake knows no such user; the message doesn't repeat the id.
+    """
+    rows = lake.look("users", user_id=lake_user_id(raw_id))
+    if not rows:
+        how = (
+            "is set, so its HMAC was searched" if os.environ.get(KEY_VARIABLE) else "is not set, so the id was searched"
+        )
+        raise InputMissingError(f"no such user in the lake ({KEY_VARIABLE} {how}); expected an id as in the log")
+    return rows[0]
+
+
+def given_id(argument: str) -> str:
+    """Return a user's id as given on the command line; - reads it from standard input."""
+    return sys.stdin.readline().rstrip("\r\n") if argument == "-" else argument
 
 
 def _places(lake: Lake, run_id: str, user_idx: int, limit: int) -> list[dict[str, Any]]:
