@@ -28,6 +28,13 @@ def test_behind_is_said_too():
     assert "of the way" not in said
 
 
+def test_parts_of_the_blend_are_neither_its_rivals_nor_claimed_beside_it():
+    (said,) = sentences.cold_start(
+        figures(random=0.1, ridge=0.3, network=0.38, content_only=0.4, fusion=0.4, blend=0.4, true_factors=0.6), 20
+    )
+    assert said.startswith("On cold tracks blend reaches recall@20 0.400, ahead of the best baseline, ridge regression")
+
+
 def test_without_a_model_of_ours_nothing_is_claimed():
     assert sentences.cold_start(figures(random=0.1, true_factors=0.6), 20) == []
 

@@ -34,7 +34,7 @@ def themed(svg: str) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """Describe how one model appears; `kind` is model, baseline or bound."""
+    """Describe how one model appears; `kind` is model, part (of a model), baseline or bound."""
 
     label: str
     kind: str
@@ -47,16 +47,16 @@ _KNOWN = {
     "popularity": Look("popularity", "baseline", LINES[1], "--"),
     "artist_popularity": Look("artist popularity", "baseline", LINES[2], "--"),
     "same_artist": Look("same artist", "baseline", LINES[3], "-."),
-    "plays_only": Look("plays only", "baseline", LINES[4], "--"),
-    "content_only": Look("content only", "baseline", LINES[5], "--"),
-    "network": Look("network alone", "baseline", LINES[4], "-."),
+    "plays_only": Look("plays only", "part", LINES[4], "--"),
+    "content_only": Look("content only", "part", LINES[5], "--"),
+    "network": Look("network alone", "part", LINES[4], "-."),
     "training_mean": Look("training mean", "baseline", LINES[4], ":"),
     "mean": Look("training mean", "baseline", LINES[4], ":"),
     "ridge": Look("ridge regression", "baseline", LINES[5], "-."),
     "true_factors": Look("true factors (bound)", "bound", BOUND, (0, (1, 1))),
     "oracle_refit": Look("full refit (for orientation)", "bound", BOUND, (0, (4, 1))),
 }
-_ORDER = {"model": 0, "baseline": 1, "bound": 2}
+_ORDER = {"model": 0, "part": 1, "baseline": 2, "bound": 3}
 
 
 def look(model: str) -> Look:
@@ -65,6 +65,11 @@ def look(model: str) -> Look:
 
 
 def ordered(models: list[str]) -> list[str]:
-    """Order models by kind: trained models first, then baselines, the bound last."""
+    """Order models by kind: trained models first, then their parts and baselines, the bound last."""
     known = list(_KNOWN)
     return sorted(models, key=lambda m: (_ORDER[look(m).kind], known.index(m) if m in known else -1, m))
+
+
+def listed(models: list[str]) -> list[str]:
+    """Return the models whose lists would be served: the blend if there is one, since the others are its parts."""
+    return ["blend"] if "blend" in models else [model for model in models if look(model).kind == "model"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from etude.report.facts import Chain, Facts, Figures, Lists
 from etude.report.numbers import count, figure, percent, plural
-from etude.report.palette import look
+from etude.report.palette import listed, look
 
 PROTOCOLS = {
     "strict": "Plays of the held-out tracks were withheld from all training, including the factorisation. A cold track "
@@ -25,7 +25,7 @@ def cold_start(figures: Figures, k: int) -> list[str]:
         models = figures.models("topn", "cold", (metric,))
         values = {m: figures.value(m, "cold", metric, at) for m in models}
         known = {m: v for m, v in values.items() if v is not None}
-        said += [_against_others(tracks, name, m, known) for m in known if look(m).kind == "model"]
+        said += [_against_others(tracks, name, m, known) for m in listed(list(known))]
     return said
 
 
@@ -73,9 +73,7 @@ def cold_against_warm(figures: Figures, k: int) -> str | None:
     """
     if figures.protocol == "paper":
         return None
-    for model in figures.models("topn", "all", ("recall",)):
-        if look(model).kind != "model":
-            continue
+    for model in listed(figures.models("topn", "all", ("recall",))):
         parts = [
             f"{figure(value)} {where}"
             for slice_, where in (("warm", "among warm tracks"), ("cold", "among cold tracks"), ("all", "among all"))
