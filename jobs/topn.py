@@ -6,13 +6,15 @@ user without factors gets popular tracks. Tracks that the user has
 played are left out (topn.exclude_heard). Held-out plays don't count as played when lists are measured by them.
 
 evaluation.protocol=none writes the lists, and publishes them unless topn.publish=false. strict and paper measure the
-model beside random, popularity, artist_popularity, same_artist, the network and the ridge regression alone, and
-true_factors (the bound), on the slices all, warm,
-cold, head and tail; evaluation.per_user also writes each user's values. Under strict, the candidates are the warm and
-the test tracks. Under paper, they are the test tracks; nothing is left out, and popularity counts their plays.
+model beside random, popularity, artist_popularity, same_artist, the network and the regression alone, under strict also
+item_knn and ease, and true_factors (the bound), on the slices all, warm, cold, head and tail; evaluation.per_user also
+writes each user's values. Under strict, the candidates are the warm and the test tracks. Under paper, they are the test
+tracks; nothing is left out, and popularity counts their plays.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -40,14 +42,22 @@ def run(job: JobRun) -> None:
     interactions = job.read("interactions", fitting.split_version(job.graph, wmf) if evaluated else None)
     training = training_plays(interactions, splits, protocol).select("user_idx", "track_idx", "play_count")
 
-    plan, rank = plan_of(job, wmf, train, blend, inputs.track_facts(tracks, training, splits))
+    known = known_factors(job, wmf, train, blend, inputs.track_facts(tracks, training, splits))
+    excludes = job.settings.topn.exclude_heard and protocol != "paper"
+    if protocol == "strict" and excludes:
+        neighbours = inputs.neighbours_of(
+            users.count(), training, splits, known.fitted.idx, job.settings.evaluation, job.log
+        )
+        known = replace(known, neighbours=neighbours)
+        job.note("neighbours", {name: each.chosen for name, each in neighbours.items()})
+    plan = plan_of(job, known)
     heard = relevant = training.limit(0)
-    if job.settings.topn.exclude_heard and protocol != "paper":
+    if excludes:
         heard = training if evaluated else inputs.heard_plays(job.read("plays"), users, tracks)
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits)
     rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
-    done = spread.ranked(rows, plan, rank, tasks(job, users.count()))
+    done = spread.ranked(rows, plan, known.fitted.rank, tasks(job, users.count()))
 
     check(job, spread.checks(done))
     lists = spread.list_rows(done, tracks, plan)
@@ -113,8 +123,8 @@ def blend_run(job: JobRun) -> str | None:
     return None
 
 
-def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: inputs.TrackFacts) -> tuple[Plan, int]:
-    """Collect the candidates' factors, after a check of their size; return the plan of the ranking, and the rank.
+def known_factors(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: inputs.TrackFacts) -> Known:
+    """Collect the candidates' factors, after a check of their size.
 
     Raises:
         InputMissingError: there are no track factors.
@@ -132,7 +142,7 @@ def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: 
     if not len(fitted) + len(withheld):
         raise InputMissingError(f"wmf run {wmf} has no track factors: run jobs/wmf.py again")
     name, seed = network_of(job, train) if train else ("", 0)
-    known = Known(
+    return Known(
         fitted=fitted,
         held_out=withheld,
         predicted=others[0] if train is not None else None,
@@ -142,10 +152,14 @@ def plan_of(job: JobRun, wmf: str, train: str | None, blend: str | None, facts: 
         model=name,
         seed=seed,
     )
+
+
+def plan_of(job: JobRun, known: Known) -> Plan:
+    """Return the plan of the ranking; record the numbers of candidates."""
     plan = make_plan(known, job.settings.topn, job.settings.evaluation)
     job.count("candidates", plan.sizes["all"])
     job.count("candidates_cold", plan.sizes["cold"])
-    return plan, fitted.rank
+    return plan
 
 
 def predicted_alone(job: JobRun, wmf: str, train: str) -> dict[str, DataFrame]:

@@ -48,7 +48,7 @@ class Stage:
 
 
 _SESSION = ("lake", "spark")
-_OF_LISTS = ("evaluation.k", "evaluation.per_user")
+_OF_LISTS = ("evaluation.k", "evaluation.per_user", "evaluation.neighbour_tracks")
 
 STAGES: dict[str, Stage] = {
     stage.name: stage

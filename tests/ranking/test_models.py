@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.ranking.models import head, make_plan, same_artist
+from etude.ranking.neighbours import Neighbours
 from etude.ranking.plan import random_tracks, random_users
+from etude.ranking.task import Task
 
 
 def test_lists_to_measure_are_no_longer_than_those_to_write():
@@ -66,3 +68,21 @@ def test_aliases_are_no_candidates(protocol):
     assert set(all_.candidates) - set(some.candidates) == {3, 50}
     listed = np.concatenate([each.tracks for each in some.final.parts.values()])
     assert not {3, 50} & set(listed)
+
+
+def test_neighbours_rank_warm_tracks_by_what_a_user_has_heard():
+    world = small.world()
+    known = world.known
+    warm = known.fitted.idx
+    random = np.random.default_rng(0)
+    similarity = random.random((len(warm), len(warm))).astype(np.float32)
+    aware = replace(known, neighbours={"ease": Neighbours(warm, similarity, 10.0)})
+    plan = make_plan(aware, TopnSettings(n=5), EvaluationSettings(protocol="strict", k=(5,)))
+    (model,) = [each for each in plan.models if each.name == "ease"]
+    assert "cold" not in model.slices and {"all", "warm"} <= set(model.slices)
+    task, users = Task(plan), small.batch(world, np.arange(small.N_USERS))
+    lists = task._slice_list("warm", task._part_lists(model, users, {}))[0]
+    for row, heard in enumerate(world.heard):
+        mine = np.isin(warm, list(heard))
+        scores = np.where(mine, -np.inf, similarity[:, mine].sum(axis=1))
+        assert lists[row][:5].tolist() == warm[np.argsort(-scores, kind="stable")][:5].tolist()

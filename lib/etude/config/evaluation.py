@@ -17,6 +17,9 @@ class EvaluationSettings(Section):
     """Lengths of the list at which ranking metrics are computed."""
     per_user: bool = False
     """Whether topn (strict, paper) also writes each user's metrics to user_metrics: hundreds of rows per user."""
+    neighbour_tracks: int = Field(3000, ge=0, le=20_000)
+    """Largest number of tracks with fitted factors up to which topn (strict) measures item-kNN and EASE too; 0: never.
+    Tasks hold two square matrices of that size."""
     seed: int = 1
     """Seed of the splits."""
     play_split: Literal["random", "time"] = "random"

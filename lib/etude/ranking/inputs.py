@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
+from etude.ranking.neighbours import Neighbours, neighbour_models
 from etude.search.candidates import Ints, Longs
 from etude.tracks import indices
 from etude.vectors import SizeLimit
@@ -91,6 +94,42 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
     for field in fields(TrackFacts):
         getattr(facts, field.name)[track_idx] = rows.column(field.name).to_numpy(zero_copy_only=False)
     return facts
+
+
+_MOST_PRODUCTS = 2e12
+"""Most products of a user's plays and similarities that neighbours may cost: about a minute of a processor's core."""
+
+
+def neighbours_of(
+    users: int,
+    training: DataFrame,
+    splits: DataFrame,
+    tracks: Ints,
+    evaluation: EvaluationSettings,
+    log: logging.Logger,
+) -> dict[str, Neighbours]:
+    """Return the models that rank the warm tracks by what users have heard; none, with a line in the log, if too many.
+
+    Args:
+        users: number of users.
+        training: user_idx, track_idx of training plays.
+        splits: of the wmf run.
+        tracks: the warm tracks, ascending.
+        evaluation: settings with the largest number of tracks.
+        log: for the line.
+    """
+    if len(tracks) > evaluation.neighbour_tracks or users * len(tracks) ** 2 > _MOST_PRODUCTS:
+        log.info(
+            "item-kNN and EASE are not measured: users=%d tracks=%d evaluation.neighbour_tracks=%d",
+            *(users, len(tracks), evaluation.neighbour_tracks),
+        )
+        return {}
+    withheld = splits.where("kind = 'play' AND split = 'validation'")
+    known, asked = (
+        np.stack([column.to_numpy() for column in frame.select("user_idx", "track_idx").toArrow().columns], axis=1)
+        for frame in (training, withheld)
+    )
+    return neighbour_models(known, asked, tracks) if len(known) else {}
 
 
 _ID_BYTES = 64

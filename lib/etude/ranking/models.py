@@ -20,6 +20,7 @@ import numpy as np
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.ranking.inputs import TrackFacts
+from etude.ranking.neighbours import Neighbours
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, levels_of, random_tracks
 from etude.search.candidates import Candidates, Ints, Longs
 from etude.vectors import Factors
@@ -39,6 +40,7 @@ class Known:
         blended: blended factors of the tracks with training plays, and of all others; None without a blend run.
         facts: facts of every track.
         alone: what the network and the ridge regression predict for the test tracks, by their names.
+        neighbours: models that rank warm tracks by the tracks that a user has heard, by their names.
         model: name of the network, for the table `metrics`.
         seed: its seed.
     """
@@ -48,6 +50,7 @@ class Known:
     predicted: Factors | None
     facts: TrackFacts
     alone: Mapping[str, Factors] = field(default_factory=dict)
+    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
     model: str = "model"
     seed: int = 0
     blended: tuple[Factors, Factors] | None = None
@@ -67,7 +70,11 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
             **known.alone,
             "true_factors": known.fitted.union(known.held_out),
         }
-        others = (*_content_free(known.facts, part_of, evaluation.seed), *_with_cold(separate, cold, part_of))
+        others = (
+            *_content_free(known.facts, part_of, evaluation.seed),
+            *_by_neighbours(known.neighbours, part_of),
+            *_with_cold(separate, cold, part_of),
+        )
         if known.blended:
             others = (*_ingredients(known, separate, part_of), *others)
     return Plan(
@@ -176,6 +183,21 @@ def _content_free(facts: TrackFacts, part_of: np.ndarray, seed: int) -> tuple[Mo
         Model("random", "random", parts(random), slices, seed),
         Model("popularity", "ones", parts(_popularity(facts.plays)), slices),
         Model("artist_popularity", "ones", parts(_popularity(_artist_plays(facts))), slices),
+    )
+
+
+def _by_neighbours(neighbours: Mapping[str, Neighbours], part_of: np.ndarray) -> tuple[Model, ...]:
+    """Return baselines that rank warm tracks by what a user has heard."""
+    slices = tuple(name for name in _measurable(part_of) if name != "cold")
+    return tuple(
+        Model(
+            name,
+            "heard",
+            _part_candidates(dict.fromkeys(SLICES["warm"], Factors(each.tracks, each.similarity)), part_of),
+            slices,
+            of_tracks=each.tracks,
+        )
+        for name, each in neighbours.items()
     )
 
 

@@ -7,7 +7,7 @@ and a slice's list is merged from its parts' lists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -46,22 +46,25 @@ class Model:
 
     Attributes:
         name: name in the table `metrics`.
-        users: a user's vector: factors, the number 1 (the same list for all users), or random numbers.
+        users: a user's vector: factors, the number 1 (the same list for all users), random numbers, or which of the
+            tracks `of_tracks` the user has heard.
         parts: the candidates of each part that it can score; all others rank behind them.
         slices: slices on which it is measured.
         seed: seed of the model, for the table `metrics`.
+        of_tracks: (d,) track indices, ascending, whose plays are the places of a user's vector of heard tracks.
     """
 
     name: str
-    users: Literal["factors", "ones", "random"]
+    users: Literal["factors", "ones", "random", "heard"]
     parts: dict[str, Candidates]
     slices: tuple[str, ...]
     seed: int = 0
+    of_tracks: Ints = field(default_factory=lambda: np.empty(0, np.int32))
 
     @property
     def needs_factors(self) -> bool:
-        """Whether users without factors have no list of this model."""
-        return self.users == "factors"
+        """Whether users without factors, who have no training plays either, have no list of this model."""
+        return self.users in ("factors", "heard")
 
 
 @dataclass(frozen=True)

@@ -199,4 +199,14 @@ def _rows(model: Model, users: Users) -> Floats:
     """Return the users' vectors in this model's inner products."""
     if model.users == "random":
         return random_users(model.seed, users.user_idx)
-    return users.factors if model.needs_factors else np.ones((len(users.user_idx), 1), np.float32)
+    if model.users == "heard":
+        return _heard_rows(model.of_tracks, users)
+    return users.factors if model.users == "factors" else np.ones((len(users.user_idx), 1), np.float32)
+
+
+def _heard_rows(tracks: Ints, users: Users) -> Floats:
+    """Return 1 where a user has heard a track, else 0: (U, len(tracks))."""
+    rows = np.zeros((len(users.user_idx), len(tracks)), np.float32)
+    known = np.isin(users.heard.tracks, tracks)
+    rows[users.heard.rows[known], np.searchsorted(tracks, users.heard.tracks[known])] = 1
+    return rows

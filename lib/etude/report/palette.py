@@ -52,6 +52,8 @@ _KNOWN = {
     "network": Look("network alone", "part", LINES[4], "-."),
     "training_mean": Look("training mean", "baseline", LINES[4], ":"),
     "mean": Look("training mean", "baseline", LINES[4], ":"),
+    "item_knn": Look("item-kNN", "baseline", LINES[3], "--"),
+    "ease": Look("EASE", "baseline", LINES[5], "-."),
     "ridge": Look("ridge regression", "baseline", LINES[5], "-."),
     "true_factors": Look("true factors (bound)", "bound", BOUND, (0, (1, 1))),
     "oracle_refit": Look("full refit (for orientation)", "bound", BOUND, (0, (4, 1))),
