@@ -163,7 +163,6 @@ def test_an_evaluated_run_chooses_and_others_take_its_choice(spark, tmp_path):
     assert given == {**evaluated["choice"], "weight": 9.0}
 
 
-@pytest.mark.parametrize("blended", ["none"], indirect=True)
 def test_predictions_in_the_space_of_another_fit_are_refused(blended, caplog):
     protocol, lake, *_ = blended
     assert start(wmf, lake, protocol, "wmf.seed=2", run_id="other")[0] == 0
@@ -203,7 +202,6 @@ def test_lists_rank_the_blended_factors_of_all_tracks(blended):
         assert release.run_ids["blended_track_factors"] == protocol
 
 
-@pytest.mark.parametrize("blended", ["none"], indirect=True)
 def test_separate_factors_can_be_ranked_instead(blended):
     protocol, lake, *_ = blended
     code, line = start(
@@ -212,7 +210,6 @@ def test_separate_factors_can_be_ranked_instead(blended):
     assert (code, line["upstream"]) == (0, {"wmf": [protocol], "train": [protocol]})
 
 
-@pytest.mark.parametrize("blended", ["none"], indirect=True)
 def test_a_blend_of_a_fit_that_has_run_again_is_not_ranked(blended):
     """Last in this file: the fit is replaced."""
     protocol, lake, *_ = blended

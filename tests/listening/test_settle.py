@@ -226,7 +226,8 @@ def test_of_a_snapshot_the_newest_count_stands_in_the_oldest_batch(world):
         assert plays[0][3] == files[2].name and not rejects
 
 
-@pytest.mark.parametrize(("seed", "snapshot"), [(5, False), (6, True)])
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize("seed", [5, 6])
 def test_any_order_ends_the_same(world, snapshot, seed):
     """Run random files in random batches, some in several, in two random orders, each with one batch run twice."""
     draw = random.Random(seed)
