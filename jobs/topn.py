@@ -44,10 +44,9 @@ def run(job: JobRun) -> None:
 
     known = known_factors(job, wmf, train, blend, inputs.track_facts(tracks, training, splits))
     excludes = job.settings.topn.exclude_heard and protocol != "paper"
+    n_users = users.count()
     if protocol == "strict" and excludes:
-        neighbours = inputs.neighbours_of(
-            users.count(), training, splits, known.fitted.idx, job.settings.evaluation, job.log
-        )
+        neighbours = inputs.neighbours_of(n_users, training, splits, known.fitted.idx, job.settings.evaluation, job.log)
         known = replace(known, neighbours=neighbours)
         job.note("neighbours", {name: each.chosen for name, each in neighbours.items()})
     plan = plan_of(job, known)
@@ -57,7 +56,7 @@ def run(job: JobRun) -> None:
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits)
     rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
-    done = spread.ranked(rows, plan, known.fitted.rank, tasks(job, users.count()))
+    done = spread.ranked(rows, plan, known.fitted.rank, tasks(job, n_users))
 
     check(job, spread.checks(done))
     lists = spread.list_rows(done, tracks, plan)
@@ -136,12 +135,12 @@ def known_factors(job: JobRun, wmf: str, train: str | None, blend: str | None, f
     if blend is not None:
         every, unplayed = job.read("blended_track_factors", run_id=blend), F.col("listeners") == 0
         frames += [every.where(~unplayed), every.where(unplayed)]
-    alone = predicted_alone(job, wmf, train) if train is not None else {}
+    name, seed = network_of(job, train) if train else ("", 0)
+    alone = predicted_alone(job, wmf, train) if train is not None and name != "ridge" else {}
     collected = collect_all([*frames, *alone.values()], "track_idx", inputs.size_limit(job.settings.topn))
     fitted, withheld, *others = collected[: len(frames)]
     if not len(fitted) + len(withheld):
         raise InputMissingError(f"wmf run {wmf} has no track factors: run jobs/wmf.py again")
-    name, seed = network_of(job, train) if train else ("", 0)
     return Known(
         fitted=fitted,
         held_out=withheld,
@@ -164,7 +163,7 @@ def plan_of(job: JobRun, known: Known) -> Plan:
 
 def predicted_alone(job: JobRun, wmf: str, train: str) -> dict[str, DataFrame]:
     """Return the two predictions of the test tracks that the predicted factors consist of; none if none is measured."""
-    if job.settings.evaluation.protocol == "none" or network_of(job, train)[0] == "ridge":
+    if job.settings.evaluation.protocol == "none":
         return {}
     test = job.read("splits", run_id=wmf, kind="track", split="test").select("track_idx")
     rows = job.read("predicted_factors", run_id=train).join(test, on="track_idx")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from etude.cli._settings import take_settings
 from etude.config import Settings, load_settings
@@ -27,3 +30,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
         settings = settings.model_copy(update={"lake": settings.lake.model_copy(update={"root": args.lake})})
     folders.check_root(settings.lake.root)
     return settings
+
+
+def show(found: dict[str, Any], as_lines: Callable[[dict[str, Any]], Iterator[str]], as_json: bool) -> None:
+    """Print what a command has found, as one JSON object or as lines for a terminal."""
+    print(json.dumps(found, default=str, ensure_ascii=False) if as_json else "\n".join(as_lines(found)))

@@ -15,6 +15,12 @@ from etude.vectors import Factors
 NAMES = ("title", "artist_name", "track_id")
 
 
+def named(track: dict[str, Any]) -> str:
+    """Return a track's id, and its title and artist if they are known."""
+    names = " by ".join(name for name in (track["title"], track["artist_name"]) if name)
+    return f"{track['track_id']}{', ' + names if names else ''}"
+
+
 def served_release(lake: Lake) -> Release:
     """Return the current release.
 

@@ -8,15 +8,14 @@ before it converged, the parts don't add up to the score, and the difference is 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from etude.cli._aligned import aligned
-from etude.cli._lake import add_lake_options, settings_of
-from etude.cli._served import NAMES, factors_of, place_of, served_factors, served_release, track_of
+from etude.cli._lake import add_lake_options, settings_of, show
+from etude.cli._served import NAMES, factors_of, named, place_of, served_factors, served_release, track_of
 from etude.cli.user import given_id, user_of
 from etude.config.wmf import WmfSettings
 from etude.errors import InputMissingError
@@ -53,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """
     with open_lake(settings_of(args)) as lake:
         found = look_up(lake, given_id(args.raw_id), args.track_id, args.limit)
-    if args.json:
-        print(json.dumps(found, default=str, ensure_ascii=False))
-    else:
-        print("\n".join(as_lines(found)))
+    show(found, as_lines, args.json)
     return 0
 
 
@@ -170,8 +166,7 @@ def _named(lake: Lake, idx: np.ndarray, counts: np.ndarray, parts: np.ndarray, l
 
 def as_lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield the explanation for a terminal."""
-    named = " by ".join(name for name in (found["title"], found["artist_name"]) if name)
-    yield f"track      {found['track_id']}{', ' + named if named else ''}"
+    yield f"track      {named(found)}"
     yield f"score      {found['score']:.4f} for user_idx {found['user_idx']}, release {found['release']}"
     if found["content"] is not None:
         yield f"content    {found['content']:.4f} of the score"

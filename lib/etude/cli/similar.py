@@ -7,15 +7,14 @@ plays are found too. Otherwise they are fitted ones, and predicted ones of the o
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from etude.cli._aligned import aligned
-from etude.cli._lake import add_lake_options, settings_of
-from etude.cli._served import NAMES, place_of, served_factors, served_release, track_of
+from etude.cli._lake import add_lake_options, settings_of, show
+from etude.cli._served import NAMES, named, place_of, served_factors, served_release, track_of
 from etude.lake.lake import Lake, open_lake
 from etude.vectors import Factors
 
@@ -42,10 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """
     with open_lake(settings_of(args)) as lake:
         found = look_up(lake, args.track_id, args.limit)
-    if args.json:
-        print(json.dumps(found, default=str, ensure_ascii=False))
-    else:
-        print("\n".join(as_lines(found)))
+    show(found, as_lines, args.json)
     return 0
 
 
@@ -89,8 +85,7 @@ def similar(factors: Factors, place: int, limit: int) -> tuple[np.ndarray, np.nd
 
 def as_lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield the track and its neighbours for a terminal."""
-    named = " by ".join(name for name in (found["title"], found["artist_name"]) if name)
-    yield f"track    {found['track_id']}{', ' + named if named else ''}"
+    yield f"track    {named(found)}"
     yield f"release  {found['release']}"
     yield ""
     columns = ("similarity", *NAMES)

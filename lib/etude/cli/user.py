@@ -7,14 +7,13 @@ which keeps it out of the shell's history.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from etude.cli._aligned import aligned, text_of
-from etude.cli._lake import add_lake_options, settings_of
+from etude.cli._lake import add_lake_options, settings_of, show
 from etude.errors import InputMissingError
 from etude.lake import releases
 from etude.lake.lake import Lake, open_lake
@@ -42,10 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """
     with open_lake(settings_of(args)) as lake:
         found = look_up(lake, given_id(args.raw_id), args.limit)
-    if args.json:
-        print(json.dumps(found, default=str, ensure_ascii=False))
-    else:
-        print("\n".join(as_lines(found)))
+    show(found, as_lines, args.json)
     return 0
 
 
