@@ -29,7 +29,7 @@ def assert_same_weights(one, other, atol=1e-6):
         assert torch.allclose(one[name], other[name], atol=atol), name
 
 
-@pytest.mark.parametrize("model", ("fusion", "cnn", "cnn_lstm", "embeddings"))
+@pytest.mark.parametrize("model", ("fusion", "autoencoder", "cnn", "cnn_lstm", "embeddings"))
 def test_every_model_learns_what_was_planted(tmp_path, model):
     training = training_of(tmp_path, plant(400), model=model, epochs=12, batch_size=16)
     history = work(training, SingleRank())
@@ -49,6 +49,16 @@ def test_the_checkpoint_holds_the_best_epoch_and_the_last(tmp_path):
     assert best.optimizer == {}
     assert (last.origin, last.shape, last.vocabulary) == (training.origin, training.shape, training.vocabulary)
     assert last.settings == training.settings
+
+
+def test_every_epoch_is_kept_if_asked_for(tmp_path):
+    kept, not_kept = training_of(tmp_path / "1", keep_epochs=True), training_of(tmp_path / "2")
+    for training in (kept, not_kept):
+        work(training, SingleRank())
+    assert not storage.exists(checkpoints.epoch_uri(not_kept.folder, 3))
+    weights = [checkpoints.read(checkpoints.epoch_uri(kept.folder, epoch)).weights for epoch in (1, 2, 3)]
+    assert_same_weights(weights[2], last_weights(not_kept), atol=0)
+    assert not torch.allclose(weights[0]["output.weight"], weights[2]["output.weight"], atol=1e-4)
 
 
 @pytest.mark.parametrize("stop", (1, 2))

@@ -15,7 +15,7 @@ from etude.fusion.shape import ExampleShape
 from etude.fusion.vocabulary import NONE, UNKNOWN
 
 SHAPE = ExampleShape(n_mels=8, n_frames=12, crops=1, artists=5, years=4, tags=6, tags_per_track=3, rank=7)
-MODELS = ("fusion", "cnn", "cnn_lstm", "embeddings")
+MODELS = ("fusion", "autoencoder", "cnn", "cnn_lstm", "embeddings")
 SMALL = {
     "channels": (4, 5, 6), "lstm_units": 7, "audio_size": 8, "mlp": (9, 10),
     "artist_size": 3, "year_size": 2, "tag_size": 4,
@@ -78,18 +78,45 @@ def test_every_weight_learns(model):
     rows = one_crop(batch(64))
     rows["has_mel"] = (torch.arange(64) % 2).int()
     rows["tag_weights"][::2] = 0
-    net(rows).square().sum().backward()
+    net.loss(rows, torch.ones(64, SHAPE.rank)).backward()
     silent = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.abs().sum()]
     assert silent == []
 
 
-@pytest.mark.parametrize("model", ("cnn", "cnn_lstm"))
+@pytest.mark.parametrize("model", ("autoencoder", "cnn", "cnn_lstm"))
 @pytest.mark.parametrize("frames", (1, 7, 47))
 def test_two_dimensional_convolutions_and_any_number_of_frames(model, frames):
     shape = ExampleShape(8, frames, 1, 5, 4, 6, 3, 7)
     for convolution in ("time", "2d"):
         net = network(model, shape=shape, convolution=convolution)
         assert net(one_crop(batch(3, shape))).shape == (3, 7)
+        assert net.loss(one_crop(batch(3, shape)), torch.zeros(3, 7)).isfinite()
+
+
+def test_factors_dont_shape_the_code_of_an_autoencoder_and_silent_tracks_neither():
+    net, rows = network("autoencoder"), one_crop(batch())
+    net(rows).square().sum().backward()
+    assert {name for name, weight in net.named_parameters() if weight.grad is not None} == {
+        *("no_audio", "output.weight", "output.bias"),
+    }
+    rows["has_mel"] = torch.tensor([1, 1, 1, 0, 0, 0], dtype=torch.int32)
+    alone = {name: values[:3] for name, values in rows.items()}
+    assert torch.allclose(net.audio.loss(*net._sound(rows)), net.audio.loss(*net._sound(alone)))
+    rows["has_mel"] = torch.zeros(6, dtype=torch.int32)
+    assert net.audio.loss(*net._sound(rows)) == 0
+
+
+def test_an_autoencoder_learns_to_rebuild_the_sound():
+    net, rows = network("autoencoder", channels=(16, 16, 16), audio_size=32), one_crop(batch(8))
+    net.set_moments({"mel": Moments(np.full(8, -40, "f4"), np.full(8, 10, "f4"))})
+    adam = torch.optim.Adam(net.parameters(), lr=0.01)
+    errors = []
+    for _ in range(300):
+        adam.zero_grad()
+        net.loss(rows, torch.zeros(8, SHAPE.rank)).backward()
+        adam.step()
+        errors.append(net.audio.loss(*net._sound(rows)).item())
+    assert errors[-1] < errors[0] / 4
 
 
 def test_the_sound_is_summed_up_by_mean_and_maximum_over_time_and_the_lstm_or_the_lstm_alone():
@@ -119,7 +146,7 @@ def test_sound_of_a_track_without_sound_is_not_looked_at():
 def test_without_mel_rows_fusion_has_no_audio_tower_and_audio_models_refuse():
     deaf = ExampleShape(0, 0, 1, 5, 4, 6, 3, 7)
     assert network("fusion", shape=deaf).inputs == ("artist_index", "year_index", "tag_indices", "tag_weights")
-    for model in ("cnn", "cnn_lstm"):
+    for model in ("autoencoder", "cnn", "cnn_lstm"):
         with pytest.raises(SettingsError, match="no mel rows"):
             network(model, shape=deaf)
     with pytest.raises(SettingsError, match="nothing to learn from"):

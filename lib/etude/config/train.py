@@ -10,9 +10,10 @@ from etude.config.base import Section
 class TrainSettings(Section):
     """Configure training and batch prediction."""
 
-    model: Literal["fusion", "cnn", "cnn_lstm", "embeddings", "ridge"] = "fusion"
-    """Network to train: fusion reads audio and metadata, cnn and cnn_lstm audio alone, embeddings metadata alone.
-    ridge trains none: it is the regression alone, in seconds."""
+    model: Literal["fusion", "autoencoder", "cnn", "cnn_lstm", "embeddings", "ridge"] = "fusion"
+    """Network to train: fusion reads audio and metadata; autoencoder, cnn and cnn_lstm audio alone; embeddings metadata
+    alone. An autoencoder learns its code from the sound, and the factors by one layer from the code. ridge trains
+    no network: it is the regression alone, in seconds."""
     fields: tuple[Literal["artist", "year", "tags"], ...] = ("artist", "year", "tags")
     """Metadata that fusion, embeddings and ridge read; omit one for an ablation."""
     network_share: float | None = Field(None, ge=0, le=1)
@@ -24,6 +25,8 @@ class TrainSettings(Section):
     """Largest number of epochs."""
     patience: int | None = Field(10, ge=1)
     """Number of epochs without a better validation loss after which training stops; null trains all epochs."""
+    keep_epochs: bool = False
+    """Whether the checkpoint of every epoch is kept; false: of the best and the last."""
     learning_rate: float = Field(0.001, gt=0)
     """Adam's step size."""
     weight_decay: float = Field(0.0, ge=0)

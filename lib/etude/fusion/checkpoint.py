@@ -144,6 +144,11 @@ def best_uri(folder: str) -> str:
     return storage.join(folder, "best.pt")
 
 
+def epoch_uri(folder: str, epoch: int) -> str:
+    """Return the URI of an epoch's checkpoint, which is kept with `train.keep_epochs`."""
+    return storage.join(folder, f"epoch-{epoch}.pt")
+
+
 def write(uri: str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically; a reader sees the old one or the new one."""
     storage.write_bytes(uri, to_bytes(checkpoint))

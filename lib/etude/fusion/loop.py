@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import mse_loss
 
 from etude import storage
 from etude.config.train import TrainSettings
@@ -19,7 +18,7 @@ from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import Checkpoint, EpochFigures, Origin
 from etude.fusion.distribution import Ranks
 from etude.fusion.moments import Moments
-from etude.fusion.networks import build_network
+from etude.fusion.networks import TrainingLoss, build_network
 from etude.fusion.networks.inputs import all_crops, hide_known, one_crop, to_tensors
 from etude.fusion.readers import batches, epoch_batches, reader
 from etude.fusion.readers.batches import Rows
@@ -89,7 +88,7 @@ class _Loop:
         if earlier is not None:
             self.network.load_state_dict(earlier.weights)
             self.history = earlier.history
-        self.trained, self.optimizer = self.ranks.distribute(self.network, adam)
+        self.trained, self.optimizer = self.ranks.distribute(TrainingLoss(self.network), adam)
         if earlier is not None:
             self.optimizer.load_state_dict(earlier.optimizer)
 
@@ -144,7 +143,7 @@ class _Loop:
         if self.network.metadata is not None:
             batch = hide_known(batch, self.settings.unknown_share)
         self.optimizer.zero_grad()
-        loss = mse_loss(self.trained(batch), target)
+        loss = self.trained(batch, target)
         loss.backward()
         self.optimizer.step()
         # The gradient of the output's bias is now the mean over all ranks. If one rank's loss isn't finite, all ranks
@@ -194,6 +193,8 @@ class _Loop:
         )
         if best_epoch(self.history) == self.history[-1].epoch:
             checkpoints.write(checkpoints.best_uri(training.folder), state)
+        if self.settings.keep_epochs:
+            checkpoints.write(checkpoints.epoch_uri(training.folder, self.history[-1].epoch), state)
         state.optimizer = self.optimizer.state_dict()
         checkpoints.write(checkpoints.last_uri(training.folder), state)
 

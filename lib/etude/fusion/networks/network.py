@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from etude.config.train import TrainSettings
 from etude.errors import SettingsError
 from etude.fusion.moments import Moments
 from etude.fusion.networks.audio import AudioTower
+from etude.fusion.networks.autoencoder import Autoencoder
 from etude.fusion.networks.metadata import Batch, MetadataTower
 from etude.fusion.shape import ExampleShape
 
@@ -31,7 +33,7 @@ class FactorNetwork(nn.Module):
 
     def __init__(
         self,
-        audio: AudioTower | None,
+        audio: AudioTower | Autoencoder | None,
         metadata: MetadataTower | None,
         settings: TrainSettings,
         shape: ExampleShape,
@@ -66,8 +68,7 @@ class FactorNetwork(nn.Module):
         """Return standardised factors, (rows, rank)."""
         parts = []
         if self.audio is not None:
-            mel = (batch["mel"] - self.mel_mean[:, None]) / self.mel_std[:, None]
-            heard = batch["has_mel"][:, None].to(mel.dtype)
+            mel, heard = self._sound(batch)
             parts.append(heard * self.audio(mel) + (1 - heard) * self.no_audio)
         if self.metadata is not None:
             parts.append(self.metadata(batch))
@@ -75,6 +76,21 @@ class FactorNetwork(nn.Module):
         if self.literal_relu:
             return self.standardise(torch.relu(self.factors(standardised)))
         return standardised
+
+    def loss(self, batch: Batch, target: Tensor) -> Tensor:
+        """Return what a training step lessens: the mean squared error of standardised factors, (rows, rank).
+
+        An autoencoder's error in rebuilding the sound is added; the two share no weights.
+        """
+        error = mse_loss(self(batch), target)
+        if isinstance(self.audio, Autoencoder):
+            error = error + self.audio.loss(*self._sound(batch))
+        return error
+
+    def _sound(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the normalised mel (rows, n_mels, n_frames), and 1 for rows with sound, else 0: (rows, 1)."""
+        mel = (batch["mel"] - self.mel_mean[:, None]) / self.mel_std[:, None]
+        return mel, batch["has_mel"][:, None].to(mel.dtype)
 
     def standardise(self, factors: Tensor) -> Tensor:
         """Scale factors to mean 0 and deviation 1 over the training rows."""
@@ -92,11 +108,28 @@ def build_network(settings: TrainSettings, shape: ExampleShape) -> FactorNetwork
         SettingsError: the model reads only audio and there is none, or the model has no input at all.
     """
     hears = settings.model != "embeddings" and shape.mel_size > 0
-    if settings.model in ("cnn", "cnn_lstm") and not hears:
+    if settings.model in ("autoencoder", "cnn", "cnn_lstm") and not hears:
         raise SettingsError(f"train.model={settings.model} reads only audio, and there are no mel rows")
+    audio: AudioTower | Autoencoder | None = None
+    if hears and settings.model == "autoencoder":
+        audio = Autoencoder(settings, shape.n_mels, shape.n_frames)
+    elif hears:
+        audio = AudioTower(settings, shape.n_mels, recurrent=settings.model != "cnn")
     return FactorNetwork(
-        AudioTower(settings, shape.n_mels, recurrent=settings.model != "cnn") if hears else None,
+        audio,
         MetadataTower(settings, shape) if settings.reads_metadata else None,
         settings,
         shape,
     )
+
+
+class TrainingLoss(nn.Module):
+    """Return a network's loss, so that what a distribution wraps sees the whole of a training step."""
+
+    def __init__(self, network: FactorNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch, target: Tensor) -> Tensor:
+        """Return the loss, see `FactorNetwork.loss`."""
+        return self.network.loss(batch, target)
