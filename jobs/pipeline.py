@@ -10,16 +10,15 @@ last stage.
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 
-from etude import fitting, stages
-from etude.content import has_audio, has_features
+from etude import stages
 from etude.errors import EtudeError, InputMissingError
-from etude.job import JobRun, execute, main
+from etude.job import JobRun, main
 from etude.lake.runs import utc_now
-from etude.pipeline import Step, fingerprints, steps, up_to_date
+from etude.pipeline import steps
 from etude.report.facts import Line
 from etude.report.gather import sample_lists
+from etude.running import run_step
 
 
 def run(job: JobRun) -> None:
@@ -49,30 +48,6 @@ def run(job: JobRun) -> None:
     if planned[-1].stage in ("topn", "report"):
         look = "etude user RAW_ID --lake %s | etude sql 'SELECT * FROM recommendations_current LIMIT 20' --lake %s"
         job.log.info(f"next: {look}", job.lake.root, job.lake.root)
-
-
-def run_step(job: JobRun, step: Step) -> str:
-    """Run one stage unless it has nothing to do; return the outcome in words."""
-    outside = fingerprints(step.stage, step.arguments.settings, job.batch_date)
-    if up_to_date(step, job.lake, outside):
-        job.log.info("stage=%s run_id=%s skipped: up to date", step.stage, step.arguments.run_id)
-        return "up to date"
-    if step.stage == "mel" and not has_audio(job.settings, job.lake):
-        job.log.info("stage=mel skipped: no audio.manifest, no audio.root and no audio_uri in tracks")
-        return "no audio"
-    if step.stage in ("train", "blend") and not has_features(job.lake):
-        job.log.info("stage=%s skipped: no track has sound, artist, year or tags", step.stage)
-        return "no features"
-    if step.stage == "blend" and not fitting.ranks_blended(step.arguments.settings):
-        job.log.info("stage=blend skipped: topn.factors=separate, or evaluation.protocol=paper")
-        return "not ranked"
-    body = import_module(step.stage).run
-    outcome = execute(step.stage, body, job.spark, step.arguments, job.log, outside, parent=job.run_id)
-    if outcome.exit_code:
-        error = EtudeError(f"{step.stage} run {step.arguments.run_id} failed; see its error= line above")
-        error.exit_code = outcome.exit_code
-        raise error
-    return "done"
 
 
 def print_samples(job: JobRun) -> None:

@@ -147,6 +147,18 @@ STAGES: dict[str, Stage] = {
             ),
             reads=("tracks", "mel", "interactions", "recommendations"),
         ),
+        Stage(
+            name="compare",
+            does="runs the paper's experiments: trains networks on one factorisation, judges them, writes a page",
+            sections=(
+                *(*_SESSION, "inputs", "listening", "catalogue", "audio", "mel", "wmf", "evaluation", "train"),
+                *("report", "compare", "demo"),
+            ),
+            reads=(
+                *("interactions", "tracks", "splits", "user_factors", "track_factors"),
+                *("examples", "predicted_factors"),
+            ),
+        ),
     )
 }
 """Name -> stage, in the order in which a pipeline runs them."""

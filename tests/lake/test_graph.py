@@ -233,3 +233,13 @@ def test_of_a_table_that_several_jobs_or_overlapping_runs_write_the_newest_versi
         assert graph.counted(table, 7, "report") == 7
     mel = RunGraph(unfinished, lambda table, version: iter([(version, "mel", "r")]))
     assert mel.counted("mel", 7, "train") == 6
+
+
+def test_a_trial_of_a_comparison_is_taken_by_its_name_only():
+    trial, of_pipeline = ran("trial", "train", (5, 5)), ran("ours", "train", (1, 1))
+    trial.parent, of_pipeline.parent = "c", "p"
+    graph = RunGraph([trial, of_pipeline, ran("c", "compare"), ran("p", "pipeline")])
+    assert graph.choose("train", ran("x", "topn")) == "ours"
+    assert graph.choose("train", ran("x", "topn"), "trial") == "trial"
+    assert [run.run_id for run in graph.newest(("train",))] == ["ours"]
+    assert graph.is_trial(trial) and not graph.is_trial(of_pipeline)

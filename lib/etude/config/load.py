@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from etude.config.audio import AudioSettings, MelSettings
 from etude.config.base import Section
 from etude.config.blend import BlendSettings
+from etude.config.compare import CompareSettings
 from etude.config.demo import DemoSettings
 from etude.config.evaluation import EvaluationSettings
 from etude.config.lake import InputsSettings, LakeSettings, SparkSettings
@@ -48,6 +49,7 @@ class Settings(Section):
     topn: TopnSettings = TopnSettings()
     report: ReportSettings = ReportSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    compare: CompareSettings = CompareSettings()
     demo: DemoSettings = DemoSettings()
 
 

@@ -79,7 +79,13 @@ def best_share(predicted: DataFrame, targets: DataFrame) -> float | None:
 def _predict_batches(
     batches: Iterable[pd.DataFrame], predictor: Predictor, shape: ExampleShape
 ) -> Iterator[pd.DataFrame]:
-    network = None if predictor.network is None else _Network(predictor.network)
+    network = None
+    if predictor.network is not None:
+        import torch
+
+        # A task occupies one slot and therefore uses one thread.
+        torch.set_num_threads(1)
+        network = TrainedNetwork(predictor.network)
     for batch in batches:
         for start in range(0, len(batch), _ROWS_AT_ONCE):
             piece = batch.iloc[start : start + _ROWS_AT_ONCE]
@@ -93,16 +99,12 @@ def _predict_batches(
             yield pd.DataFrame({"track_idx": piece["track_idx"].to_numpy(), "factors": list(factors), **columns})
 
 
-class _Network:
-    """Hold the network of a checkpoint."""
+class TrainedNetwork:
+    """Hold the network of a checkpoint's bytes."""
 
     def __init__(self, checkpoint: bytes):
-        import torch
-
         from etude.fusion.checkpoint import from_bytes
 
-        # A task occupies one slot and therefore uses one thread.
-        torch.set_num_threads(1)
         loaded = from_bytes(checkpoint)
         self.network, self.shape = loaded.network(), loaded.shape
 

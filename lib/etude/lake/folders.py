@@ -62,6 +62,6 @@ def lease(root: str, name: str) -> str:
     return storage.join(root, "_leases", name)
 
 
-def report(root: str, run_id: str, asked: str | None) -> str:
-    """Return the path or URI of a run's report: the one that report.path asks for, otherwise one in the lake."""
-    return asked or storage.join(root, "_reports", f"{run_id}.html")
+def report(root: str, run_id: str, asked: str | None, suffix: str = ".html") -> str:
+    """Return the path or URI of a run's page: the one that the settings ask for, otherwise one in the lake."""
+    return asked or storage.join(root, "_reports", f"{run_id}{suffix}")

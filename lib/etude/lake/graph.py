@@ -47,13 +47,20 @@ class RunGraph:
         return run if run is not None and run.succeeded else None
 
     def newest(self, jobs: Sequence[str], protocols: Sequence[str] | None = None) -> list[Run]:
-        """Return the succeeded runs of these jobs under these protocols, the last to end first."""
+        """Return the succeeded runs of these jobs under these protocols, the last to end first; no trials."""
         found = [
             run
             for run in self._runs.values()
-            if run.succeeded and run.job in jobs and (protocols is None or run.protocol in protocols)
+            if run.succeeded
+            and run.job in jobs
+            and (protocols is None or run.protocol in protocols)
+            and not self.is_trial(run)
         ]
         return sorted(found, key=lambda run: (str(run.ended_at), run.job), reverse=True)
+
+    def is_trial(self, run: Run) -> bool:
+        """Tell if a comparison started the run; what isn't asked for by its run_id never builds on it."""
+        return run.parent is not None and ("compare", run.parent) in self._runs
 
     def changed_since(self, moment: datetime) -> bool:
         """Tell if a run of a stage that writes tables has started or ended since; moment has a time zone."""

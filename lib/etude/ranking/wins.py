@@ -12,7 +12,13 @@ _CELLS = 1 << 22
 
 
 def wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) -> Doubles:
-    """Sum, over each user's relevant tracks, the candidates with lower scores, plus half of those with the same score.
+    """Return the sum of `pair_wins` over each user's relevant tracks: (U,) float64."""
+    won = np.bincount(relevant.rows, pair_wins(users, candidates, unscored, relevant), minlength=len(users))
+    return won.astype(np.float64)
+
+
+def pair_wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) -> Doubles:
+    """Count for each pair the candidates with lower scores, plus half of those with the same score, itself included.
 
     Args:
         users: (U, rank).
@@ -21,11 +27,11 @@ def wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) 
         relevant: pairs of user row and track; a track outside `candidates` is one of the unscored.
 
     Returns:
-        (U,) float64.
+        (P,) float64.
     """
-    won = np.zeros(len(users))
+    won = np.full(len(relevant.rows), unscored / 2)
     if not len(candidates):
-        return np.bincount(relevant.rows, minlength=len(users)) * (unscored / 2)
+        return won
     vectors = candidates.vector_of(relevant.tracks)
     counts = candidates.counts.astype(np.float32) if len(candidates.vectors) < len(candidates) else None
     step = max(1, _CELLS // len(candidates.vectors))
@@ -35,7 +41,7 @@ def wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) 
         scores = (users[mine] @ candidates.vectors.T)[row_of]
         own = scores[np.arange(len(columns)), columns][:, None]
         above = unscored + _count(scores < own, counts) + _count(scores == own, counts) / 2
-        won += np.bincount(rows, np.where(columns >= 0, above, unscored / 2), minlength=len(users))
+        won[start : start + step] = np.where(columns >= 0, above, unscored / 2)
     return won
 
 

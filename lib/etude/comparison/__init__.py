@@ -1,0 +1,1 @@
+"""Compare networks as the paper does: errors of predicted factors, ranking of new tracks, learning rates, ablations."""
