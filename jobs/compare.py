@@ -11,6 +11,8 @@ The trainings are trials: no other run builds on one unless it names it, and not
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +54,7 @@ def run(job: JobRun) -> None:
             figures[protocol] = figures_of(source, contest, mine)
     results = Results(
         settings=settings,
-        command="spark-submit jobs/compare.py",
+        command=storage.shown(shlex.join(["spark-submit", *sys.argv])),
         corpus=job.settings.report.note or "",
         k=page_k(job),
         cuts=sorted(set(job.settings.evaluation.k)),

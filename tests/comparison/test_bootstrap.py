@@ -71,7 +71,7 @@ def test_a_replicate_counts_pairs_as_often_as_their_user_and_track_were_drawn(ju
         mine = judges.relevant.rows == row
         often = tracks[judges.relevant.tracks[mine]]
         if often.sum():
-            recalls.append((often * (judgement.places[mine] <= 3)).sum() / often.sum())
+            recalls.append((often * (judgement.above[mine] < 3)).sum() / often.sum())
             weights.append(users[row])
     assert found["recall@3"] == pytest.approx(np.average(recalls, weights=weights), rel=1e-5)
     assert found["mse"] == pytest.approx((judgement.errors[0] @ tracks) / (judgement.cells[0] @ tracks))

@@ -75,7 +75,7 @@ def test_curves_are_means_over_the_seeds_that_stayed_finite():
     found = curve_of([one, None, two])
     assert found == Curve((2.0, 1.0), (1.5, 0.9), pytest.approx((0.2, 0.3)), 1, 3)
     assert curve_of([None]) == Curve((), (), (), 1, 1)
-    judged = SimpleNamespace(places=np.array([1.0, 5.0, 2.0]))
+    judged = SimpleNamespace(hits=lambda k: np.array([0, 4, 1]) < k)
     assert recall_at(judged, Pairs(np.array([0, 0, 2]), np.array([1, 2, 1], "i4")), 2) == 0.75
 
 

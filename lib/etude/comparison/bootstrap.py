@@ -124,11 +124,11 @@ class _Sample:
         n = contest.candidates
         relevant = np.bincount(rows, minlength=len(contest.users))[rows]
         # The share of the candidates that aren't relevant behind the track; metrics.auc is its mean over the user's
-        # pairs. Half for a user to whom every candidate is relevant.
-        places = np.stack([each.places for each in judged])
-        others = n - relevant
-        behind = np.where(others > 0, (n + 0.5 - places - relevant / 2) / np.maximum(others, 1), 0.5)
-        hits = [places <= k for k in cuts]
+        # pairs. A user to whom every candidate is relevant has no AUC.
+        ahead = np.stack([each.ahead for each in judged])
+        behind = (n - 0.5 - ahead - relevant / 2) / np.maximum(n - relevant, 1)
+        self.has_auc = (relevant < n)[self.starts]
+        hits = [np.stack([each.hits(k) for each in judged]) for k in cuts]
         # (P, (1 + cuts) x judgements)
         self.pairs = np.concatenate([behind, *hits]).T.astype(np.float32)
         predicted = [each.cells[0] > 0 for each in judged if each.cells.any()]
@@ -157,9 +157,14 @@ class _Sample:
         behind, recall, hits = share[:, 0], share[:, 1:], sums[:, 1:]
         k = np.array(self.cuts, np.float32)[None, :, None]
         f1 = 2 * hits / (k + relevant[:, :, None])
-        of_users = np.concatenate([behind[:, None], hits / k, recall, f1], axis=1)
-        total = counted.sum()
-        return np.einsum("u,ufm->mf", counted, of_users) / (total if total else np.nan)
+        auc = _mean(behind[:, None], counted * self.has_auc)
+        return np.concatenate([auc, *(_mean(values, counted) for values in (hits / k, recall, f1))], axis=1)
+
+
+def _mean(of_users: Doubles, weights: Doubles) -> Doubles:
+    """Return the weighted means over users of (U, F, M): (M, F)."""
+    total = weights.sum()
+    return np.asarray(np.einsum("u,ufm->mf", weights, of_users) / (total if total else np.nan))
 
 
 def _by_network(figures: Doubles, sizes: Sequence[int]) -> Iterator[Doubles]:

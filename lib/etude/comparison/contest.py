@@ -39,24 +39,34 @@ class Judged:
     """Hold the judgement on one set of predicted factors.
 
     Attributes:
-        places: (P,) place of each relevant pair in its user's list of all candidates: 1 = first; tracks with the same
-            score share the mean of their places; tracks without predicted factors are last.
+        above: (P,) number of candidates with a higher score than the pair's; those without predicted factors are last.
+        tied: (P,) number with the same score, the pair's track included.
         errors: (3, T) per candidate: sums over its factors of the squared, absolute and squared logarithmic error.
         cells: (3, T) number of factors in each sum: 0 if nothing was predicted; the last without those factors for
             which the logarithm of 1 + factor isn't defined.
     """
 
-    places: Doubles
+    above: Doubles
+    tied: Doubles
     errors: Doubles
     cells: Doubles
+
+    @property
+    def ahead(self) -> Doubles:
+        """Return the number of candidates ahead of each pair's track, with half of those that tie: (P,)."""
+        return self.above + (self.tied - 1) / 2
+
+    def hits(self, k: int) -> Doubles:
+        """Return the chance that each pair's track is among the first k, if ties are broken at random: (P,)."""
+        return np.clip((k - self.above) / self.tied, 0, 1)
 
 
 def judge(contest: Contest, predicted: Factors) -> Judged:
     """Judge predicted factors; tracks that are no candidates are ignored."""
     scored = predicted.among(contest.targets.idx)
     ranked = Candidates.of(scored.idx, scored.values)
-    won = pair_wins(contest.users, ranked, contest.candidates - len(scored), contest.relevant)
-    return Judged(contest.candidates - won + 0.5, *_errors(contest.targets, scored))
+    lower, tied = pair_wins(contest.users, ranked, contest.candidates - len(scored), contest.relevant)
+    return Judged(contest.candidates - lower - tied, tied, *_errors(contest.targets, scored))
 
 
 def by_chance(contest: Contest, seed: int) -> Judged:
@@ -64,13 +74,13 @@ def by_chance(contest: Contest, seed: int) -> Judged:
     rng = np.random.default_rng(seed)
     users, n = len(contest.users), contest.candidates
     columns = np.searchsorted(contest.targets.idx, contest.relevant.tracks)
-    places = np.empty(len(columns))
+    above = np.empty(len(columns))
     step = max(1, _CELLS // max(1, n))
     for start in range(0, users, step):
         mine = slice(*np.searchsorted(contest.relevant.rows, (start, start + step)))
         order = rng.random((min(step, users - start), n)).argsort(axis=1).argsort(axis=1)
-        places[mine] = order[contest.relevant.rows[mine] - start, columns[mine]] + 1
-    return Judged(places, np.zeros((3, n)), np.zeros((3, n)))
+        above[mine] = order[contest.relevant.rows[mine] - start, columns[mine]]
+    return Judged(above, np.ones(len(above)), np.zeros((3, n)), np.zeros((3, n)))
 
 
 def _errors(targets: Factors, scored: Factors) -> tuple[Doubles, Doubles]:

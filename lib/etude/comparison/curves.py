@@ -31,8 +31,8 @@ class Curve:
 
 
 def recall_at(judged: Judged, relevant: Pairs, k: int) -> float:
-    """Return the mean over users of the share of their relevant tracks that have one of the first k places."""
-    hits = np.bincount(relevant.rows, judged.places <= k)
+    """Return the mean over users of the share of their relevant tracks that are among the first k."""
+    hits = np.bincount(relevant.rows, judged.hits(k))
     counts = np.bincount(relevant.rows)
     return float((hits[counts > 0] / counts[counts > 0]).mean())
 

@@ -72,6 +72,7 @@ def figures_of(source: Source, contest: Contest, trials: Sequence[Trial]) -> Fig
     judged: dict[str, list[Judged]] = {}
     for trial in trials:
         judged.setdefault(trial.variant.name, []).append(judge(contest, found[run_ids[trial.name]]))
+    judged["chance"] = [by_chance(contest, seed) for seed in settings.compare.seeds]
     judged |= {name: [each] for name, each in _baselines(source, contest, protocol).items()}
     whole = next((trial for trial in trials if trial.variant is MODELS["fusion"]), None)
     if whole is not None:
@@ -89,7 +90,6 @@ def _baselines(source: Source, contest: Contest, protocol: str) -> dict[str, Jud
     facts = track_facts(source.read("tracks"), training, splits)
     means = outcomes.artist_means(source.wmf_rows("track_factors", protocol), facts, source.settings.compare)
     return {
-        "chance": by_chance(contest, source.settings.evaluation.seed),
         "artist_mean": judge(contest, means),
         "true_factors": judge(contest, contest.targets),
     }

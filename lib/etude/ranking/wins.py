@@ -12,13 +12,16 @@ _CELLS = 1 << 22
 
 
 def wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) -> Doubles:
-    """Return the sum of `pair_wins` over each user's relevant tracks: (U,) float64."""
-    won = np.bincount(relevant.rows, pair_wins(users, candidates, unscored, relevant), minlength=len(users))
-    return won.astype(np.float64)
+    """Sum, over each user's relevant tracks, the candidates with lower scores, plus half of those with the same score.
+
+    See `pair_wins`. Returns (U,) float64.
+    """
+    lower, same = pair_wins(users, candidates, unscored, relevant)
+    return np.bincount(relevant.rows, lower + same / 2, minlength=len(users)).astype(np.float64)
 
 
-def pair_wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) -> Doubles:
-    """Count for each pair the candidates with lower scores, plus half of those with the same score, itself included.
+def pair_wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pairs) -> tuple[Doubles, Doubles]:
+    """Count for each pair the candidates with lower scores, and those with the same score, itself included.
 
     Args:
         users: (U, rank).
@@ -27,11 +30,11 @@ def pair_wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pa
         relevant: pairs of user row and track; a track outside `candidates` is one of the unscored.
 
     Returns:
-        (P,) float64.
+        (P,) and (P,) float64.
     """
-    won = np.full(len(relevant.rows), unscored / 2)
+    lower, same = np.zeros(len(relevant.rows)), np.full(len(relevant.rows), float(unscored))
     if not len(candidates):
-        return won
+        return lower, same
     vectors = candidates.vector_of(relevant.tracks)
     counts = candidates.counts.astype(np.float32) if len(candidates.vectors) < len(candidates) else None
     step = max(1, _CELLS // len(candidates.vectors))
@@ -39,10 +42,10 @@ def pair_wins(users: Floats, candidates: Candidates, unscored: int, relevant: Pa
         rows, columns = relevant.rows[start : start + step], vectors[start : start + step]
         mine, row_of = np.unique(rows, return_inverse=True)
         scores = (users[mine] @ candidates.vectors.T)[row_of]
-        own = scores[np.arange(len(columns)), columns][:, None]
-        above = unscored + _count(scores < own, counts) + _count(scores == own, counts) / 2
-        won[start : start + step] = np.where(columns >= 0, above, unscored / 2)
-    return won
+        own, scored = scores[np.arange(len(columns)), columns][:, None], columns >= 0
+        lower[start : start + step] = np.where(scored, unscored + _count(scores < own, counts), 0)
+        same[start : start + step] = np.where(scored, _count(scores == own, counts), unscored)
+    return lower, same
 
 
 def _count(where: np.ndarray, counts: np.ndarray | None) -> Doubles:
