@@ -16,7 +16,7 @@ unexport SPARK_HOME PYTHONHOME
 # $(call needs,FILE): fail with a message if FILE doesn't exist.
 needs = @test -e "$(1)" || { echo "make $@: $(1) doesn't exist" >&2; exit 1; }
 
-.PHONY: help setup demo test test-fast lint bench cluster-test docs clean
+.PHONY: help setup demo results test test-fast lint bench cluster-test docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -37,6 +37,10 @@ demo: setup ## run the whole pipeline on a synthetic conservatoire: lake and rep
 	spark-submit jobs/pipeline.py --config conf/demo.yaml
 	@echo "report: $(CURDIR)/build/demo/report.html" >&2
 	@echo "tables: $(CURDIR)/build/demo/lake (etude sql 'SELECT * FROM recommendations_current LIMIT 10' --config conf/demo.yaml)" >&2
+
+results: setup ## run the paper's experiments on the synthetic conservatoire (one to two hours) into docs/results.md
+	@etude demo-corpus build/demo/landing
+	spark-submit jobs/compare.py --config conf/demo.yaml compare.path=docs/results.md
 
 test: lint ## check format, lint and types, and run all tests except the cluster's
 	pytest $(IN_PAIRS) -m "not cluster" --durations=25

@@ -16,6 +16,9 @@ HELPERS = ("errors", "storage", "frames", "hashing", "logs", "machine", "pseudon
 
 ALLOWED = {
     **{library: (library, *SHARED, "lake", "stages", "config", *HELPERS) for library in LIBRARIES},
+    "comparison": (
+        *("comparison", "fusion", "ranking", "pipeline", "arguments", *SHARED, "lake", "stages", "config", *HELPERS),
+    ),
     **dict.fromkeys(SHARED, ("tracks", "lake", "config", *HELPERS)),
     "search": ("search",),
     "lake": ("lake", "stages", "config", *HELPERS),
@@ -54,12 +57,13 @@ OWN = {
     "blend": "factors",
     "train": "fusion",
     "topn": "ranking",
+    "compare": "comparison",
 }
 
 
 @pytest.mark.parametrize("job", [*OWN, "report", "pipeline"])
 def test_a_job_calls_its_own_stages_library_only(job):
-    libraries = {name.partition(".")[0] for name in imported(ROOT / "jobs" / f"{job}.py")} & set(LIBRARIES)
+    libraries = {name.partition(".")[0] for name in imported(ROOT / "jobs" / f"{job}.py")} & {*LIBRARIES, "comparison"}
     assert libraries == {OWN.get(job, "report")}
 
 

@@ -104,7 +104,7 @@ def _page(results: Results, stem: str) -> Iterable[str]:
     yield from (
         "- A cell holds the mean over seeds, its 95% interval, and after ± the standard deviation over seeds.",
         f"- Intervals and p come from {settings.replicates:,} bootstrap replicates: users and tracks are drawn anew",
-        "  together. Differences are paired. [method.md](method.md#comparisons) defines all figures.",
+        "  together. Differences are paired. docs/method.md defines all figures (Comparisons).",
     )
     if {"table1", "figure2"} & set(settings.parts):
         yield from _models(results, stem)
