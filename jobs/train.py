@@ -1,7 +1,8 @@
 """Train a network to predict factors of tracks from sound, artist, year and tags; predict them for all such tracks.
 
 Predicted factors are a mean of two predictions: the network's, and that of a ridge regression on the same inputs. The
-network's share is chosen on validation tracks (train.network_share). train.model=ridge is the regression alone.
+network's share is chosen on validation tracks (train.network_share). train.model=ridge is the regression alone. With
+train.network_run_id, an earlier run's network predicts, and none is trained.
 
 It reads track_factors and splits of a wmf run, tracks, and the mel rows of the present mel settings. It writes examples
 (what the training ranks read), predicted_factors and metrics. Each epoch writes a checkpoint to
@@ -29,6 +30,7 @@ from etude.fusion.loop import Training, best_epoch
 from etude.fusion.moments import moments_of
 from etude.fusion.predict import Predictor, best_share, predict
 from etude.fusion.regression import Regressions, fit_ridge
+from etude.fusion.reuse import check_fits, earlier_network, unknown_artists
 from etude.fusion.shape import MelShape, example_shape
 from etude.fusion.shards import live_shards
 from etude.fusion.training import check_slots, curves, rank_count, resumable, train_network
@@ -60,10 +62,13 @@ def run(job: JobRun) -> None:
     content = known_content(job)
     folder = folders.checkpoints(job.lake.root, "train", job.run_id)
     earlier = resumable(folder, job.settings.train) if job.resume and trains else None
-    training = continued(job, earlier, folder) if earlier else prepared(job, content, folder)
+    reused = reused_network(job)
+    known = reused[1] if reused else None
+    training = continued(job, earlier, folder) if earlier else prepared(job, content, folder, known)
+    note_unknown(job, content, training)
     examples = job.lake.read("examples", training.origin.examples_version, run_id=job.run_id)
 
-    network = trained(job, training) if trains else None
+    network = trained(job, training) if trains else reused and reused[0]
     ridge = fit_ridge(examples, training.shape, job.settings.train, job.log)
     predictor = Predictor(ridge, network, share_of_network(job, training, examples, ridge, network))
     job.note("network_share", round(predictor.share, 4))
@@ -71,6 +76,29 @@ def run(job: JobRun) -> None:
 
     write_predictions(job, content, training, predictor)
     measure(job, training, examples)
+
+
+def reused_network(job: JobRun) -> tuple[bytes, Checkpoint] | None:
+    """Return the network of train.network_run_id; None if it isn't set."""
+    run_id = job.settings.train.network_run_id
+    if run_id is None or job.settings.train.model == "ridge":
+        return None
+    job.note("network_of", run_id)
+    return earlier_network(job.lake.root, job.graph, run_id, origin(job, 0))
+
+
+def note_unknown(job: JobRun, content: Content, training: Training) -> None:
+    """Record the share of unknown artists; warn if a network of an earlier run knows too few."""
+    if "artist" not in training.settings.fields:
+        return
+    share = unknown_artists(content.tracks, training.vocabulary)
+    job.note("unknown_artists", round(share, 4))
+    if training.settings.network_run_id and share > training.settings.unknown_warning:
+        job.log.warning(
+            "%.0f%% of the artists of tracks are unknown to the network of train run %s; train.unknown_warning expects "
+            "at most %.0f%%: train a network",
+            *(100 * share, training.settings.network_run_id, 100 * training.settings.unknown_warning),
+        )
 
 
 def trained(job: JobRun, training: Training) -> bytes:
@@ -119,14 +147,16 @@ def known_content(job: JobRun) -> Content:
     return Content(known_tracks(tracks, mel, train), mel, mel_shape)
 
 
-def prepared(job: JobRun, content: Content, folder: str) -> Training:
-    """Write `examples` and return a new training."""
+def prepared(job: JobRun, content: Content, folder: str, network: Checkpoint | None) -> Training:
+    """Write `examples` and return a new training; an earlier network's vocabulary is kept."""
     train, wmf = job.settings.train, job.upstream("wmf")
     goals, rank = targets(job.read("track_factors", run_id=wmf), job.read("splits", run_id=wmf), job.record.protocol)
     examples = content.tracks.join(goals, on="track_idx")
     learned = examples.where(F.col("split") == "train")
-    vocabulary = build_vocabulary(learned, train)
+    vocabulary = network.vocabulary if network else build_vocabulary(learned, train)
     shape = example_shape(train, vocabulary, content.mel_shape, rank)
+    if network:
+        check_fits(network, train, shape)
     dealt = deal(examples, train, shape, rank_count(train))
     count_examples(job, dealt.sizes)
     if not dealt.sizes.get("validation"):
@@ -140,7 +170,7 @@ def prepared(job: JobRun, content: Content, folder: str) -> Training:
         shape=shape,
         vocabulary=vocabulary,
         origin=origin(job, job.record.outputs["examples"]),
-        moments=moments_of(written.where(F.col("split") == "train"), shape),
+        moments={} if network else moments_of(written.where(F.col("split") == "train"), shape),
         training_shards=live_shards(written, "train"),
         validation_shards=live_shards(written, "validation"),
         folder=folder,
@@ -200,7 +230,7 @@ def measure(job: JobRun, training: Training, examples: DataFrame) -> None:
     job.count("predicted_factors", predicted.count())
     settings = training.settings
     columns: dict[str, str] = {settings.model: "factors"}
-    if settings.trains_network:
+    if settings.model != "ridge":
         columns |= {"network": "network", "ridge": "ridge"}
     for model, column in columns.items():
         factors = predicted.select("track_idx", F.col(column).alias("factors"))

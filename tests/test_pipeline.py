@@ -43,6 +43,16 @@ def test_evaluation_comes_before_production_and_both_before_the_report():
     ]  # fmt: skip
 
 
+def test_an_evaluated_run_takes_the_network_of_an_evaluated_run():
+    networks = {
+        step.arguments.run_id: step.arguments.settings.train.network_run_id
+        for step in steps_of(arguments("train.network_run_id=before"))
+        if step.stage == "train"
+    }
+    assert networks == {"r-eval": "before-eval", "r": "before"}
+    assert {step.arguments.settings.train.network_run_id for step in steps_of(arguments())} == {None}
+
+
 def test_a_part_of_the_pipeline():
     assert steps("pipeline.evaluate=false", first="wmf", last="topn") == [
         ("wmf", "r", "none"), ("train", "r", "none"), ("blend", "r", "none"), ("topn", "r", "none"),

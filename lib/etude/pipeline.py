@@ -49,7 +49,8 @@ class Step:
 def steps(arguments: Arguments, first: str | None = None, last: str | None = None) -> list[Step]:
     """Return the steps from stage `first` to stage `last`.
 
-    Each stage with a protocol runs under the evaluation protocol and then under none.
+    Each stage with a protocol runs under the evaluation protocol and then under none. If an earlier pipeline's network
+    is to predict (train.network_run_id), the evaluated runs take that of its evaluated run.
 
     Raises:
         SettingsError: the stages are in the wrong order, or the run_id is too long for a suffix.
@@ -67,6 +68,9 @@ def steps(arguments: Arguments, first: str | None = None, last: str | None = Non
     runs = [production]
     if settings.pipeline.evaluate:
         evaluation = _under(settings, evaluation_protocol(settings))
+        if settings.train.network_run_id is not None:
+            network = {"network_run_id": settings.train.network_run_id + _EVALUATION_SUFFIX}
+            evaluation = evaluation.model_copy(update={"train": settings.train.model_copy(update=network)})
         runs.insert(0, replace(arguments, settings=evaluation, run_id=evaluation_id))
     report = production
     if any(stage.name == "topn" for stage in chosen):

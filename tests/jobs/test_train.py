@@ -17,6 +17,7 @@ from etude.fusion import checkpoint as checkpoints
 from etude.job import Arguments, execute
 from etude.lake import Lake, ledger
 from etude.lake.runs import Run
+from etude.lake.tables import TABLES
 from etude.logs import job_logger
 from fusion import planted as planting
 
@@ -211,3 +212,66 @@ def test_metadata_alone_is_enough_but_not_for_an_audio_model(lake, planted):
 def test_without_a_wmf_run_the_input_is_missing(spark, tmp_path):
     code, line = run(Lake(str(tmp_path / "empty"), spark), "none")
     assert code == 3, line
+
+
+def record_another_wmf(lake: Lake, planted: planting.Planted, run_id: str, **upstream) -> None:
+    """A later wmf run with the same factors and splits, on another basis or on that of the run that it extends."""
+    origins = ["fit" if split == "train" else "held_out" for split in planted.split]
+    for table, rows in (
+        ("track_factors", [(run_id, i, planted.factors[i].tolist(), origins[i]) for i in range(150)]),
+        ("splits", [(run_id, "track", i, -1, str(planted.split[i])) for i in range(150)]),
+    ):
+        names = TABLES[table].column_names
+        lake.replace(table, [dict(zip(names, row, strict=True)) for row in rows], run_id=run_id)
+    ended = datetime(2026, 1, 31, 1, tzinfo=timezone.utc)
+    later = Run(run_id, "wmf", DAY, "strict", ended, ended_at=ended, status="succeeded", upstream=upstream)
+    ledger.write(lake, later)
+
+
+def test_a_network_predicts_for_a_later_run_on_the_same_basis(lake, planted, first):
+    record_another_wmf(lake, planted, "folded", wmf=["w"])
+    code, line = run(lake, "night", "train.network_run_id=first", "inputs.wmf_run_id=folded")
+    assert code == 0, line
+    assert line["network_of"] == "first" and line["unknown_artists"] == first[1]["unknown_artists"]
+    assert "epochs" not in line and "checkpoint" not in line
+    rows = {row["track_idx"]: row for row in lake.read("predicted_factors", run_id="night").collect()}
+    before = {row["track_idx"]: row for row in lake.read("predicted_factors", run_id="first").collect()}
+    assert rows.keys() == before.keys()
+    for track, row in rows.items():
+        assert row["wmf_run_id"] == "folded"
+        np.testing.assert_allclose(row["network"], before[track]["network"], atol=1e-6)
+        np.testing.assert_allclose(row["ridge"], before[track]["ridge"], atol=1e-4)
+    models = {row["model"] for row in lake.read("metrics", job="train", run_id="night").collect()}
+    assert models == {"fusion", "network", "ridge"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "said"),
+    [
+        (("train.network_run_id=never",), 3, "no succeeded train run of that id"),
+        (
+            ("train.network_run_id=first", "inputs.wmf_run_id=other"),
+            4,
+            "the basis of wmf run w, this run's that of other",
+        ),
+        (("train.network_run_id=first", "train.model=embeddings"), 2, "train.model was fusion, is embeddings"),
+        (("train.network_run_id=first", "train.tags_per_track=3"), 2, "the examples' shape was"),
+        (("train.network_run_id=first", "mel.sample_rate=4000"), 2, "mel_settings_sha256"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(lake, planted, first, overrides, code, said):
+    record_another_wmf(lake, planted, "other")
+    found, line = run(lake, "refused", "inputs.wmf_run_id=w", *overrides)
+    assert (found, said in line["error"]) == (code, True), line["error"]
+
+
+@pytest.mark.usefixtures("planted_again")
+def test_a_network_that_knows_few_artists_is_said_to_need_another(lake, first, caplog):
+    rows = lake.look("tracks")
+    named = [row for row in rows if row["artist_id"]]
+    for row in named[:60]:
+        row["artist_id"] = "stranger"
+    lake.replace("tracks", rows)
+    code, line = run(lake, "aged", "train.network_run_id=first", "inputs.wmf_run_id=w")
+    assert (code, line["unknown_artists"]) == (0, pytest.approx(60 / len(named), abs=1e-4)), line
+    assert "47% of the artists of tracks are unknown to the network of train run first" in caplog.text

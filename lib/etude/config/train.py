@@ -14,6 +14,12 @@ class TrainSettings(Section):
     """Network to train: fusion reads audio and metadata; autoencoder, cnn and cnn_lstm audio alone; embeddings metadata
     alone. An autoencoder learns its code from the sound, and the factors by one layer from the code. ridge trains
     no network: it is the regression alone, in seconds."""
+    network_run_id: str | None = None
+    """The train run whose network predicts again; only the regression is fitted anew. Its factors must have the basis
+    of the wmf run: the same fit, or one that was folded into it. null: a network is trained."""
+    unknown_warning: float = Field(0.2, ge=0, le=1)
+    """Share of unknown artists, among tracks with an artist, above which a network of an earlier run should be replaced
+    and train warns."""
     fields: tuple[Literal["artist", "year", "tags"], ...] = ("artist", "year", "tags")
     """Metadata that fusion, embeddings and ridge read; omit one for an ablation."""
     network_share: float | None = Field(None, ge=0, le=1)
@@ -92,8 +98,8 @@ class TrainSettings(Section):
 
     @property
     def trains_network(self) -> bool:
-        """Return whether there is a network beside the regression."""
-        return self.model != "ridge"
+        """Return whether a network is trained beside the regression."""
+        return self.model != "ridge" and self.network_run_id is None
 
     @field_validator("channels", "mlp")
     @classmethod

@@ -21,7 +21,7 @@ from etude.lake.metrics import Metric
 _FREE_TO_CHANGE = frozenset(
     {
         *("epochs", "patience", "workers", "distribution", "reader", "slots_timeout_s", "threads"),
-        *("network_share", "ridge_mb", "keep_epochs"),
+        *("network_share", "ridge_mb", "keep_epochs", "unknown_warning"),
     }
 )
 
