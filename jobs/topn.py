@@ -23,7 +23,7 @@ from etude import fitting
 from etude.content import has_features
 from etude.errors import DataCheckError, InputMissingError
 from etude.job import JobRun, main
-from etude.lake import ledger
+from etude.lake import Metric, ledger
 from etude.ranking import inputs, spread
 from etude.ranking.models import Known, make_plan
 from etude.ranking.plan import Plan
@@ -54,17 +54,19 @@ def run(job: JobRun) -> None:
     if excludes:
         heard = training if evaluated else inputs.heard_plays(job.read("plays"), users, tracks)
     if evaluated:
-        relevant = inputs.relevant_plays(interactions, splits)
+        relevant = inputs.relevant_plays(interactions, splits, job.settings.evaluation.measured_split)
     rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
     done = spread.ranked(rows, plan, known.fitted.rank, tasks(job, n_users))
 
-    check(job, spread.checks(done))
+    found = spread.checks(done)
+    check(job, found)
     lists = spread.list_rows(done, tracks, plan)
     job.replace("recommendations", lists)
     write_user_metrics(job, done, plan)
     if evaluated:
         job.metrics(spread.measured(done, plan))
     else:
+        job.metrics(served_shares(found, plan))
         job.publishes = job.settings.topn.publish
     done.unpersist()
 
@@ -162,11 +164,12 @@ def plan_of(job: JobRun, known: Known) -> Plan:
 
 
 def predicted_alone(job: JobRun, wmf: str, train: str) -> dict[str, DataFrame]:
-    """Return the two predictions of the test tracks that the predicted factors consist of; none if none is measured."""
+    """Return both predictions that the measured tracks' predicted factors consist of; none if nothing is measured."""
     if job.settings.evaluation.protocol == "none":
         return {}
-    test = job.read("splits", run_id=wmf, kind="track", split="test").select("track_idx")
-    rows = job.read("predicted_factors", run_id=train).join(test, on="track_idx")
+    split = job.settings.evaluation.measured_split
+    held_out = job.read("splits", run_id=wmf, kind="track", split=split).select("track_idx")
+    rows = job.read("predicted_factors", run_id=train).join(held_out, on="track_idx")
     return {name: rows.select("track_idx", F.col(name).alias("factors")) for name in ("network", "ridge")}
 
 
@@ -214,6 +217,15 @@ def check(job: JobRun, found: Checks) -> None:
             "slice catalogue of an evaluation, and lower blend.new_share or blend.unplayed_length",
             *(100 * share, 100 * job.settings.topn.cold_warning),
         )
+
+
+def served_shares(found: Checks, plan: Plan) -> list[Metric]:
+    """Return the shares of cold and of light tracks among all positions of the lists."""
+    shares = {"cold_share": found.cold, "light_share": found.light}
+    return [
+        Metric(plan.final.name, "all", name, n / max(found.rows, 1), k=plan.n, seed=plan.final.seed)
+        for name, n in shares.items()
+    ]
 
 
 if __name__ == "__main__":

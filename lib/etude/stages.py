@@ -48,7 +48,7 @@ class Stage:
 
 
 _SESSION = ("lake", "spark")
-_OF_LISTS = ("evaluation.k", "evaluation.per_user", "evaluation.neighbour_tracks")
+_OF_LISTS = tuple(f"evaluation.{name}" for name in ("k", "measured_split", "per_user", "neighbour_tracks"))
 
 STAGES: dict[str, Stage] = {
     stage.name: stage

@@ -33,7 +33,7 @@ def test_every_network_is_a_setting_of_train_and_every_name_fits_a_run_id():
 def test_parts_share_their_trainings_and_each_seed_comes_whole():
     planned = trials(CompareSettings())
     names = [trial.name for trial in planned]
-    assert len(names) == len(set(names)) == 5 * (2 * 6 + 4 + 3 + 6)
+    assert len(names) == len(set(names)) == 5 * (2 * 6 + 4 + 3 + 5)
     assert {trial.seed for trial in planned[: len(planned) // 5]} == {1}
     assert {trial.protocol for trial in planned if trial.variant.of_rates} == {"strict"}
     assert trials(CompareSettings(parts=("knobs",))) == []

@@ -191,6 +191,17 @@ def test_a_strict_run_lists_warm_and_test_tracks_and_measures_them(made, evaluat
     assert line["upstream"] == {"wmf": ["strict"], "train": ["strict"]}
 
 
+def test_lists_can_be_measured_by_validation_plays(made, start):
+    code, line = start("tuning", "strict", "evaluation.measured_split=validation")
+    assert code == 0, line
+    assert line["rows"]["candidates_cold"] == len(VALIDATION)
+    listed = {int(row["track_id"][1:]) for row in recommendations(made, "tuning")}
+    assert not listed & {*TEST} and listed & {*VALIDATION}
+    found = figures_of(made, "tuning")
+    assert found["ridge", "cold", "auc", 0] == pytest.approx(1 - found["cnn_lstm", "cold", "auc", 0])
+    assert found["cnn_lstm", "warm", "users", 0] == 0  # all single plays that were held out are test plays
+
+
 def test_a_rerun_leaves_the_same(made, evaluated, start):
     assert evaluated[0] == 0
     before = recommendations(made, "strict"), figures_of(made, "strict")
@@ -228,7 +239,11 @@ def test_a_none_run_is_published_with_what_it_came_from(made, start):
         everything = range(TRACKS - 1 if user == 11 else TRACKS)
         assert {int(row["track_id"][1:]) for row in listed} == {t for t in everything if (user, t) not in made.heard}
         assert {row["track_id"] for row in listed if row["source"] == "cold"} <= {"T29"}
-    assert figures_of(made, "lists") == {}
+    rows = recommendations(made, "lists")
+    cold = sum(row["source"] == "cold" for row in rows) / len(rows)
+    shares = figures_of(made, "lists")
+    assert shares.keys() == {("cnn_lstm", "all", f"{name}_share", 30) for name in ("cold", "light")}
+    assert shares["cnn_lstm", "all", "cold_share", 30] == pytest.approx(cold)
 
 
 def test_factors_of_two_fits_are_not_mixed(made, start):

@@ -39,7 +39,8 @@ def test_heard_plays_include_those_that_interactions_lack(spark):
 
 
 def test_relevant_plays_are_test_plays_and_plays_of_test_tracks(tables):
-    assert pairs(inputs.relevant_plays(*tables)) == [(0, 0), (0, 4), (1, 2), (1, 4), (2, 4)]
+    assert pairs(inputs.relevant_plays(*tables, "test")) == [(0, 0), (0, 4), (1, 2), (1, 4), (2, 4)]
+    assert pairs(inputs.relevant_plays(*tables, "validation")) == [(0, 1), (0, 3), (1, 3), (2, 3)]
 
 
 def test_facts_of_tracks(spark, tables):

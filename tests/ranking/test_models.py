@@ -13,7 +13,7 @@ from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
 from etude.ranking.models import head, make_plan, same_artist
 from etude.ranking.neighbours import Neighbours
-from etude.ranking.plan import random_tracks, random_users
+from etude.ranking.plan import PARTS, random_tracks, random_users
 from etude.ranking.task import Task
 
 
@@ -68,6 +68,18 @@ def test_aliases_are_no_candidates(protocol):
     assert set(all_.candidates) - set(some.candidates) == {3, 50}
     listed = np.concatenate([each.tracks for each in some.final.parts.values()])
     assert not {3, 50} & set(listed)
+
+
+@pytest.mark.parametrize("protocol", ["strict", "paper"])
+def test_validation_tracks_are_candidates_in_the_place_of_test_tracks_to_choose_settings_by(protocol):
+    known = small.world().known
+    plans = {
+        split: make_plan(known, TopnSettings(), EvaluationSettings(protocol=protocol, measured_split=split))
+        for split in ("test", "validation")
+    }
+    cold = {split: set(np.flatnonzero(plan.part_of == PARTS.index("cold"))) for split, plan in plans.items()}
+    assert cold == {"test": set(range(45, 58)), "validation": set(range(40, 45))}
+    assert not set(plans["validation"].candidates) & cold["test"]
 
 
 def test_neighbours_rank_warm_tracks_by_what_a_user_has_heard():

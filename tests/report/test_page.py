@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import fabricated_report as fabricated
 import pytest
 
-from etude.report.facts import Figures, Rejected
+from etude.report.facts import Figure, Figures, Rejected
 from etude.report.page import render
 
 
@@ -149,3 +149,22 @@ def test_the_same_facts_give_the_same_page(html):
 def test_a_settings_value_that_differs_is_shown_beside_its_default(html):
     assert re.search(r"<code>wmf.alpha</code></th><td>5.0</td><td>5.0</td><td class=\"default\">1.0</td>", html)
     assert "<code>wmf.seed</code>" not in html
+
+
+def test_the_warming_curve_shows_a_blend_between_its_parts():
+    levels = ("0", "1", "2_3", "4_7", "8_15", "16")
+    curves = {"blend": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), "plays_only": (0, 0, 0.1, 0.3, 0.5, 0.6)}
+    found = [
+        Figure("topn", model, "catalogue", f"found_{level}", value, k=100)
+        for model, values in curves.items()
+        for level, value in zip(levels, values, strict=True)
+    ]
+    found.append(Figure("topn", "blend", "catalogue", "recall", 0.4, k=100))
+    before = fabricated.facts()
+    facts = replace(before, evaluation_figures=Figures([*before.evaluation_figures.rows, *found], "strict"))
+    page = render(facts)
+    assert "As a track warms up" in page and "the mixed lists of 100 tracks" in page
+    picture = page.partition("found among the first 100 by listeners: blend, plays only")[2].partition("</svg>")[0]
+    for label in ("none", "2-3", "16 and more", "plays only"):
+        assert f">{label}</text>" in picture
+    assert "As a track warms up" not in render(before)

@@ -74,7 +74,6 @@ OPTIONS = (
     _etudes("pooling", "mean and maximum over time beside the LSTM", model="fusion"),
     _etudes("regression", "regression alone", model="ridge"),
     _etudes("both", "network with pooling, and regression", model="fusion", network_share=None),
-    _etudes("plane", "pooling, 2-D convolutions", model="fusion", convolution="2d"),
     _etudes("unhidden", "pooling, no input hidden in training", model="fusion", unknown_share=0.0),
     _etudes("no_dropout", "pooling, no dropout", model="fusion", dropout=0.0),
 )

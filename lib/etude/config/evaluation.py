@@ -15,6 +15,9 @@ class EvaluationSettings(Section):
     paper."""
     k: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field((5, 10, 20, 50, 100), min_length=1)
     """Lengths of the list at which ranking metrics are computed."""
+    measured_split: Literal["test", "validation"] = "test"
+    """Held-out plays and tracks by which topn (strict, paper) measures lists; settings are chosen by validation, so
+    that test is read once."""
     per_user: bool = False
     """Whether topn (strict, paper) also writes each user's metrics to user_metrics: hundreds of rows per user."""
     neighbour_tracks: int = Field(3000, ge=0, le=20_000)

@@ -57,11 +57,12 @@ def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFr
     return indexed.join(indices(tracks), "track_id").select("user_idx", "track_idx")
 
 
-def relevant_plays(interactions: DataFrame, splits: DataFrame) -> DataFrame:
-    """Return user_idx, track_idx of test plays: listed test plays, and all plays of test tracks."""
-    tracks = splits.where("kind = 'track' AND split = 'test'").select("track_idx")
+def relevant_plays(interactions: DataFrame, splits: DataFrame, split: str) -> DataFrame:
+    """Return user_idx, track_idx of a split's plays: those that are listed, and all plays of the split's tracks."""
+    mine = splits.where(F.col("split") == split)
+    tracks = mine.where("kind = 'track'").select("track_idx")
     of_tracks = interactions.join(tracks, "track_idx").select("user_idx", "track_idx")
-    return splits.where("kind = 'play' AND split = 'test'").select("user_idx", "track_idx").union(of_tracks).distinct()
+    return mine.where("kind = 'play'").select("user_idx", "track_idx").union(of_tracks).distinct()
 
 
 def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> TrackFacts:

@@ -7,6 +7,7 @@ Aliases are no candidates. Otherwise:
 - strict: candidates are the warm tracks and the test tracks (cold: only their content is known), and on the slice
   catalogue also the tracks that nobody played, as they would be served. Validation tracks are no candidates. The
   written lists are those measured on the slice all.
+  With evaluation.measured_split=validation, validation and test tracks change places.
 - paper: candidates are the test tracks only, and nothing is excluded; WMF and popularity saw their plays.
 """
 
@@ -59,7 +60,7 @@ class Known:
 def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) -> Plan:
     """Return the candidates, models and slices for the protocol."""
     protocol = evaluation.protocol
-    part_of = _parts(known, protocol)
+    part_of = _parts(known, protocol, evaluation.measured_split)
     part_of[known.facts.alias] = NO_PART
     final = _blended(known, part_of) if known.blended else _separate(known, part_of)
     others: tuple[Model, ...] = ()
@@ -118,7 +119,7 @@ def head(plays: Longs, tracks: Ints) -> Ints:
     return order[before < HEAD_SHARE * plays[tracks].sum()]
 
 
-def _parts(known: Known, protocol: str) -> np.ndarray:
+def _parts(known: Known, protocol: str, split: str) -> np.ndarray:
     """Return the part of each track, a position in PARTS: (T,) uint8."""
     part_of = np.full(len(known.facts.plays), NO_PART, dtype=np.uint8)
     if protocol == "none":
@@ -133,7 +134,7 @@ def _parts(known: Known, protocol: str) -> np.ndarray:
                 part_of[np.intersect1d(served.idx, known.facts.of_split(""))] = PARTS.index("unplayed")
         part_of[known.fitted.idx] = PARTS.index("tail")
         part_of[head(known.facts.plays, known.fitted.idx)] = PARTS.index("head")
-    part_of[known.facts.of_split("test")] = PARTS.index("cold")
+    part_of[known.facts.of_split(split)] = PARTS.index("cold")
     return part_of
 
 

@@ -81,6 +81,19 @@ def over_k(lines: Sequence[tuple[Look, Points]], metric: str, title: str) -> str
         return _svg(figure, f"{metric} over k: " + ", ".join(look.label for look, _ in lines))
 
 
+def by_listeners(lines: Sequence[tuple[Look, Points]], levels: Sequence[str], title: str) -> str:
+    """Draw a share over levels of listeners, one line per model; points are (number of the level, share)."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.4, 3.0))
+        axes = figure.add_subplot()
+        _draw(axes, lines)
+        axes.set_xticks(range(len(levels)), levels)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("users who have played the track in training")
+        axes.set_title(title, loc="left", fontsize=10, color=MUTED, pad=8)
+        return _svg(figure, f"{title} by listeners: " + ", ".join(look.label for look, _ in lines))
+
+
 def mel_picture(mel: Mel) -> str:
     """Draw a mel spectrogram: time to the right, mel filters upwards, dB as brightness."""
     with matplotlib.rc_context({**_STYLE, "axes.grid": False}):

@@ -86,6 +86,7 @@ def context(facts: Facts) -> dict[str, Any]:
         "protocol_text": sentences.PROTOCOLS,
         "claims": _claims(facts, figures, k),
         "cold_name": "Test tracks" if figures.protocol == "paper" else "Cold tracks",
+        "measured_by": _measured_by(facts.evaluation),
         "seeds": sentences.seeds(figures),
         "refused": sentences.refused(facts),
         "density": sentences.density(facts),
@@ -96,12 +97,21 @@ def context(facts: Facts) -> dict[str, Any]:
         "errors": [t for s in ("test", "validation") if (t := tables.errors(figures, s)) is not None],
         "msle": sentences.msle_left_out(figures),
         "rankings": [_ranking(figures, slice_, k) for slice_ in _SLICES if tables.ranking(figures, slice_, k)],
+        "warming": _warming(figures),
         "mels": [_mel(mel) for mel in facts.mels],
         "lists": sentences.lists(facts.lists) if facts.lists and facts.lists.rows else None,
         "stages": _stages(facts),
         "chains": [(name, chain) for name, chain in _chains(facts) if chain],
         "differing": _differing(facts),
     }
+
+
+def _measured_by(chain: Chain) -> str:
+    """Return a warning if the lists were measured by validation plays; empty otherwise."""
+    settings = chain["topn"].settings.get("evaluation", {}) if "topn" in chain else {}
+    if settings.get("measured_split") != "validation":
+        return ""
+    return "Measured by validation plays, to choose settings by: these figures are no result."
 
 
 def _chains(facts: Facts) -> tuple[tuple[str, Chain], ...]:
@@ -188,6 +198,31 @@ def _ranking(figures: Figures, slice_: str, k: int) -> dict[str, Any]:
         "table": tables.ranking(figures, slice_, k),
         "pictures": pictures,
     }
+
+
+_WARMING = {"0": "none", "1": "1", "2_3": "2-3", "4_7": "4-7", "8_15": "8-15", "16": "16 and more"}
+
+
+def _warming(figures: Figures) -> dict[str, Any] | None:
+    """Return the warming curve: how many held-out plays the lists find, by the listeners of their tracks.
+
+    It is drawn if there is a blend, whose parts stand beside it: plays only and content only.
+    """
+    k = max(figures.cuts(), default=0)
+    slice_ = "catalogue" if figures.value("blend", "catalogue", "recall", k) is not None else "all"
+    found = {
+        model: {level: figures.value(model, slice_, f"found_{level}", k) for level in _WARMING}
+        for model in ("blend", "plays_only", "content_only")
+    }
+    measured = [level for level in _WARMING if found["blend"][level] is not None]
+    lines = [
+        (look(model), [(place, value) for place, level in enumerate(measured) if (value := of[level]) is not None])
+        for model, of in found.items()
+    ]
+    if len(measured) < 2:
+        return None
+    title = f"share of held-out plays found among the first {k}"
+    return {"picture": Markup(charts.by_listeners(lines, [_WARMING[level] for level in measured], title)), "k": k}
 
 
 def _mel(mel: Mel) -> Picture:

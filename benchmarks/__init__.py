@@ -1,0 +1,1 @@
+"""Measure Etude; `make bench` runs each file."""
