@@ -200,3 +200,9 @@ def test_help_explains_every_setting():
     lines = settings_help(list(Settings.model_fields)).splitlines()
     for key, text in zip(lines[::2], lines[1::2], strict=True):
         assert text.strip(), f"{key} has no explanation"
+
+
+def test_the_largest_share_of_cold_tracks_is_not_below_the_least():
+    assert load_settings((), ["topn.cold_share=0.2", "topn.most_cold_share=0.2"]).topn.most_cold_share == 0.2
+    with pytest.raises(SettingsError, match=r"most_cold_share=0\.1 is below cold_share=0\.2"):
+        load_settings((), ["topn.cold_share=0.2", "topn.most_cold_share=0.1"])

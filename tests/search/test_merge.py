@@ -44,11 +44,15 @@ def test_merged_lists_are_the_list_of_the_union(problem):
         np.testing.assert_array_equal(found[1], expected[1])
 
 
-@given(two_parts(), st.sampled_from([0.0, 0.1, 0.25, 1 / 3, 0.5, 0.9, 1.0]))
+shares = st.sampled_from([0.0, 0.1, 0.25, 1 / 3, 0.5, 0.9, 1.0])
+
+
+@given(two_parts(), st.tuples(shares, shares).map(sorted))
 @settings(max_examples=300, deadline=None)
-def test_the_quota_holds_for_every_k_and_displaces_no_more_tracks_than_necessary(problem, share):
+def test_the_shares_hold_for_every_k_and_displace_no_more_tracks_than_necessary(problem, least_and_most):
     warm, cold, n = problem
-    (tracks,), _ = merge_with_quota(as_list(warm, n), as_list(cold, n), n, share)
+    share, most = least_and_most
+    (tracks,), _ = merge_with_quota(as_list(warm, n), as_list(cold, n), n, share, most)
     tracks = [int(track) for track in tracks if track >= 0]
     assert len(tracks) == len(set(tracks)) == min(n, len(warm) + len(cold))
     everything = {**warm, **cold}
@@ -60,12 +64,16 @@ def test_the_quota_holds_for_every_k_and_displaces_no_more_tracks_than_necessary
         kept = [track for track in tracks[:k] if track in cold]
         needed = min(math.floor(share * k + 1e-9), len(cold))
         assert len(kept) >= needed
-        # Only the quota justifies a track that is not the best of the rest.
+        allowed = math.floor(most * k + 1e-9)
+        assert len(kept) <= allowed or set(warm) <= set(tracks[:k])
+        # Only the shares justify a track that is not the best of the rest.
         best = min(set(everything) - set(tracks[: k - 1]), key=lambda track: (-everything[track], track))
-        if better(best, tracks[k - 1]):
-            assert tracks[k - 1] in cold
+        if better(best, tracks[k - 1]) and tracks[k - 1] in cold:
             assert best not in cold
             assert len(kept) == needed
+        elif better(best, tracks[k - 1]):
+            assert best in cold
+            assert len(kept) == allowed
 
 
 def test_scores_stay_with_their_tracks():

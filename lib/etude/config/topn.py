@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from etude.config.base import Section
 
@@ -19,6 +19,9 @@ class TopnSettings(Section):
     tracks and predicted ones for cold tracks. Protocol paper always takes separate ones."""
     cold_share: float | None = Field(None, ge=0, le=1)
     """Smallest share of cold tracks among the first k of a list, for every k, rounded down; null means no quota."""
+    most_cold_share: float | None = Field(None, ge=0, le=1)
+    """Largest share of cold tracks among the first k of a list, for every k, rounded down, as long as there are other
+    tracks; null means no limit."""
     cold_warning: float = Field(0.5, ge=0, le=1)
     """Share of cold tracks in published lists above which topn warns: factors from content may be too long."""
     publish: bool = True
@@ -28,3 +31,10 @@ class TopnSettings(Section):
     """Largest size in MB of the candidates' factors; every Python worker of the job holds a copy."""
     users_per_task: int = Field(20_000, ge=1)
     """Largest number of users per task; smaller if cores would otherwise be idle."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "TopnSettings":
+        least, most = self.cold_share or 0.0, self.most_cold_share
+        if most is not None and most < least:
+            raise ValueError(f"most_cold_share={most:g} is below cold_share={least:g}; expected at least as much")
+        return self

@@ -82,7 +82,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         final=final,
         fallback=_fallback(known.facts, part_of, protocol),
         n=topn.n,
-        cold_share=topn.cold_share or 0.0,
+        cold_shares=(topn.cold_share or 0.0, 1.0 if topn.most_cold_share is None else topn.most_cold_share),
         models=(final, *others) if others else (),
         cuts=tuple(sorted(set(evaluation.k))) if others else (),
         part_of=part_of,

@@ -76,7 +76,7 @@ class Plan:
         fallback: the model that replaces a model that needs factors, for users without factors: popularity, which lists
             warm tracks only (under paper the test tracks).
         n: length of the lists.
-        cold_share: least share of cold tracks.
+        cold_shares: least and largest share of cold tracks.
         models: the measured models; empty if nothing is measured.
         cuts: the k of the metrics, ascending.
         part_of: (T,) uint8 by track index: position in PARTS, NO_PART if the track is no candidate.
@@ -88,7 +88,7 @@ class Plan:
     final: Model
     fallback: Model
     n: int
-    cold_share: float
+    cold_shares: tuple[float, float]
     models: tuple[Model, ...]
     cuts: tuple[int, ...]
     part_of: npt.NDArray[np.uint8]

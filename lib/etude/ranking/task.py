@@ -167,7 +167,7 @@ class Task:
         cold = [lists[part] for part in parts if part not in SLICES["warm"]]
         if not cold or not warm:
             return merge(cold or warm, longest)
-        return merge_with_quota(merge(warm, longest), merge(cold, longest), longest, self.plan.cold_share)
+        return merge_with_quota(merge(warm, longest), merge(cold, longest), longest, *self.plan.cold_shares)
 
     def _wins(self, model: Model, users: Users, pairs: Pairs) -> npt.NDArray[np.float64]:
         cold = model.parts["cold"]

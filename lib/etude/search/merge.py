@@ -23,18 +23,19 @@ def merge(parts: list[List], n: int) -> List:
     return tracks, np.pad(np.take_along_axis(scores, order, axis=1), missing, constant_values=-np.inf)
 
 
-def merge_with_quota(warm: List, cold: List, n: int, cold_share: float) -> List:
-    """Return the best list of warm and cold tracks with, for every k, at least cold_share k cold tracks in the first k.
+def merge_with_quota(warm: List, cold: List, n: int, least: float, most: float = 1.0) -> List:
+    """Return the best list with, for every k, at least `least` k and at most `most` k cold tracks in the first k.
 
-    The quota is rounded down to whole positions, and ends with the last cold track. Positions are filled from the
-    front, each with the better of the next warm and the next cold track, unless only a cold track meets the quota. So
-    the quota holds for every prefix of the list, and scores need not descend.
+    Both numbers are rounded down to whole positions. The least ends with the last cold track, the most with the last
+    warm one. Positions are filled from the front, each with the better of the next warm and the next cold track, unless
+    only one of them keeps to the shares. So these hold for every prefix of the list, and scores need not descend.
 
     Args:
         warm: (U, m) lists of warm tracks: the n best, or all of them.
         cold: the same for cold tracks.
         n: length of the lists.
-        cold_share: 0 to 1; 0 is `merge`.
+        least: 0 to 1.
+        most: `least` to 1; with 0 and 1 it is `merge`.
     """
     users = np.arange(len(warm[0]))
     warm, cold = _with_an_end(warm), _with_an_end(cold)
@@ -46,9 +47,9 @@ def merge_with_quota(warm: List, cold: List, n: int, cold_share: float) -> List:
         next_cold = users, np.minimum(taken, cold[0].shape[1] - 1)
         w_track, w_score = warm[0][next_warm], warm[1][next_warm]
         c_track, c_score = cold[0][next_cold], cold[1][next_cold]
-        due = taken < np.floor(cold_share * (place + 1) + 1e-9)
+        due, may = (taken < np.floor(share * (place + 1) + 1e-9) for share in (least, most))
         better = (c_score > w_score) | ((c_score == w_score) & (c_track < w_track))
-        cold_next = (c_track >= 0) & (due | better | (w_track < 0))
+        cold_next = (c_track >= 0) & (due | (better & may) | (w_track < 0))
         tracks[:, place] = np.where(cold_next, c_track, w_track)
         scores[:, place] = np.where(cold_next, c_score, w_score)
         taken += cold_next
