@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from etude import storage
+from etude.config.train import TrainSettings
 from etude.errors import DataCheckError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import EpochFigures
 from etude.fusion.distribution.single import SingleRank
-from etude.fusion.loop import best_epoch, finished, reason_uri, work
+from etude.fusion.loop import best_epoch, finished, reason_uri, step_size, work
 from fusion.planted import plant, training_of
 
 pytestmark = pytest.mark.slow
@@ -49,6 +50,27 @@ def test_the_checkpoint_holds_the_best_epoch_and_the_last(tmp_path):
     assert best.optimizer == {}
     assert (last.origin, last.shape, last.vocabulary) == (training.origin, training.shape, training.vocabulary)
     assert last.settings == training.settings
+
+
+def test_a_scaled_step_size_grows_to_that_of_all_ranks():
+    scaled = TrainSettings(learning_rate=0.01, learning_rate_scaling="linear", warmup_epochs=2)
+    assert [step_size(scaled, 4, epochs) for epochs in (0, 0.5, 1, 2, 9)] == pytest.approx(
+        [0.01, 0.0175, 0.025, 0.04, 0.04]
+    )
+    assert {step_size(scaled, 1, epochs) for epochs in (0, 1, 2, 9)} == {0.01}
+    assert step_size(TrainSettings(learning_rate=0.01), 4, 3) == 0.01
+
+
+def test_the_optimizer_takes_the_scaled_step_size(tmp_path):
+    class OneOfFour(SingleRank):
+        """The first of four ranks; the others are not there."""
+
+        size = 4
+
+    training = training_of(tmp_path, epochs=2, learning_rate_scaling="linear", warmup_epochs=1, batch_size=2)
+    work(training, OneOfFour())
+    (group,) = checkpoints.read(checkpoints.last_uri(training.folder)).optimizer["param_groups"]
+    assert group["lr"] == pytest.approx(4 * training.settings.learning_rate)
 
 
 def test_every_epoch_is_kept_if_asked_for(tmp_path):

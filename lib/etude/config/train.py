@@ -35,6 +35,11 @@ class TrainSettings(Section):
     """Whether the checkpoint of every epoch is kept; false: of the best and the last."""
     learning_rate: float = Field(0.001, gt=0)
     """Adam's step size."""
+    learning_rate_scaling: Literal["none", "linear"] = "none"
+    """linear: the step size is that of learning_rate times the number of ranks, which together read larger batches; it
+    grows from learning_rate to that over warmup_epochs."""
+    warmup_epochs: int = Field(5, ge=1)
+    """Number of epochs over which a scaled step size grows."""
     weight_decay: float = Field(0.0, ge=0)
     """Adam's L2 penalty on all weights."""
     batch_size: int = Field(64, ge=1)

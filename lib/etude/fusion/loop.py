@@ -121,7 +121,7 @@ class _Loop:
         self.network.train()
         given = _Timed(epoch_batches(self.open, self.columns, turn, self.settings.seed, epoch))
         begun = time.monotonic()
-        loss = sum(self._step(epoch, rows) for rows in given)
+        loss = sum(self._step(epoch, rows, step / turn.steps) for step, rows in enumerate(given))
         seconds = time.monotonic() - begun
         mine = torch.tensor(
             [loss, turn.steps, turn.steps * turn.batch_size, given.waited, seconds], dtype=torch.float64
@@ -137,7 +137,10 @@ class _Loop:
             dropped_rows=turn.dropped,
         )
 
-    def _step(self, epoch: int, rows: Rows) -> float:
+    def _step(self, epoch: int, rows: Rows, done: float) -> float:
+        """Take one step, with the share of the epoch that is done; return the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = step_size(self.settings, self.ranks.size, epoch - 1 + done)
         batch = one_crop(to_tensors(rows, self.training.shape))
         target = self.network.standardise(batch.pop("target"))
         if self.network.metadata is not None:
@@ -197,6 +200,16 @@ class _Loop:
             checkpoints.write(checkpoints.epoch_uri(training.folder, self.history[-1].epoch), state)
         state.optimizer = self.optimizer.state_dict()
         checkpoints.write(checkpoints.last_uri(training.folder), state)
+
+
+def step_size(settings: TrainSettings, ranks: int, epochs: float) -> float:
+    """Return Adam's step size after so many epochs, a fraction included.
+
+    Linear scaling with gradual warm-up (Goyal et al. 2017): from `learning_rate` to `ranks` times that.
+    """
+    if settings.learning_rate_scaling == "none":
+        return settings.learning_rate
+    return settings.learning_rate * (1 + (ranks - 1) * min(1.0, epochs / settings.warmup_epochs))
 
 
 def best_epoch(history: list[EpochFigures]) -> int:
