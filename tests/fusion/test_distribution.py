@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from etude.errors import DataCheckError, SettingsError
+from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.distribution import chosen_name, distribution, slots
 from etude.fusion.distribution.slots import all_slots, require_slots
@@ -188,3 +190,35 @@ def test_auto_is_horovod_where_it_imports_else_torch(monkeypatch):
     assert chosen_name("auto") == "torch"
     assert chosen_name("single") == "single"
     assert distribution("single").__module__.endswith("single")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.usefixtures("needed")
+def test_a_killed_rank_fails_the_training_at_once_and_clearly(spark, tmp_path, monkeypatch, name):
+    def dies(training, ranks):
+        import os
+        import signal
+
+        from etude.fusion.loop import work
+
+        if ranks.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(training, ranks)
+
+    monkeypatch.setattr("etude.fusion.training.work", dies)
+    training = training_of(tmp_path, distribution=name, workers=2)
+    begun = time.monotonic()
+    with pytest.raises(EtudeError, match=r"rank (0 and )?1 of 2 ended without an error of its own.*--resume"):
+        train_network(spark, training, LOG)
+    assert time.monotonic() - begun < 60
+    require_slots(spark, 2, timeout_s=30)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_a_rank_is_not_taken_for_a_lost_one(spark, tmp_path):
+    training = training_of(tmp_path, distribution="torch", workers=2, reader="arrow")
+    gone = tuple(dataclasses.replace(shard, uri=f"{shard.uri}.gone") for shard in training.training_shards)
+    with pytest.raises(Exception, match=r"No such file|gone") as caught:
+        train_network(spark, dataclasses.replace(training, training_shards=gone), LOG)
+    assert not isinstance(caught.value, EtudeError)

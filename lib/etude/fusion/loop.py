@@ -51,7 +51,7 @@ def work(training: Training, ranks: Ranks) -> list[dict[str, Any]]:
     """Train, and return the figures of all epochs as plain values.
 
     If a rank stops, its peers fail with connection errors that don't name the cause. The rank therefore writes the
-    reason to a file for the driver (see `reason_uri`).
+    reason to a file for the driver (see `reason_uri`, `failure_uri`). One that was killed writes nothing.
     """
     try:
         with _own_torch(_threads(training.settings.threads, ranks.local_size)):
@@ -59,11 +59,20 @@ def work(training: Training, ranks: Ranks) -> list[dict[str, Any]]:
     except EtudeError as error:
         storage.write_bytes(reason_uri(training.folder, ranks.rank), str(error).encode())
         raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        storage.write_bytes(failure_uri(training.folder, ranks.rank), said.encode())
+        raise
 
 
 def reason_uri(folder: str, rank: int) -> str:
     """Return the URI of the file with the reason why a rank stopped."""
     return storage.join(folder, f"stopped-{rank}.txt")
+
+
+def failure_uri(folder: str, rank: int) -> str:
+    """Return the URI of the file with the error that ended a rank for no reason that it knows, such as a lost peer."""
+    return storage.join(folder, f"failed-{rank}.txt")
 
 
 class _Loop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 
 from pyspark.sql import SparkSession
@@ -14,8 +15,13 @@ from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import Checkpoint, EpochFigures
 from etude.fusion.distribution import chosen_name, distribution
 from etude.fusion.distribution.slots import require_slots
-from etude.fusion.loop import Training, best_epoch, reason_uri, work
+from etude.fusion.loop import Training, best_epoch, failure_uri, reason_uri, work
 from etude.lake.metrics import Metric
+
+_CONNECTION = re.compile(
+    r"HorovodInternalError|DistBackendError|DistNetworkError|[Cc]onnection|[Bb]roken pipe|[Tt]imed out"
+)
+"""What a rank says if a peer is gone."""
 
 # These may differ between a training and its resumption without changing the result.
 _FREE_TO_CHANGE = frozenset(
@@ -47,15 +53,16 @@ def train_network(spark: SparkSession, training: Training, log: logging.Logger) 
     Raises:
         SettingsError: there are fewer free task slots than ranks.
         DataCheckError: the loss wasn't finite, or the files of the examples don't hold the table's rows.
+        EtudeError: a rank was lost.
     """
     name, ranks = chosen_name(training.settings.distribution), rank_count(training.settings)
     log.info(
         "distribution=%s ranks=%d reader=%s model=%s", name, ranks, training.settings.reader, training.settings.model
     )
     check_slots(spark, training.settings)
-    reasons = [reason_uri(training.folder, rank) for rank in range(ranks)]
-    for reason in reasons:
-        storage.delete(reason)
+    reasons, failures = ([uri(training.folder, rank) for rank in range(ranks)] for uri in (reason_uri, failure_uri))
+    for earlier in (*reasons, *failures):
+        storage.delete(earlier)
     try:
         results = distribution(name)(spark, work, training, ranks)
     except EtudeError:
@@ -64,8 +71,22 @@ def train_network(spark: SparkSession, training: Training, log: logging.Logger) 
         told = [storage.read_bytes(reason).decode() for reason in reasons if storage.exists(reason)]
         if told:
             raise DataCheckError(told[0]) from error
+        lost = _lost(failures)
+        if lost:
+            raise EtudeError(
+                f"rank {' and '.join(map(str, lost))} of {ranks} ended without an error of its own: its process was "
+                "killed, or its machine was lost; the same command with --resume goes on after the last finished epoch"
+            ) from error
         raise
     return [EpochFigures(**figures) for figures in results[0]]
+
+
+def _lost(failures: Sequence[str]) -> list[int]:
+    """Return the ranks that left no error, if those of the others are of lost connections; else nothing."""
+    said = {rank: storage.read_bytes(uri).decode() for rank, uri in enumerate(failures) if storage.exists(uri)}
+    if not all(_CONNECTION.search(text) for text in said.values()):
+        return []
+    return [rank for rank in range(len(failures)) if rank not in said]
 
 
 def resumable(folder: str, settings: TrainSettings) -> Checkpoint | None:
