@@ -102,7 +102,11 @@ def machine() -> dict[str, Any]:
 def write(path: str, figures: dict[str, Any], **measured: Measured) -> None:
     """Write the figures of a benchmark as JSON, with the machine."""
     rows = {name: {k: v for k, v in asdict(each).items() if k != "last_line"} for name, each in measured.items()}
-    content = {"machine": machine(), "measured": rows, **figures}
+    save(path, {"machine": machine(), "measured": rows, **figures})
+
+
+def save(path: str, content: dict[str, Any]) -> None:
+    """Write figures as JSON, and print them."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(content, indent=1) + "\n")
     json.dump(content, sys.stdout, indent=1)

@@ -31,8 +31,8 @@ class WmfSettings(Section):
     """Number of full sweeps (users, then tracks)."""
     solver: Literal["cg", "cholesky"] = "cg"
     """Solver of a row in blocked; cg: wmf.cg_steps conjugate-gradient steps from the last factors; cholesky: exact."""
-    cg_steps: int = Field(3, ge=1, le=100)
-    """Conjugate-gradient steps per row and sweep."""
+    cg_steps: int = Field(2, ge=1, le=100)
+    """Conjugate-gradient steps per row and sweep; take 3 if confidences are very large (linear, alpha 40)."""
     seed: int = 1
     """Seed of the initial factors."""
     window_days: int | None = Field(None, ge=1)

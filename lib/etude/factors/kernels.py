@@ -17,8 +17,7 @@ from numba import njit
 
 # Sums may be reordered (SIMD); NaN and infinity must propagate, because the fit is checked for them.
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
-_BATCH_ROWS = 64
-_BUFFER_BYTES = 1 << 20  # gathered factors of a batch: about half of a common L2 cache
+_BUFFER_BYTES = 1 << 20  # gathered factors of a row: about half of a common L2 cache
 
 
 def _jit(function):  # type: ignore[no-untyped-def]
@@ -43,95 +42,99 @@ def _add_scaled(out, scale, vector):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _add_residual(out, factors, at, weights, x):  # type: ignore[no-untyped-def]
-    """Add sum_j (1 + w_j - w_j z_j.x) z_j: the right-hand side minus the played cells' part of A x."""
-    for j in range(at.shape[0]):
-        z = factors[at[j]]
-        _add_scaled(out, np.float32(1.0) + weights[j] - weights[j] * _dot(z, x), z)
+def _gather(buffer, fixed, columns, weights, x, r, m):  # type: ignore[no-untyped-def]
+    """Copy the neighbours' factors to the buffer; add sum_j (1 + w_j - w_j z_j.x) z_j to r, sum_j w_j z_j^2 to m."""
+    for j in range(columns.shape[0]):
+        z, kept, w = fixed[columns[j]], buffer[j], weights[j]
+        score = np.float32(0.0)
+        for f in range(x.shape[0]):
+            kept[f] = z[f]
+            score += z[f] * x[f]
+        left = np.float32(1.0) + w - w * score
+        for f in range(x.shape[0]):
+            r[f] += left * kept[f]
+            m[f] += w * kept[f] * kept[f]
 
 
 @_jit
-def _add_product(out, factors, at, weights, p):  # type: ignore[no-untyped-def]
-    """Add sum_j w_j (z_j.p) z_j."""
-    for j in range(at.shape[0]):
-        z = factors[at[j]]
-        _add_scaled(out, weights[j] * _dot(z, p), z)
+def solve_cg(indptr, columns, weights, fixed, spectrum, regularization, pull, x, steps):  # type: ignore[no-untyped-def]
+    """Improve x (n, rank) in place by preconditioned conjugate-gradient steps from its values.
 
-
-@_jit
-def solve_cg(indptr, columns, weights, fixed, gram, regularization, pull, x, steps):  # type: ignore[no-untyped-def]
-    """Improve x (n, rank) in place by conjugate-gradient steps from its values.
-
-    Rows are solved in batches: their neighbours' factors are gathered into a buffer once, and (Y'Y) p of the batch is
-    one matrix product. A row longer than the buffer is a batch of its own and reads `fixed` directly.
+    `fixed` is given in the eigenbasis of its Gram matrix G, so G is a diagonal, and (G + l I) p costs as much as a
+    vector. The diagonal of the whole system, sum_j w_j z_j z_j' included, preconditions. A step then does what two or
+    three steps without basis and preconditioner do. The last step needs only the curvature p.A p, not A p itself.
 
     Args:
         indptr: start of each row's neighbours in `columns`, and the end: (n + 1,) int64.
         columns: rows of `fixed`, int32.
         weights: w of each of them, float32.
         fixed: factors of the other side, (m, rank) float32.
-        gram: their Gram matrix, float32.
+        spectrum: diagonal of their Gram matrix, (rank,) float32.
         regularization: l of each row, float32.
         pull: b of each row, (n, rank) float32; (0, rank) for b = 0.
         x: start values, float32; overwritten with the solution.
         steps: conjugate-gradient steps.
     """
     n, rank = x.shape
-    capacity = max(1, _BUFFER_BYTES // (4 * rank))
+    longest = 1
+    for row in range(n):
+        longest = max(longest, indptr[row + 1] - indptr[row])
+    capacity = min(longest, max(1, _BUFFER_BYTES // (4 * rank)))
     buffer = np.empty((capacity, rank), np.float32)
-    in_buffer = np.arange(capacity).astype(np.int32)
-    r = np.empty((_BATCH_ROWS, rank), np.float32)
-    p = np.empty((_BATCH_ROWS, rank), np.float32)
-    ap = np.empty((_BATCH_ROWS, rank), np.float32)
-    rr = np.empty(_BATCH_ROWS, np.float32)
-    first = 0
-    while first < n:
-        begin = indptr[first]
-        last = first + 1
-        while last < n and last - first < _BATCH_ROWS and indptr[last + 1] - begin <= capacity:
-            last += 1
-        size = last - first
-        gathered = indptr[last] - begin <= capacity
-        if gathered:
-            for j in range(indptr[last] - begin):
-                buffer[j] = fixed[columns[begin + j]]
-        near = buffer if gathered else fixed
-        np.dot(x[first:last], gram, r[:size])
-        for i in range(size):
-            row, low, high = first + i, indptr[first + i], indptr[first + i + 1]
-            at = in_buffer[low - begin : high - begin] if gathered else columns[low:high]
+    d = np.empty(rank, np.float32)
+    m = np.empty(rank, np.float32)
+    r = np.empty(rank, np.float32)
+    p = np.empty(rank, np.float32)
+    ap = np.empty(rank, np.float32)
+    for row in range(n):
+        low, high = indptr[row], indptr[row + 1]
+        for f in range(rank):
+            d[f] = spectrum[f] + regularization[row]
+            m[f] = d[f]
+            r[f] = -d[f] * x[row, f]
+        if pull.shape[0]:
+            _add_scaled(r, np.float32(1.0), pull[row])
+        start = low
+        while start < high:
+            end = min(high, start + capacity)
+            _gather(buffer, fixed, columns[start:end], weights[start:end], x[row], r, m)
+            start = end
+        rr = np.float32(0.0)
+        for f in range(rank):
+            m[f] = np.float32(1.0) / m[f] if m[f] > 0.0 else np.float32(0.0)
+            p[f] = m[f] * r[f]
+            rr += p[f] * r[f]
+        for step in range(steps):
+            if rr < 1e-20:  # already solved; NaN goes on
+                break
+            last = step + 1 == steps
             for f in range(rank):
-                r[i, f] = -r[i, f] - regularization[row] * x[row, f]
-            if pull.shape[0]:
-                _add_scaled(r[i], np.float32(1.0), pull[row])
-            _add_residual(r[i], near, at, weights[low:high], x[row])
-            p[i] = r[i]
-            rr[i] = _dot(r[i], r[i])
-        for _ in range(steps):
-            np.dot(p[:size], gram, ap[:size])
-            for i in range(size):
-                if rr[i] < 1e-20:  # already solved
-                    continue
-                row, low, high = first + i, indptr[first + i], indptr[first + i + 1]
-                at = in_buffer[low - begin : high - begin] if gathered else columns[low:high]
-                _add_scaled(ap[i], regularization[row], p[i])
-                _add_product(ap[i], near, at, weights[low:high], p[i])
-                step = rr[i] / _dot(p[i], ap[i])
-                _add_scaled(x[row], step, p[i])
-                _add_scaled(r[i], -step, ap[i])
-                new = _dot(r[i], r[i])
-                turn = new / rr[i]
+                ap[f] = d[f] * p[f]
+            curvature = _dot(p, ap)
+            for j in range(high - low):
+                z = buffer[j] if high - low <= capacity else fixed[columns[low + j]]
+                score = _dot(z, p)
+                curvature += weights[low + j] * score * score
+                if not last:
+                    _add_scaled(ap, weights[low + j] * score, z)
+            length = rr / curvature
+            _add_scaled(x[row], length, p)
+            if not last:
+                _add_scaled(r, -length, ap)
+                new = np.float32(0.0)
                 for f in range(rank):
-                    p[i, f] = r[i, f] + turn * p[i, f]
-                rr[i] = new
-        first = last
+                    new += m[f] * r[f] * r[f]
+                for f in range(rank):
+                    p[f] = m[f] * r[f] + new / rr * p[f]
+                rr = new
 
 
 @_jit
 def solve_exactly(indptr, columns, weights, fixed, gram, regularization, pull, x):  # type: ignore[no-untyped-def]
     """Solve every row's normal equations in float64 by Cholesky decomposition; arguments as in `solve_cg`.
 
-    gram and regularization are float64. Equations without a unique solution leave NaN.
+    `fixed` may have any basis; its Gram matrix gram (rank, rank) and regularization are float64. Equations without a
+    unique solution leave NaN.
     """
     n, rank = x.shape
     capacity = max(1, _BUFFER_BYTES // (8 * rank))

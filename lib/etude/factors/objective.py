@@ -52,6 +52,20 @@ def gram(factors: np.ndarray) -> np.ndarray:
     return total
 
 
+def eigenbasis(gram_matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Gram matrix of factors F V, a diagonal, and the rotation V: two (rank, rank) float64.
+
+    Scores stay if both sides are turned: (X V)(Y V)' = X Y'.
+    """
+    spectrum, turn = np.linalg.eigh(gram_matrix)
+    return np.diag(np.maximum(spectrum, 0.0)), turn
+
+
+def turned(factors: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Return factors (n, rank) float32 in another basis."""
+    return factors @ turn.astype(np.float32)
+
+
 def penalty(factors: np.ndarray, regularization: np.ndarray) -> float:
     """Return the sum over rows of l |f|^2."""
     return float(regularization @ np.einsum("nk,nk->n", factors, factors, dtype=np.float64))

@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
 from etude.factors.blocks import Axis, Block, build_blocks
-from etude.factors.objective import extra_confidence, gram
+from etude.factors.objective import eigenbasis, extra_confidence, gram, turned
 from etude.factors.solve import Prior
 from etude.factors.sweep import HalfSweep, run
 from etude.vectors import Factors
@@ -47,6 +47,7 @@ class PlayedTracks:
     _blocks: RDD[Block]
     _users: Broadcast[np.ndarray]
     _gram: np.ndarray
+    _turn: np.ndarray
     _start: Broadcast[np.ndarray]
 
     def solve(self, prior: Factors, weight: float) -> Factors:
@@ -65,10 +66,12 @@ class PlayedTracks:
                 f"{len(self.axis) - len(own):,} of {len(self.axis):,} played tracks have no prior; expected all: "
                 "run jobs/ingest.py and jobs/wmf.py again"
             )
-        pull = self._blocks.context.broadcast(Prior(own.values, weight * self.settings.regularization))
+        goals = turned(own.values, self._turn)
+        pull = self._blocks.context.broadcast(Prior(goals, weight * self.settings.regularization))
         try:
-            half = HalfSweep(self._users, self._gram, self.settings, self._start, prior=pull)
-            return Factors(self.axis.idx, run(half, self._blocks, self.axis, "blending").values)
+            half = HalfSweep(self._users, self._gram, self.settings, self._start, self._turn, prior=pull)
+            solved = run(half, self._blocks, self.axis, "blending").values
+            return Factors(self.axis.idx, turned(solved, self._turn.T))
         finally:
             pull.destroy()
 
@@ -90,10 +93,11 @@ def played_tracks(
     blocks = build_blocks(interactions, "track_idx", of_tracks, of_users, weigh, settings.rank, settings.partitions)
     context = interactions.sparkSession.sparkContext
     values = of_users.rows_of(users)
-    shipped, start = context.broadcast(values), context.broadcast(of_tracks.rows_of(fitted))
+    diagonal, turn = eigenbasis(gram(values))
+    shipped, start = context.broadcast(turned(values, turn)), context.broadcast(of_tracks.rows_of(fitted))
     steps = settings.model_copy(update={"cg_steps": max(_CG_STEPS, settings.cg_steps)})
     try:
-        yield PlayedTracks(of_tracks, steps, blocks, shipped, gram(values), start)
+        yield PlayedTracks(of_tracks, steps, blocks, shipped, diagonal, turn, start)
     finally:
         blocks.unpersist()
         shipped.destroy()

@@ -33,13 +33,13 @@ def improve(
     settings: WmfSettings,
     prior: Prior | None = None,
 ) -> np.ndarray:
-    """Solve the block's rows by `wmf.solver` on the other side's factors.
+    """Solve the block's rows by `wmf.solver` on the other side's factors, in the eigenbasis of their Gram matrix.
 
     Args:
         block: the rows' interactions.
         fixed: factors of the other side, (m, rank) float32.
-        gram: their Gram matrix, (rank, rank) float64.
-        last: the rows' current factors, (rows, rank) float32; the start of conjugate gradient.
+        gram: their Gram matrix, a diagonal one, (rank, rank) float64.
+        last: the rows' current factors in the same basis, (rows, rank) float32; the start of conjugate gradient.
         settings: solver, steps and regularization.
         prior: of all rows of the side; None without one.
 
@@ -55,7 +55,7 @@ def improve(
         block.columns,
         block.weights,
         fixed,
-        gram.astype(np.float32),
+        np.diagonal(gram).astype(np.float32),
         regularization.astype(np.float32),
         pull,
         x,

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
 from etude.factors.blocks import Axis, Block
-from etude.factors.objective import gram
+from etude.factors.objective import gram, turned
 from etude.factors.solve import Prior, improve, played_cells, solve
 from etude.worker import lean_worker
 
@@ -32,12 +32,17 @@ class Solved(NamedTuple):
 
 @dataclass(frozen=True)
 class HalfSweep:
-    """Solve a task's blocks: exactly without `last`, otherwise improving the rows' factors in `last`."""
+    """Solve a task's blocks: exactly without `last`, otherwise improving the rows' factors in `last`.
+
+    To improve them, `fixed` has the eigenbasis of its Gram matrix (see `objective.eigenbasis`); `turn` takes the rows'
+    last factors there, and the prior is there already.
+    """
 
     fixed: Broadcast[np.ndarray]
     gram: np.ndarray
     settings: WmfSettings
     last: Broadcast[np.ndarray] | None = None
+    turn: np.ndarray | None = None
     measure: bool = False
     prior: Broadcast[Prior] | None = None
 
@@ -51,6 +56,7 @@ class HalfSweep:
                     values = solve(block, fixed, self.gram, self.settings, prior)
                 else:
                     last = self.last.value[block.rows]
+                    last = last if self.turn is None else turned(last, self.turn)
                     values = improve(block, fixed, self.gram, last, self.settings, prior)
                 loss = played_cells(block, fixed, values) if self.measure else 0.0
                 yield Solved(block.start, values, loss)
