@@ -30,6 +30,7 @@ class Stage:
         shaped_by: sections whose settings shape its rows; None if a pipeline can't tell when it is up to date.
         not_shaped_by: settings of those sections that matter to other stages only, as section.key.
         step: how a pipeline runs it: `once`, once per `protocol`, last of all (`report`), or not at all (None).
+        starts_trials: whether the runs that it starts are trials, on which no other run builds unless it names them.
         publishes: tables of which a release names this stage's run; the first stands for all that the run wrote.
     """
 
@@ -44,6 +45,7 @@ class Stage:
     shaped_by: tuple[str, ...] | None = None
     not_shaped_by: tuple[str, ...] = ()
     step: Literal["once", "protocol", "report"] | None = None
+    starts_trials: bool = False
     publishes: tuple[str, ...] = ()
 
 
@@ -158,6 +160,14 @@ STAGES: dict[str, Stage] = {
                 *("interactions", "tracks", "splits", "user_factors", "track_factors"),
                 *("examples", "predicted_factors"),
             ),
+            starts_trials=True,
+        ),
+        Stage(
+            name="tune",
+            does="chooses settings of wmf by the ranking of validation plays, and writes them as a layer of settings",
+            sections=(*_SESSION, "inputs", "listening", "catalogue", "wmf", "evaluation", "topn", "tune"),
+            reads=("metrics",),
+            starts_trials=True,
         ),
     )
 }

@@ -27,6 +27,7 @@ from etude.config.pipeline import PipelineSettings
 from etude.config.report import ReportSettings
 from etude.config.topn import TopnSettings
 from etude.config.train import TrainSettings
+from etude.config.tune import TuneSettings
 from etude.config.wmf import WmfSettings
 from etude.errors import SettingsError
 from etude.storage import shown
@@ -50,6 +51,7 @@ class Settings(Section):
     report: ReportSettings = ReportSettings()
     pipeline: PipelineSettings = PipelineSettings()
     compare: CompareSettings = CompareSettings()
+    tune: TuneSettings = TuneSettings()
     demo: DemoSettings = DemoSettings()
 
 

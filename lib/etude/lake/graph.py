@@ -15,7 +15,7 @@ from datetime import datetime
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.runs import ABSENT, Run
 from etude.lake.tables import TABLES
-from etude.stages import makers, only_maker, stage_of
+from etude.stages import STAGES, makers, only_maker, stage_of
 
 Commits = Callable[[str, int], Iterator[tuple[int, str, str]]]
 """(table, version) -> (version, job, run_id) of the commits of its writers until then, the last one first."""
@@ -59,8 +59,9 @@ class RunGraph:
         return sorted(found, key=lambda run: (str(run.ended_at), run.job), reverse=True)
 
     def is_trial(self, run: Run) -> bool:
-        """Tell if a comparison started the run; what isn't asked for by its run_id never builds on it."""
-        return run.parent is not None and ("compare", run.parent) in self._runs
+        """Tell if a comparison or a search of settings started the run; no run builds on it unless it names it."""
+        parents = ((stage.name, str(run.parent)) for stage in STAGES.values() if stage.starts_trials)
+        return run.parent is not None and any(key in self._runs for key in parents)
 
     def changed_since(self, moment: datetime) -> bool:
         """Tell if a run of a stage that writes tables has started or ended since; moment has a time zone."""
