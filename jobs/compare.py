@@ -42,6 +42,8 @@ def run(job: JobRun) -> None:
     steps.check_run_id(job.run_id)
     planned = trials(settings)
     diverged = run_trials(job, begun(job, job.arguments), planned)
+    job.count("trials", len(planned))
+    job.count("trials_diverged", len(diverged))
     knobs = run_knobs(job) if "knobs" in settings.parts else {}
     # The graph is loaded when it is first asked for: now it knows the trials.
     source = Source(job.read, job.graph, job.lake.root, job.run_id, job.settings)
@@ -54,7 +56,7 @@ def run(job: JobRun) -> None:
             figures[protocol] = figures_of(source, contest, mine)
     results = Results(
         settings=settings,
-        command=storage.shown(shlex.join(["spark-submit", *sys.argv])),
+        command=storage.shown(shlex.join(["spark-submit", "jobs/compare.py", *sys.argv[1:]])),
         corpus=job.settings.report.note or "",
         k=page_k(job),
         cuts=sorted(set(job.settings.evaluation.k)),
@@ -86,8 +88,6 @@ def run_trials(job: JobRun, arguments: Arguments, planned: Sequence[Trial]) -> s
     for trial in job.progress(planned, "trainings", len(planned)):
         if not stayed_finite(job, arguments, trial):
             diverged.add(trial.name)
-    job.count("trials", len(planned))
-    job.count("trials_diverged", len(diverged))
     return diverged
 
 
