@@ -72,7 +72,7 @@ def _name(axes: Axes, title: str, below: str) -> None:
 
 def _svg(canvas: Canvas, labelled: Axes) -> str:
     handles, names = labelled.get_legend_handles_labels()
-    canvas.legend(handles, names, loc="lower center", ncols=4, frameon=False, bbox_to_anchor=(0.5, -0.14))
+    canvas.legend(handles, names, loc="upper center", ncols=4, frameon=False, bbox_to_anchor=(0.5, -0.02))
     out = io.StringIO()
     canvas.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     return out.getvalue()
