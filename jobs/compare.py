@@ -14,7 +14,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from etude import storage
@@ -29,7 +28,7 @@ from etude.demo.corpus import build
 from etude.errors import DataCheckError, EtudeError
 from etude.job import JobRun, main
 from etude.lake import Lake, folders, ledger
-from etude.running import run_step
+from etude.running import as_begun, run_step
 
 _KNOB_MODELS = ("cnn_lstm", "embeddings", "fusion")
 _KNOB_SEEDS = 3
@@ -41,7 +40,7 @@ def run(job: JobRun) -> None:
     settings = job.settings.compare
     steps.check_run_id(job.run_id)
     planned = trials(settings)
-    diverged = run_trials(job, begun(job, job.arguments), planned)
+    diverged = run_trials(job, as_begun(job, job.arguments), planned)
     job.count("trials", len(planned))
     job.count("trials_diverged", len(diverged))
     knobs = run_knobs(job) if "knobs" in settings.parts else {}
@@ -67,12 +66,6 @@ def run(job: JobRun) -> None:
         knobs=knobs,
     )
     write(job, results)
-
-
-def begun(job: JobRun, arguments: Arguments) -> Arguments:
-    """Return the arguments with the batch date on which the comparison began, so that it can go on on another day."""
-    first = ledger.find(Lake(arguments.settings.lake.root), "ingest", job.run_id)
-    return replace(arguments, batch_date=first.batch_date if first else job.batch_date)
 
 
 def page_k(job: JobRun) -> int:
@@ -110,7 +103,7 @@ def run_knobs(job: JobRun) -> dict[float, Figures]:
         folder = Path(compare.corpora) / f"audible-{share:g}"
         build(folder / "landing", steps.knob_corpus(job.settings.demo, share))
         arguments = steps.knob_arguments(job.arguments, folder)
-        run_trials(job, begun(job, arguments), planned)
+        run_trials(job, as_begun(job, arguments), planned)
         lake = Lake(arguments.settings.lake.root, job.spark)
         source = Source(lake.read, ledger.graph(lake), lake.root, job.run_id, arguments.settings)
         found[share] = figures_of(source, source.contest("strict", "test"), planned)

@@ -17,9 +17,9 @@ from etude import storage
 from etude.arguments import Arguments
 from etude.errors import SettingsError
 from etude.job import JobRun, main
-from etude.lake import folders, ledger
+from etude.lake import folders
 from etude.pipeline import Step
-from etude.running import run_step
+from etude.running import as_begun, run_step
 from etude.tuning import Point, best, layer, points, steps_of, value_of
 
 _LONGEST = 44
@@ -29,7 +29,7 @@ _LONGEST = 44
 def run(job: JobRun) -> None:
     """Try the points, rank by rank; write the best."""
     tune = job.settings.tune
-    arguments = begun(job)
+    arguments = checked(job)
     run_step(job, Step("ingest", arguments))
     drawn = points(job.settings.wmf, tune)
     chosen, values, trials = list(range(len(drawn))), dict[int, float](), 0
@@ -48,18 +48,17 @@ def run(job: JobRun) -> None:
     write(job, layer(drawn[found], rank, said(job, values[found], values[0])))
 
 
-def begun(job: JobRun) -> Arguments:
-    """Return the arguments with the batch date on which the search began, so that it can go on on another day.
+def checked(job: JobRun) -> Arguments:
+    """Return the arguments of ingest.
 
     Raises:
         SettingsError: the run_id leaves no room for a suffix.
     """
     if len(job.run_id) > _LONGEST:
         raise SettingsError(f"--run-id {job.run_id}: a search's run_id has at most {_LONGEST} characters")
-    first = ledger.find(job.lake, "ingest", job.run_id)
     none = job.settings.evaluation.model_copy(update={"protocol": "none"})
     settings = job.settings.model_copy(update={"evaluation": none})
-    return replace(job.arguments, settings=settings, batch_date=first.batch_date if first else job.batch_date)
+    return as_begun(job, replace(job.arguments, settings=settings))
 
 
 def tried(job: JobRun, arguments: Arguments, point: Point, number: int, rank: int) -> float:

@@ -1,15 +1,29 @@
-"""Run one stage inside another job's session, if it has anything to do."""
+"""Run stages inside another job's session, if they have anything to do."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 from etude import fitting
+from etude.arguments import Arguments
 from etude.content import has_audio, has_features
 from etude.errors import EtudeError
 from etude.job import JobRun, execute
+from etude.lake import ledger
 from etude.lake.lake import Lake
 from etude.pipeline import Step, fingerprints, up_to_date
+
+
+def as_begun(job: JobRun, arguments: Arguments) -> Arguments:
+    """Return the arguments with the batch date on which a job's first step ran, so that it can go on on another day.
+
+    Args:
+        job: the job that runs ingest under its own run_id before all other steps.
+        arguments: those of its steps.
+    """
+    first = ledger.find(Lake(arguments.settings.lake.root), "ingest", job.run_id)
+    return replace(arguments, batch_date=first.batch_date if first else job.batch_date)
 
 
 def run_step(job: JobRun, step: Step) -> str:
