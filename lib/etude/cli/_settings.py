@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 SECTIONS = (
-    "lake", "spark", "inputs", "evaluation", "demo", "listening", "catalogue", "audio", "mel", "wmf", "train", "blend", "compare", "tune",
-    "topn", "report", "pipeline",
+    "lake", "spark", "inputs", "evaluation", "demo", "listening", "catalogue", "audio", "mel", "wmf", "train", "blend",
+    "topn", "report", "pipeline", "compare", "tune",
 )  # fmt: skip
 """The names of the sections; a user's id may hold dots and signs like a setting."""
 
