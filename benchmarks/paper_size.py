@@ -33,7 +33,6 @@ from etude.session import spark_session
 
 FOLDER = Path("build/bench/paper_size")
 SIZE = ["demo.users=10000", "demo.tracks=50000", "demo.events=1700000", "demo.audio=false", "demo.bad_rows=0"]
-COLUMNS = {"user": "user_id", "track": "track_id", "played_at": "played_at", "play_count": "play_count"}
 _MEL = "track_id string, mel array<float>"
 
 
@@ -48,8 +47,7 @@ def main(path: str) -> None:
     measured["ingest"] = job("ingest", [*common, *logs])
     rendered = render_all()
     for name in ("wmf", "train", "topn"):
-        more = {"train": ["train.epochs=2"], "topn": []}.get(name, [])
-        measured[name] = job(name, [*common, *more])
+        measured[name] = job(name, [*common, "train.epochs=2"])
     lines = {name: json.loads(each.last_line) for name, each in measured.items()}
     figures = {"rows": {name: lines[name].get("rows") for name in measured}, "rendered_s": rendered}
     write(path, {**figures, "metrics": metrics()}, **measured)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etude import storage
-from etude.arguments import Arguments
+from etude.arguments import Arguments, check_room
 from etude.comparison import steps
 from etude.comparison.bootstrap import Figures
 from etude.comparison.curves import Curve, curve_of
@@ -38,7 +38,7 @@ _PAGE_K = 20
 def run(job: JobRun) -> None:
     """Run the trials, judge them, write the page."""
     settings = job.settings.compare
-    steps.check_run_id(job.run_id)
+    check_room(job.run_id, steps.LONGEST_RUN_ID, "a comparison's")
     planned = trials(settings)
     diverged = run_trials(job, as_begun(job, job.arguments), planned)
     job.count("trials", len(planned))

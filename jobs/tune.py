@@ -11,11 +11,10 @@ no other run and publish nothing.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from etude import storage
-from etude.arguments import Arguments
-from etude.errors import SettingsError
+from etude.arguments import Arguments, check_room
 from etude.job import JobRun, main
 from etude.lake import folders
 from etude.pipeline import Step
@@ -29,7 +28,8 @@ _LONGEST = 44
 def run(job: JobRun) -> None:
     """Try the points, rank by rank; write the best."""
     tune = job.settings.tune
-    arguments = checked(job)
+    check_room(job.run_id, _LONGEST, "a search's")
+    arguments = as_begun(job, job.arguments.changed(evaluation={"protocol": "none"}))
     run_step(job, Step("ingest", arguments))
     drawn = points(job.settings.wmf, tune)
     chosen, values, trials = list(range(len(drawn))), dict[int, float](), 0
@@ -46,19 +46,6 @@ def run(job: JobRun) -> None:
     job.note("best", {"rank": rank, **asdict(drawn[found]), tune.metric: round(values[found], 5)})
     job.note("as_given", {"rank": rank, **asdict(drawn[0]), tune.metric: round(values[0], 5)})
     write(job, layer(drawn[found], rank, said(job, values[found], values[0])))
-
-
-def checked(job: JobRun) -> Arguments:
-    """Return the arguments of ingest.
-
-    Raises:
-        SettingsError: the run_id leaves no room for a suffix.
-    """
-    if len(job.run_id) > _LONGEST:
-        raise SettingsError(f"--run-id {job.run_id}: a search's run_id has at most {_LONGEST} characters")
-    none = job.settings.evaluation.model_copy(update={"protocol": "none"})
-    settings = job.settings.model_copy(update={"evaluation": none})
-    return as_begun(job, replace(job.arguments, settings=settings))
 
 
 def tried(job: JobRun, arguments: Arguments, point: Point, number: int, rank: int) -> float:

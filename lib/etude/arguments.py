@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +34,12 @@ class Arguments:
     run_id: str
     resume: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def changed(self, run_id: str | None = None, **sections: Mapping[str, Any]) -> Arguments:
+        """Return the arguments with other values in some sections of the settings, and maybe another run_id."""
+        updated = {name: getattr(self.settings, name).model_copy(update=values) for name, values in sections.items()}
+        settings = self.settings.model_copy(update=updated)
+        return replace(self, settings=settings, run_id=run_id or self.run_id)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,6 +88,16 @@ def parse_arguments(
     if not _RUN_ID.fullmatch(run_id):
         raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit")
     return Arguments(settings, batch_date, run_id, given.resume, extra)
+
+
+def check_room(run_id: str, longest: int, whose: str) -> None:
+    """Check that a run_id leaves room for what is added to it.
+
+    Raises:
+        SettingsError: it is longer than `longest`.
+    """
+    if len(run_id) > longest:
+        raise SettingsError(f"--run-id {run_id}: {whose} run_id has at most {longest} characters")
 
 
 def _check_locale(argv: Sequence[str], settings: Settings) -> None:

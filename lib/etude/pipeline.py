@@ -10,7 +10,7 @@ from typing import Any
 
 import etude
 from etude import stages
-from etude.arguments import Arguments
+from etude.arguments import Arguments, check_room
 from etude.config import Settings, redacted
 from etude.config.listening import of_batch
 from etude.config.non_defaults import flatten
@@ -41,9 +41,7 @@ class Step:
 
     def without_evaluation(self) -> Step:
         """Return the step for a pipeline whose evaluation found nothing to measure."""
-        report = self.arguments.settings.report.model_copy(update={"evaluation_run_id": None})
-        settings = self.arguments.settings.model_copy(update={"report": report})
-        return replace(self, arguments=replace(self.arguments, settings=settings))
+        return replace(self, arguments=self.arguments.changed(report={"evaluation_run_id": None}))
 
 
 def steps(arguments: Arguments, first: str | None = None, last: str | None = None) -> list[Step]:
@@ -62,22 +60,22 @@ def steps(arguments: Arguments, first: str | None = None, last: str | None = Non
         raise SettingsError(f"--from {first} --to {last}: {last} comes before {first}")
     settings = arguments.settings
     evaluation_id = arguments.run_id + _EVALUATION_SUFFIX
-    if len(evaluation_id) > 64:
-        raise SettingsError(f"--run-id {arguments.run_id}: a pipeline's run_id has at most 59 characters")
-    production = replace(arguments, settings=_under(settings, "none"))
+    check_room(arguments.run_id, 64 - len(_EVALUATION_SUFFIX), "a pipeline's")
+    production = arguments.changed(evaluation={"protocol": "none"})
     runs = [production]
     if settings.pipeline.evaluate:
-        evaluation = _under(settings, evaluation_protocol(settings))
-        if settings.train.network_run_id is not None:
-            network = {"network_run_id": settings.train.network_run_id + _EVALUATION_SUFFIX}
-            evaluation = evaluation.model_copy(update={"train": settings.train.model_copy(update=network)})
-        runs.insert(0, replace(arguments, settings=evaluation, run_id=evaluation_id))
+        network = settings.train.network_run_id
+        evaluation = arguments.changed(
+            evaluation_id,
+            evaluation={"protocol": evaluation_protocol(settings)},
+            train={"network_run_id": network and network + _EVALUATION_SUFFIX},
+        )
+        runs.insert(0, evaluation)
     report = production
     if any(stage.name == "topn" for stage in chosen):
         shown = {run.settings.evaluation.protocol == "none": run.run_id for run in runs}
         update = {"production_run_id": shown[True], "evaluation_run_id": shown.get(False)}
-        reported = production.settings.report.model_copy(update=update)
-        report = replace(production, settings=production.settings.model_copy(update={"report": reported}))
+        report = production.changed(report=update)
     return [
         *(Step(stage.name, production) for stage in chosen if stage.step == "once"),
         *(Step(stage.name, run) for run in runs for stage in chosen if stage.step == "protocol"),
@@ -92,11 +90,6 @@ def evaluation_protocol(settings: Settings) -> str:
     """
     asked = settings.pipeline.evaluation_protocol
     return asked or (settings.evaluation.protocol if settings.evaluation.protocol != "none" else "strict")
-
-
-def _under(settings: Settings, protocol: str) -> Settings:
-    evaluation = settings.evaluation.model_copy(update={"protocol": protocol})
-    return settings.model_copy(update={"evaluation": evaluation})
 
 
 def fingerprints(stage: str, settings: Settings, batch_date: date) -> dict[str, int]:

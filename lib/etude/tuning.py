@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,9 @@ def best(values: Mapping[int, float], share: float) -> list[int]:
 
 def steps_of(point: Point, number: int, rank: int, arguments: Arguments) -> list[Step]:
     """Return the steps that try a point: a factorisation under strict, and lists measured by validation plays."""
-    settings, tune = arguments.settings, arguments.settings.tune
+    tune = arguments.settings.tune
     run_id = point.run_id(arguments.run_id, number, rank)
-    changed = {
+    changed: dict[str, dict[str, Any]] = {
         "wmf": {**asdict(point), "rank": rank, "mode": "fit"},
         "evaluation": {
             "protocol": "strict",
@@ -73,8 +73,7 @@ def steps_of(point: Point, number: int, rank: int, arguments: Arguments) -> list
         "topn": {"factors": "separate", "n": tune.k},
         "inputs": {"wmf_run_id": run_id, "train_run_id": None, "blend_run_id": None},
     }
-    sections = {name: getattr(settings, name).model_copy(update=values) for name, values in changed.items()}
-    of_trial = replace(arguments, settings=settings.model_copy(update=sections), run_id=run_id)
+    of_trial = arguments.changed(run_id, **changed)
     return [Step(stage, of_trial) for stage in ("wmf", "topn")]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etude.arguments import Arguments
+from etude.arguments import Arguments, check_room
 from etude.comparison import steps
 from etude.comparison.trials import ABLATIONS, MODELS, OPTIONS, rates, trials
 from etude.config import load_settings
@@ -56,9 +56,9 @@ def test_a_training_has_its_protocol_its_seed_and_the_factorisation_of_its_proto
 
 
 def test_a_long_run_id_is_refused():
-    steps.check_run_id("x" * 40)
+    check_room("x" * 40, steps.LONGEST_RUN_ID, "a comparison's")
     with pytest.raises(SettingsError, match="at most 40"):
-        steps.check_run_id("x" * 41)
+        check_room("x" * 41, steps.LONGEST_RUN_ID, "a comparison's")
 
 
 @pytest.mark.parametrize("share", (0.0, 0.3, 0.9, 1.0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from etude.arguments import Arguments
 from etude.comparison.trials import Trial
@@ -14,18 +13,8 @@ from etude.config.demo import DemoSettings
 from etude.errors import SettingsError
 from etude.pipeline import Step
 
-_LONGEST = 40
+LONGEST_RUN_ID = 40
 """Characters of a comparison's run_id, so that those of its trainings have at most 64."""
-
-
-def check_run_id(run_id: str) -> None:
-    """Check that suffixes fit.
-
-    Raises:
-        SettingsError: the run_id is too long.
-    """
-    if len(run_id) > _LONGEST:
-        raise SettingsError(f"--run-id {run_id}: a comparison's run_id has at most {_LONGEST} characters")
 
 
 def wmf_run(run_id: str, protocol: str) -> str:
@@ -40,31 +29,20 @@ def train_run(run_id: str, trial: Trial) -> str:
 
 def first_steps(arguments: Arguments, protocols: Sequence[str]) -> list[Step]:
     """Return the steps before the trainings: ingest, mel, and a factorisation under each protocol."""
-    return [
-        *(Step(stage, _with(arguments, evaluation={"protocol": "none"})) for stage in ("ingest", "mel")),
-        *(
-            Step(
-                "wmf", replace(_with(arguments, evaluation={"protocol": each}), run_id=wmf_run(arguments.run_id, each))
-            )
-            for each in protocols
-        ),
-    ]
+    once = arguments.changed(evaluation={"protocol": "none"})
+    fits = [arguments.changed(wmf_run(arguments.run_id, each), evaluation={"protocol": each}) for each in protocols]
+    return [Step("ingest", once), Step("mel", once), *(Step("wmf", fit) for fit in fits)]
 
 
 def train_step(arguments: Arguments, trial: Trial) -> Step:
     """Return the step of a training."""
-    changed = _with(
-        arguments,
+    changed = arguments.changed(
+        train_run(arguments.run_id, trial),
         evaluation={"protocol": trial.protocol},
         inputs={"wmf_run_id": wmf_run(arguments.run_id, trial.protocol)},
         train={**trial.variant.train, "seed": trial.seed},
     )
-    return Step("train", replace(changed, run_id=train_run(arguments.run_id, trial)))
-
-
-def _with(arguments: Arguments, **sections: dict[str, Any]) -> Arguments:
-    updated = {name: getattr(arguments.settings, name).model_copy(update=values) for name, values in sections.items()}
-    return replace(arguments, settings=arguments.settings.model_copy(update=updated))
+    return Step("train", changed)
 
 
 def knob_corpus(demo: DemoSettings, audible: float) -> DemoSettings:
