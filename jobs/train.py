@@ -23,7 +23,6 @@ from etude.fusion import checkpoint as checkpoints
 from etude.fusion.accuracy import factor_errors
 from etude.fusion.checkpoint import Checkpoint, Origin
 from etude.fusion.distribution import chosen_name
-from etude.fusion.distribution.slots import lasting_executors
 from etude.fusion.examples import build_examples, deal, targets
 from etude.fusion.features import chosen_mel, features, known_tracks
 from etude.fusion.loop import Training, best_epoch
@@ -37,6 +36,7 @@ from etude.fusion.training import check_slots, curves, rank_count, resumable, tr
 from etude.fusion.vocabulary import build_vocabulary
 from etude.job import JobRun, main
 from etude.lake import Metric, folders
+from etude.slots import lasting_executors
 from etude.tracks import without_aliases
 
 _EQUAL_SHARE = 0.5

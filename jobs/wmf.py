@@ -16,7 +16,9 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from etude import storage
 from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.factors.barrier.stage import unavailable
 from etude.factors.engines import ENGINES, choose
 from etude.factors.fit import Size, size_limit
 from etude.factors.foldin import fold_in
@@ -64,14 +66,15 @@ def fit(job: JobRun, split: Split) -> None:
             "lower evaluation.test_tracks and evaluation.validation_tracks, or don't evaluate: "
             "evaluation.protocol=none, or in a pipeline pipeline.evaluate=false"
         )
-    engine, reason = choose(size, settings)
+    engine, reason = choose(size, settings, unavailable(job.spark))
     if split.withheld is not None:
         size_limit(settings).check(
             {"user_idx": size.users}, settings.rank
         )  # held-out tracks are folded in on the users' factors
     job.log.info("engine=%s reason=%r size='about %d users, %d tracks'", engine, reason, size.users, size.tracks)
     job.note("engine", engine)
-    fitted = ENGINES[engine](training, settings, job.progress)
+    folder = folders.checkpoints(job.lake.root, "wmf", job.run_id)
+    fitted = ENGINES[engine](training, settings, folder, job.progress)
     for step, loss in fitted.losses:
         job.metrics([Metric(engine, "train", "loss", loss, step=step, seed=settings.seed)])
     tracks = fitted.tracks.withColumn("origin", F.lit("fit"))
@@ -81,6 +84,7 @@ def fit(job: JobRun, split: Split) -> None:
         job.count("held_out_tracks", len(held_out.idx))
         tracks = tracks.unionByName(held_out.to_frame(job.spark, "track_idx").withColumn("origin", F.lit("held_out")))
     write(job, split.rows, fitted.users.withColumn("origin", F.lit("fit")), tracks)
+    storage.delete(folder)
 
 
 def extend(job: JobRun, of_batch: DataFrame, split: Split, staging: Staging) -> None:

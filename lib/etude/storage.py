@@ -206,3 +206,10 @@ def list_files(uri: str) -> list[str]:
     system, path = filesystem(uri)
     infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return sorted(join(uri, info.base_name) for info in infos if info.type == fs.FileType.File)
+
+
+def list_folders(uri: str) -> list[str]:
+    """Return the names of the folders directly below a folder, sorted; empty if there is no folder."""
+    system, path = filesystem(uri)
+    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)

@@ -23,7 +23,7 @@ from standalone import stop  # noqa: E402
 
 BIN = Path(sys.executable).parent
 # Keeps the jobs small, but with every part: sound, catalogue, faulty rows, cold tracks, two ranks.
-SIZES = ["wmf.rank=16", "wmf.iterations=30", "wmf.engine=blocked", "train.epochs=2", "topn.n=20"]
+SIZES = ["wmf.rank=16", "wmf.iterations=30", "train.epochs=2", "topn.n=20"]
 SESSION = ["--conf", "spark.sql.shuffle.partitions=4", "--conf", "spark.driver.memory=1g"]
 
 

@@ -29,6 +29,9 @@ pytestmark = pytest.mark.slow
 WMF = WmfSettings(rank=6, iterations=2, confidence="linear", alpha=5, regularization=2, solver="cholesky")
 SCALED = WMF.model_copy(update={"regularization_scaling": "frequency", "regularization": 0.2, "iterations": 6})
 PLAYED = small_interactions()
+NOWHERE = "/dev/null/nothing"
+"""The folder of an engine that needs none."""
+NO_BARRIER = "dynamic allocation admits no barrier stage"
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,9 @@ def plays(frame_of):
 
 
 @pytest.fixture(scope="module")
-def fits(plays) -> dict[str, Fit]:
-    return {name: engine(plays, SCALED) for name, engine in ENGINES.items()}
+def fits(plays, tmp_path_factory) -> dict[str, Fit]:
+    folder = str(tmp_path_factory.mktemp("fits"))
+    return {name: engine(plays, SCALED, folder) for name, engine in ENGINES.items()}
 
 
 @pytest.fixture(params=ENGINES)
@@ -93,7 +97,7 @@ def test_mllib_gets_lambda_times_rows_over_interactions(plays):
 
 @pytest.fixture(scope="module")
 def once(plays):
-    return blocked.fit(plays, WMF)
+    return blocked.fit(plays, WMF, NOWHERE)
 
 
 def test_the_loss_of_blocked_falls_every_iteration(fits):
@@ -106,7 +110,9 @@ def test_blocked_does_not_depend_on_partitions(once, frame_of, monkeypatch):
     """Fit many small blocks, in 1 or 5 tasks, from interactions in another order."""
     monkeypatch.setattr(cut, "__defaults__", (40,))
     found = [
-        blocked.fit(frame_of(PLAYED.sample(frac=1, random_state=n), n), WMF.model_copy(update={"partitions": n}))
+        blocked.fit(
+            frame_of(PLAYED.sample(frac=1, random_state=n), n), WMF.model_copy(update={"partitions": n}), NOWHERE
+        )
         for n in (1, 5)
     ]
     users = [np.stack(sorted_pandas(fit.users).factors.to_numpy()) for fit in (*found, once)]
@@ -115,7 +121,7 @@ def test_blocked_does_not_depend_on_partitions(once, frame_of, monkeypatch):
 
 
 def test_conjugate_gradient_with_many_steps_is_cholesky(once, plays):
-    by_steps = blocked.fit(plays, WMF.model_copy(update={"solver": "cg", "cg_steps": 50}))
+    by_steps = blocked.fit(plays, WMF.model_copy(update={"solver": "cg", "cg_steps": 50}), NOWHERE)
     assert by_steps.losses[-1][1] == pytest.approx(once.losses[-1][1], 1e-4)
 
 
@@ -140,31 +146,32 @@ def test_folding_in_drops_rows_without_known_neighbours(once, spark):
 
 def test_factors_that_are_not_finite_stop_the_fit(plays):
     with pytest.raises(DataCheckError, match=r"iteration 1, users: .* not finite"):
-        blocked.fit(plays, WMF.model_copy(update={"alpha": 1e38, "solver": "cg"}))
+        blocked.fit(plays, WMF.model_copy(update={"alpha": 1e38, "solver": "cg"}), NOWHERE)
 
 
 def test_factors_over_the_limit_are_refused_before_the_fit_and_auto_chooses_mllib():
     small, large = Size(10, 10, 100), Size(4_000_000, 2_000_000, 10**9)
     settings = WmfSettings(rank=100, max_broadcast_mb=2048)
-    assert choose(small, settings)[0] == "blocked"
-    assert choose(large, settings) == (
+    assert choose(small, settings, NO_BARRIER)[0] == "blocked"
+    assert choose(large, settings, NO_BARRIER) == (
         "mllib",
-        "2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048, or nearly do",
+        f"{NO_BARRIER}; 2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048, or nearly do",
     )
+    assert choose(large, settings, None)[0] == "barrier"  # no process holds all factors
     near = Size(3_200_000, 2_000_000, 10**9)  # 1,984 MB by approximate counts; blocked would refuse 2,049
-    assert choose(near, settings)[0] == "mllib"
-    assert choose(Size(3_000_000, 2_000_000, 10**9), settings)[0] == "blocked"
+    assert choose(near, settings, NO_BARRIER)[0] == "mllib"
+    assert choose(Size(3_000_000, 2_000_000, 10**9), settings, NO_BARRIER)[0] == "blocked"
     asked = settings.model_copy(update={"engine": "blocked"})
     with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB, .*max_broadcast_mb=2048"):
-        choose(large, asked)
-    assert choose(small, asked) == ("blocked", "set by wmf.engine")
+        choose(large, asked, None)
+    assert choose(small, asked, None) == ("blocked", "set by wmf.engine")
 
 
 def test_mllib_warns_if_factors_over_the_limit_leave_the_loss_unknown(plays, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("etude"), "propagate", True)
     monkeypatch.setattr(SizeLimit, "size", lambda self, rows, rank: 3000.0)
     with caplog.at_level(logging.WARNING, "etude.wmf"):
-        assert mllib.fit(plays, WMF.model_copy(update={"iterations": 1})).losses == []
+        assert mllib.fit(plays, WMF.model_copy(update={"iterations": 1}), NOWHERE).losses == []
     assert "3000 MB" in caplog.text
 
 
@@ -181,7 +188,7 @@ def test_mllib_has_a_block_per_slot_or_wmf_partitions(plays, monkeypatch):
     monkeypatch.setattr(mllib, "ALS", als)
     for settings in (WMF, WMF.model_copy(update={"partitions": 7})):
         with pytest.raises(StoppedError):
-            mllib.fit(plays, settings)
+            mllib.fit(plays, settings, NOWHERE)
     slots = plays.sparkSession.sparkContext.defaultParallelism
     assert asked == [(slots, slots), (7, 7)]
 
@@ -211,7 +218,7 @@ def test_start_values_are_a_function_of_seed_side_and_index():
 
 def test_blocks_are_cut_by_cost():
     counts = np.array([1, 1, 1, 500, 1, 1, 1, 90, 90, 90])
-    starts = cut(counts, rank=2, block_cost=100)
+    starts = cut(counts, of_row=2, block_cost=100)
     assert starts[0] == 0
     assert starts[-1] == len(counts)
     assert {3, 4} <= set(starts)  # the long row is a block of its own

@@ -113,9 +113,9 @@ def test_recall_beside_implicit_popularity_and_mllib(spark, core, capsys, tmp_pa
 
         scaled = settings.model_copy(update=like_mllib)
         measure("implicit", lambda: by_implicit(training, core, settings))  # noqa: B023
-        measure("blocked", lambda: blocked.fit(plays, settings))  # noqa: B023
-        measure("blocked scaled", lambda: blocked.fit(plays, scaled))  # noqa: B023
-        measure("mllib", lambda: mllib.fit(plays, scaled))  # noqa: B023
+        measure("blocked", lambda: blocked.fit(plays, settings, str(tmp_path)))  # noqa: B023
+        measure("blocked scaled", lambda: blocked.fit(plays, scaled, str(tmp_path)))  # noqa: B023
+        measure("mllib", lambda: mllib.fit(plays, scaled, str(tmp_path)))  # noqa: B023
         plays.unpersist()
 
     mean = {name: float(np.mean(values)) for name, values in recalls.items()}

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import logging
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +13,9 @@ import torch
 
 from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.fusion import checkpoint as checkpoints
-from etude.fusion.distribution import chosen_name, distribution, slots
-from etude.fusion.distribution.slots import all_slots, require_slots
+from etude.fusion.distribution import chosen_name, distribution
 from etude.fusion.training import train_network
+from etude.slots import wait_for_slots
 from fusion.planted import plant, training_of
 
 pytestmark = pytest.mark.slow
@@ -144,41 +143,12 @@ def test_a_rank_that_stops_says_why(spark, tmp_path, name):
     training.moments["target"].mean[:], training.moments["target"].std[:] = 0, 1
     with pytest.raises(DataCheckError, match=rf"loss is not finite in epoch 1; the batch holds track_idx \[{bad}\]"):
         train_network(spark, training, LOG)
-    require_slots(spark, 2, timeout_s=0)
+    assert wait_for_slots(spark, 2, timeout_s=0) == 2
 
 
 def test_fewer_slots_than_ranks_are_refused_before_anything_starts(spark, tmp_path):
-    assert all_slots(spark) == 2
-    require_slots(spark, 2, timeout_s=0)
     with pytest.raises(SettingsError, match="3 ranks need 3 free task slots, Spark has 2"):
         train_network(spark, training_of(tmp_path, distribution="torch", workers=3), LOG)
-
-
-class Session:
-    def __init__(self, master):
-        self.sparkContext = SimpleNamespace(master=master)
-
-
-def test_tasks_that_have_just_ended_take_no_slots_of_a_local_master(monkeypatch):
-    told = iter([1, 1, 2])
-    monkeypatch.setattr(slots, "free_slots", lambda _: next(told))
-    monkeypatch.setattr(slots, "all_slots", lambda _: 2)
-    monkeypatch.setattr(slots.time, "sleep", lambda _: None)
-    require_slots(Session("local[2]"), 2, timeout_s=0)
-    monkeypatch.setattr(slots, "free_slots", lambda _: 1)
-    monkeypatch.setattr(slots.time, "sleep", lambda _: pytest.fail("there is nothing to wait for"))
-    with pytest.raises(SettingsError, match="3 ranks need 3 free task slots, Spark has 1"):
-        require_slots(Session("local[2]"), 3, timeout_s=60)
-
-
-def test_slots_on_a_cluster_are_waited_for(monkeypatch):
-    arriving = iter([0, 1, 2])
-    monkeypatch.setattr(slots, "free_slots", lambda _: next(arriving))
-    monkeypatch.setattr(slots.time, "sleep", lambda _: None)
-    require_slots(Session("spark://host:7077"), 2, timeout_s=60)
-    monkeypatch.setattr(slots, "free_slots", lambda _: 1)
-    with pytest.raises(SettingsError, match="2 ranks need 2 free task slots, Spark has 1"):
-        require_slots(Session("spark://host:7077"), 2, timeout_s=0)
 
 
 def test_auto_is_horovod_where_it_imports_else_torch(monkeypatch):
@@ -212,7 +182,7 @@ def test_a_killed_rank_fails_the_training_at_once_and_clearly(spark, tmp_path, m
     with pytest.raises(EtudeError, match=r"rank (0 and )?1 of 2 ended without an error of its own.*--resume"):
         train_network(spark, training, LOG)
     assert time.monotonic() - begun < 60
-    require_slots(spark, 2, timeout_s=30)
+    assert wait_for_slots(spark, 2, timeout_s=30) == 2
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -29,7 +29,7 @@ CORPUS = DemoSettings(
     users=60, tracks=60, events=4000, bad_audio=0.05, mislabelled_audio=0, without_audio=0, bad_rows=0, processes=1
 )
 SMALL = [
-    *("wmf.rank=4", "wmf.iterations=2", "wmf.engine=blocked", "evaluation.k=[5,10]", "evaluation.test_tracks=0.3"),
+    *("wmf.rank=4", "wmf.iterations=2", "evaluation.k=[5,10]", "evaluation.test_tracks=0.3"),
     *("train.epochs=2", "train.distribution=single", "train.reader=arrow", "train.channels=[4,4,4]"),
     *("train.lstm_units=4", "train.audio_size=4", "train.artist_size=4", "train.tag_size=4", "train.mlp=[8,4]"),
     *("compare.seeds=[1,2]", "compare.models=[fusion]", "compare.learning_rates=[0.001,1e30]"),

@@ -29,7 +29,7 @@ CORPUS = DemoSettings(
 FITTED = ("wmf", "train", "blend", "topn")
 STEPS = ["ingest r", "mel r", *(f"{job} {run}" for run in ("r-eval", "r") for job in FITTED), "report r"]
 SMALL = [
-    *("wmf.rank=4", "wmf.iterations=2", "wmf.engine=blocked"),
+    *("wmf.rank=4", "wmf.iterations=2"),
     *("train.epochs=1", "train.distribution=single", "train.reader=arrow", "train.channels=[4,4,4]"),
     *("train.lstm_units=4", "train.audio_size=4", "train.artist_size=4", "train.tag_size=4", "train.mlp=[8,4]"),
     *("topn.n=10", "evaluation.k=[5]", "report.k=5", "report.mel_pictures=1", "pipeline.samples=2"),

@@ -83,7 +83,7 @@ def values(rows: pd.DataFrame) -> np.ndarray:
 
 def losses(lake: Lake, run_id: str) -> dict[int, float]:
     found = look(lake, "metrics", run_id=run_id, job="wmf", metric="loss", slice="train")
-    assert set(found.model) == {"blocked"}
+    assert set(found.model) == {"barrier"}
     return dict(zip(found.step, found.value, strict=True))
 
 
@@ -96,7 +96,7 @@ def filled(lake: Lake) -> Lake:
 def test_every_play_is_used(filled):
     line = run(filled, "night")
     assert line["exit_code"] == 0
-    assert line["engine"] == "blocked"
+    assert line["engine"] == "barrier"
     counts = line["rows"]
     n = len(look(filled, "interactions"))
     assert counts["interactions"] == counts["training_interactions"] == n

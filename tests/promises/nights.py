@@ -21,7 +21,7 @@ REJECTED = {
 
 EPOCHS = 12
 
-_WMF = ("wmf.rank=4", "wmf.iterations=3", "wmf.engine=blocked")
+_WMF = ("wmf.rank=4", "wmf.iterations=3")
 _TRAIN = (
     *(
         f"train.epochs={EPOCHS}",

@@ -12,9 +12,9 @@ class WmfSettings(Section):
 
     mode: Literal["fit", "fold_in"] = "fit"
     """fit: factorise from scratch; fold_in: keep an earlier run's factors and add those of new or newly played rows."""
-    engine: Literal["auto", "blocked", "mllib"] = "auto"
-    """Solver implementation; auto: blocked if its factors fit in wmf.max_broadcast_mb, otherwise mllib with the reason
-    logged."""
+    engine: Literal["auto", "barrier", "blocked", "mllib"] = "auto"
+    """Solver implementation; auto: barrier where Spark can run a barrier stage; else blocked if its factors fit in
+    wmf.max_broadcast_mb, otherwise mllib. The reason is logged."""
     rank: int = Field(100, ge=1, le=1024)
     """Length of the factors."""
     confidence: Literal["linear", "log"] = "log"
@@ -30,17 +30,20 @@ class WmfSettings(Section):
     iterations: int = Field(15, ge=1)
     """Number of full sweeps (users, then tracks)."""
     solver: Literal["cg", "cholesky"] = "cg"
-    """Solver of a row in blocked; cg: wmf.cg_steps conjugate-gradient steps from the last factors; cholesky: exact."""
+    """Solver of a row, except in mllib; cg: wmf.cg_steps conjugate-gradient steps from the last factors; cholesky:
+    exact."""
     cg_steps: int = Field(2, ge=1, le=100)
     """Conjugate-gradient steps per row and sweep; take 3 if confidences are very large (linear, alpha 40)."""
     seed: int = 1
     """Seed of the initial factors."""
     window_days: int | None = Field(None, ge=1)
     """Number of days up to the batch date whose plays are used; null means all plays up to it."""
+    checkpoint_interval: int = Field(5, ge=1)
+    """With barrier, the iterations after which the factors are kept; a fit that was cut short goes on from them."""
     partitions: int | None = Field(None, ge=1)
-    """Largest number of tasks of a half sweep; null means one per task slot, or with blocked on large inputs three per
-    slot. Results of blocked don't depend on it; the start values of mllib do."""
+    """Largest number of ranks of barrier, or of tasks of a half sweep; null means one per task slot, or with blocked on
+    large inputs three per slot. Results don't depend on it, but the start values of mllib do."""
     max_broadcast_mb: int = Field(900, ge=1)
-    """Largest size in MB of the factors (users and tracks, 4 bytes per value). Blocked broadcasts them to every Python
-    worker and collects them at the driver. 900 MB hold 2.3 million rows of rank 100. A larger value needs a larger
-    spark.driver.maxResultSize (default 1g)."""
+    """Largest size in MB of factors (4 bytes per value) that one process collects: with blocked those of users and
+    tracks, which it broadcasts to every Python worker; with barrier only what a job folds in. 900 MB hold 2.3 million
+    rows of rank 100. A larger value needs a larger spark.driver.maxResultSize (default 1g)."""

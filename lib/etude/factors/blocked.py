@@ -16,7 +16,7 @@ from pyspark import RDD, SparkContext
 from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
-from etude.factors.blocks import Axis, Block, build_blocks
+from etude.factors.blocks import Axis, Block, build_blocks, row_cost
 from etude.factors.fit import Fit, Progress, size_limit, unwatched
 from etude.factors.objective import (
     eigenbasis,
@@ -34,7 +34,12 @@ from etude.vectors import Factors
 _OTHER = {"user": "track", "track": "user"}
 
 
-def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unwatched) -> Fit:
+def fit(
+    interactions: DataFrame,
+    settings: WmfSettings,
+    folder: str,  # noqa: ARG001
+    progress: Progress = unwatched,
+) -> Fit:
     """Fit factors (see `Engine`)."""
     spark = interactions.sparkSession
     axes = {side: Axis.of(interactions, f"{side}_idx") for side in _OTHER}
@@ -42,7 +47,7 @@ def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unw
     weigh = partial(extra_confidence, settings=settings)
     blocks = {
         side: build_blocks(
-            interactions, f"{side}_idx", axes[side], axes[other], weigh, settings.rank, settings.partitions
+            interactions, f"{side}_idx", axes[side], axes[other], weigh, row_cost(settings), settings.partitions
         )
         for side, other in _OTHER.items()
     }

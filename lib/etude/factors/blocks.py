@@ -1,4 +1,4 @@
-"""Cut interactions into blocks of rows, once by user and once by track, for the half sweeps of the blocked engine.
+"""Cut interactions into blocks of rows, once by user and once by track, for the half sweeps of our engines.
 
 The rows of a side are its users (or tracks) that have interactions, numbered by ascending index: an `Axis`. The cut
 gives contiguous blocks of about equal cost. It depends on the counts alone, not on the number of tasks or their order.
@@ -18,13 +18,18 @@ from pyspark import RDD, Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from etude.config.wmf import WmfSettings
 from etude.vectors import Factors
 from etude.worker import lean_worker
 
 _BLOCK_COST = 250_000  # interactions, or rows of the same cost: a few MB, a few ms of kernel
+_CG_ROW = 2
 _FLUSH_ROWS = 2_000_000  # interactions that a reading task collects before it packs them
 
-_PACKED = np.dtype([("row", "<i4"), ("column", "<i4"), ("weight", "<f4")])
+_PACKED_BYTES = 12  # of an interaction: row and column int32, weight float32
+
+Packed = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Rows and columns (n,) int32 of interactions, by their places on the axes, and extra confidences (n,) float32."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,22 @@ class Block:
         return slice(self.start, self.start + len(self))
 
 
-def cut(counts: np.ndarray, rank: int, block_cost: int = _BLOCK_COST) -> np.ndarray:
+def row_cost(settings: WmfSettings) -> int:
+    """Return what a row costs beside its interactions, in interactions; at rank 100: 2 with cg, about 40 exactly."""
+    return _CG_ROW if settings.solver == "cg" else exact_row_cost(settings.rank)
+
+
+def exact_row_cost(rank: int) -> int:
+    """Return the same for a row that is solved exactly."""
+    return rank // 2 + 1
+
+
+def cut(counts: np.ndarray, of_row: int, block_cost: int = _BLOCK_COST) -> np.ndarray:
     """Return the first rows of the blocks, and the end: (blocks + 1,) int64.
 
-    A row costs its interactions plus rank / 2 for the Gram matrix (2 rank^2 operations per step, against 4 rank per
-    interaction). A row that costs more than a block is a block of its own.
+    A row costs its interactions and `of_row`. A row that costs more than a block is a block of its own.
     """
-    ends = np.cumsum(counts + rank // 2 + 1)
+    ends = np.cumsum(counts + of_row)
     first_of_block = np.flatnonzero(np.diff(ends // block_cost, prepend=-1) > 0)
     heavy = np.flatnonzero(counts > block_cost)
     return np.unique(np.concatenate([[0], first_of_block, heavy, heavy + 1, [len(counts)]])).astype(np.int64)
@@ -104,7 +118,7 @@ def build_blocks(
     rows: Axis,
     columns: Axis,
     weigh: Callable[[np.ndarray], np.ndarray],
-    rank: int,
+    of_row: int,
     partitions: int | None,
 ) -> RDD[Block]:
     """Build the blocks of one side; they are cached when first used.
@@ -115,19 +129,21 @@ def build_blocks(
         rows: axis of that side; interactions of indices outside the axes are dropped.
         columns: axis of the other side.
         weigh: play counts (n,) int64 -> extra confidence (n,) float32.
-        rank: factors per row, for the cost of a row.
+        of_row: what a row costs beside its interactions (`row_cost`).
         partitions: largest number of tasks of a sweep over the blocks; None for `_tasks`.
     """
     context = interactions.sparkSession.sparkContext
-    starts = cut(rows.counts, rank)
+    starts = cut(rows.counts, of_row)
     tasks = partitions or _tasks(len(starts) - 1, context.defaultParallelism)
-    packer = _Packer(context.broadcast(rows.positions()), context.broadcast(columns.positions()), starts, weigh)
+    packer = Packer(context.broadcast(rows.positions()), context.broadcast(columns.positions()), starts)
     other = "track_idx" if row_column == "user_idx" else "user_idx"
-    packed = interactions.select(row_column, other, "play_count").mapInArrow(packer, "block int, data binary")
+    packed = interactions.select(row_column, other, "play_count").mapInArrow(
+        _Chunks(packer, weigh), "block long, data binary"
+    )
     return (
         packed.rdd.map(lambda row: (row["block"], row["data"]))
         .partitionBy(tasks, lambda block: block % tasks)
-        .mapPartitions(lambda chunks: _assemble(chunks, starts), preservesPartitioning=True)
+        .mapPartitions(lambda chunks: assemble(chunks, starts), preservesPartitioning=True)
         .persist(StorageLevel.MEMORY_AND_DISK)
     )
 
@@ -139,38 +155,69 @@ def _tasks(blocks: int, slots: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Packer:
-    """Turn batches of interactions into packed rows, one chunk per block."""
+class Packer:
+    """Turn interactions into packed rows of one side, in chunks of a block each."""
 
     row_positions: Broadcast[np.ndarray]
     column_positions: Broadcast[np.ndarray]
     starts: np.ndarray
+
+    def pack(self, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> Packed:
+        """Return the interactions (n,) whose indices are on both axes."""
+        row, column = (
+            _look_up(positions.value, idx)
+            for positions, idx in ((self.row_positions, rows), (self.column_positions, columns))
+        )
+        known = (row >= 0) & (column >= 0)
+        return (row, column, weights) if known.all() else (row[known], column[known], weights[known])
+
+    def by_block(self, packed: Packed) -> tuple[np.ndarray, list[bytes]]:
+        """Return the numbers of the blocks of packed interactions, ascending, and a chunk of bytes of each."""
+        blocks = len(self.starts) - 1
+        # 16-bit numbers are sorted by radix, ten times as fast.
+        kind = np.uint16 if blocks < 2**16 else np.int64
+        block = np.repeat(np.arange(blocks, dtype=kind), np.diff(self.starts))[packed[0]]
+        order = np.argsort(block, kind="stable")
+        sizes = np.bincount(block, minlength=blocks)
+        numbers = np.flatnonzero(sizes)
+        ends = np.cumsum(sizes)[numbers]
+        sorted_columns = [each[order] for each in packed]
+        chunks = [
+            b"".join(each[end - size : end].tobytes() for each in sorted_columns)
+            for size, end in zip(sizes[numbers], ends, strict=True)
+        ]
+        return numbers, chunks
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """Turn batches of interactions (row, column, play_count) into packed rows, one chunk per block."""
+
+    packer: Packer
     weigh: Callable[[np.ndarray], np.ndarray]
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         lean_worker()
-        held: list[np.ndarray] = []
-        for batch in batches:
-            held.append(self._pack(batch))
-            if sum(map(len, held)) >= _FLUSH_ROWS:
-                yield self._by_block(np.concatenate(held))
-                held = []
-        if held:
-            yield self._by_block(np.concatenate(held))
+        for rows, columns, plays in in_pieces(batches):
+            packed = self.packer.pack(rows, columns, self.weigh(plays))
+            numbers, data = self.packer.by_block(packed)
+            yield pa.record_batch([pa.array(numbers, pa.int64()), pa.array(data, pa.binary())], ["block", "data"])
 
-    def _pack(self, batch: pa.RecordBatch) -> np.ndarray:
-        packed = np.empty(batch.num_rows, dtype=_PACKED)
-        packed["row"] = _look_up(self.row_positions.value, batch.column(0).to_numpy())
-        packed["column"] = _look_up(self.column_positions.value, batch.column(1).to_numpy())
-        packed["weight"] = self.weigh(batch.column(2).to_numpy())
-        return packed[(packed["row"] >= 0) & (packed["column"] >= 0)]
 
-    def _by_block(self, packed: np.ndarray) -> pa.RecordBatch:
-        block = np.searchsorted(self.starts, packed["row"], side="right") - 1
-        order = np.argsort(block, kind="stable")
-        numbers, first = np.unique(block[order], return_index=True)
-        data = [chunk.tobytes() for chunk in np.split(packed[order], first[1:])] if len(numbers) else []
-        return pa.record_batch([pa.array(numbers, pa.int32()), pa.array(data, pa.binary())], names=["block", "data"])
+def in_pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[list[np.ndarray]]:
+    """Join batches into pieces of some million rows; yield the columns of each piece."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.num_rows for each in held) >= _FLUSH_ROWS:
+            yield _columns(held)
+            held = []
+    if held:
+        yield _columns(held)
+
+
+def _columns(batches: list[pa.RecordBatch]) -> list[np.ndarray]:
+    return [column.to_numpy() for column in pa.Table.from_batches(batches).columns]
 
 
 def _look_up(positions: np.ndarray, idx: np.ndarray) -> np.ndarray:
@@ -178,14 +225,24 @@ def _look_up(positions: np.ndarray, idx: np.ndarray) -> np.ndarray:
     return np.where(inside, positions[np.where(inside, idx, 0)], -1)
 
 
-def _assemble(chunks: Iterable[tuple[int, bytes]], starts: np.ndarray) -> Iterator[Block]:
-    """Assemble the blocks of one partition from their chunks; the order of the chunks has no effect."""
+def assemble(chunks: Iterable[tuple[int, bytes]], starts: np.ndarray) -> Iterator[Block]:
+    """Assemble blocks from their chunks (number, packed rows), whose order has no effect; ascending by number."""
     by_block: dict[int, list[bytes]] = defaultdict(list)
     for number, data in chunks:
         by_block[number].append(data)
     for number in sorted(by_block):
-        packed = np.concatenate([np.frombuffer(data, _PACKED) for data in by_block.pop(number)])
-        packed = packed[np.lexsort((packed["column"], packed["row"]))]
+        pieces = [_unpacked(data) for data in by_block.pop(number)]
+        row, column, weight = (np.concatenate(each) for each in zip(*pieces, strict=True))
+        order = np.argsort(row.astype(np.int64) << 32 | column)  # no pair occurs twice
         start, end = starts[number], starts[number + 1]
-        indptr = np.searchsorted(packed["row"], np.arange(start, end + 1)).astype(np.int64)
-        yield Block(number, int(start), indptr, packed["column"].copy(), packed["weight"].copy())
+        indptr = np.searchsorted(row[order], np.arange(start, end + 1)).astype(np.int64)
+        yield Block(number, int(start), indptr, column[order], weight[order])
+
+
+def _unpacked(data: bytes) -> Packed:
+    n = len(data) // _PACKED_BYTES
+    return (
+        np.frombuffer(data, np.int32, n),
+        np.frombuffer(data, np.int32, n, 4 * n),
+        np.frombuffer(data, np.float32, n, 8 * n),
+    )

@@ -39,7 +39,7 @@ def size_limit(settings: WmfSettings) -> SizeLimit:
         settings.max_broadcast_mb,
         "wmf.max_broadcast_mb",
         "raise it (with the memory of driver and executors, and spark.driver.maxResultSize), lower wmf.rank, "
-        "or fit with wmf.engine=mllib",
+        "or fit with wmf.engine=barrier or mllib",
     )
 
 
@@ -74,8 +74,13 @@ def unwatched(items: Iterable[int], desc: str, total: int | None = None) -> Iter
 class Engine(Protocol):
     """Fit factors to interactions (user_idx, track_idx, play_count; one row per pair, play_count at least 1)."""
 
-    def __call__(self, interactions: DataFrame, settings: WmfSettings, progress: Progress = unwatched) -> Fit:
+    def __call__(
+        self, interactions: DataFrame, settings: WmfSettings, folder: str, progress: Progress = unwatched
+    ) -> Fit:
         """Return the fitted factors.
+
+        `folder` is the URI of a folder for work in progress, which executors can write. It may hold what an earlier
+        attempt left. The frames returned may read from it.
 
         Raises:
             DataCheckError: factors are not finite, or exceed a limit.

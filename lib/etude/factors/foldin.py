@@ -12,7 +12,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
-from etude.factors.blocks import Axis, Block, build_blocks
+from etude.factors.blocks import Axis, Block, build_blocks, exact_row_cost
 from etude.factors.fit import size_limit
 from etude.factors.objective import extra_confidence, gram
 from etude.factors.solve import solve
@@ -58,7 +58,7 @@ def fold_in(interactions: DataFrame, column: str, fixed: Factors, settings: WmfS
         return Factors(rows.idx, np.empty((0, settings.rank), np.float32))
     size_limit(settings).check({column: len(rows), other: len(columns)}, settings.rank)
     weigh = partial(extra_confidence, settings=settings)
-    blocks = build_blocks(usable, column, rows, columns, weigh, settings.rank, settings.partitions)
+    blocks = build_blocks(usable, column, rows, columns, weigh, exact_row_cost(settings.rank), settings.partitions)
     shipped = spark.sparkContext.broadcast(fixed.values)
     try:
         half = HalfSweep(shipped, gram(fixed.values), settings)

@@ -11,7 +11,7 @@ from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
-from etude.factors.blocks import Axis, Block, build_blocks
+from etude.factors.blocks import Axis, Block, build_blocks, row_cost
 from etude.factors.objective import extra_confidence, gram, penalty, row_regularization, total_loss
 from etude.factors.solve import played_cells
 from etude.vectors import Factors
@@ -32,7 +32,7 @@ def loss(interactions: DataFrame, users: Factors, tracks: Factors, settings: Wmf
     context = interactions.sparkSession.sparkContext
     axes = Axis.of(interactions, "user_idx"), Axis.of(interactions, "track_idx")
     weigh = partial(extra_confidence, settings=settings)
-    blocks = build_blocks(interactions, "track_idx", axes[1], axes[0], weigh, settings.rank, settings.partitions)
+    blocks = build_blocks(interactions, "track_idx", axes[1], axes[0], weigh, row_cost(settings), settings.partitions)
     shipped = [context.broadcast(axis.rows_of(side)) for axis, side in zip(axes, (users, tracks), strict=True)]
     try:
         parts = sorted(blocks.mapPartitions(_PlayedCells(*shipped)).collect())

@@ -27,7 +27,12 @@ from etude.vectors import collect
 log = logging.getLogger("etude.wmf")
 
 
-def fit(interactions: DataFrame, settings: WmfSettings, progress: Progress = unwatched) -> Fit:  # noqa: ARG001
+def fit(
+    interactions: DataFrame,
+    settings: WmfSettings,
+    folder: str,  # noqa: ARG001
+    progress: Progress = unwatched,  # noqa: ARG001
+) -> Fit:
     """Fit factors (see `Engine`)."""
     rated = interactions.select("user_idx", "track_idx", rating(F.col("play_count"), settings).alias("rating"))
     # MLlib's default is 10 blocks for any number of slots; a block is the work of one task.

@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors.blocks import Axis, Block, build_blocks
+from etude.factors.blocks import Axis, Block, build_blocks, row_cost
 from etude.factors.objective import eigenbasis, extra_confidence, gram, turned
 from etude.factors.solve import Prior
 from etude.factors.sweep import HalfSweep, run
@@ -90,7 +90,9 @@ def played_tracks(
     """
     of_users, of_tracks = (Axis.of(interactions, f"{name}_idx") for name in ("user", "track"))
     weigh = partial(extra_confidence, settings=settings)
-    blocks = build_blocks(interactions, "track_idx", of_tracks, of_users, weigh, settings.rank, settings.partitions)
+    blocks = build_blocks(
+        interactions, "track_idx", of_tracks, of_users, weigh, row_cost(settings), settings.partitions
+    )
     context = interactions.sparkSession.sparkContext
     values = of_users.rows_of(users)
     diagonal, turn = eigenbasis(gram(values))

@@ -14,9 +14,9 @@ from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import Checkpoint, EpochFigures
 from etude.fusion.distribution import chosen_name, distribution
-from etude.fusion.distribution.slots import require_slots
 from etude.fusion.loop import Training, best_epoch, failure_uri, reason_uri, work
 from etude.lake.metrics import Metric
+from etude.slots import wait_for_slots
 
 _CONNECTION = re.compile(
     r"HorovodInternalError|DistBackendError|DistNetworkError|[Cc]onnection|[Bb]roken pipe|[Tt]imed out"
@@ -43,8 +43,15 @@ def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
     Raises:
         SettingsError: there are fewer free task slots than ranks.
     """
-    if settings.distribution != "single":
-        require_slots(spark, rank_count(settings), settings.slots_timeout_s)
+    ranks = rank_count(settings)
+    if settings.distribution == "single":
+        return
+    free = wait_for_slots(spark, ranks, settings.slots_timeout_s)
+    if free < ranks:
+        raise SettingsError(
+            f"train.workers={ranks}: {ranks} ranks need {ranks} free task slots, Spark has {free}; "
+            "lower train.workers, or give Spark more cores"
+        )
 
 
 def train_network(spark: SparkSession, training: Training, log: logging.Logger) -> list[EpochFigures]:

@@ -1,4 +1,4 @@
-"""Count free task slots before the ranks start; a rank without a slot would block the others without limit."""
+"""Count free task slots before ranks start; a rank without a slot would block the others without limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 
 from pyspark.sql import SparkSession
 
-from etude.errors import SettingsError
 from etude.session import is_local
 
 # Spark updates its lists of tasks by messages: tasks of a stage that just ended may stay listed for a moment.
@@ -31,18 +30,15 @@ def free_slots(spark: SparkSession) -> int:
     return all_slots(spark) - sum(stage.numActiveTasks for stage in stages if stage is not None)
 
 
-def require_slots(spark: SparkSession, ranks: int, timeout_s: float) -> None:
-    """Wait for `ranks` free slots. Executors of a cluster may still start; a local master adds none.
+def wait_for_slots(spark: SparkSession, wanted: int, timeout_s: float) -> int:
+    """Return the number of free slots, as soon as `wanted` are free or `timeout_s` seconds have passed.
 
-    Raises:
-        SettingsError: there are too few after `timeout_s` seconds; immediately if a local master has too few in total.
+    Executors of a cluster may still start. A local master adds none: it is given a moment, for tasks that just ended.
     """
     local = is_local(spark.sparkContext.master)
     deadline = time.monotonic() + (_SETTLE_S if local else timeout_s)
-    while (free := free_slots(spark)) < ranks:
-        if time.monotonic() >= deadline or (local and all_slots(spark) < ranks):
-            raise SettingsError(
-                f"train.workers={ranks}: {ranks} ranks need {ranks} free task slots, Spark has {free}; "
-                "lower train.workers, or give Spark more cores"
-            )
+    while (free := free_slots(spark)) < wanted:
+        if time.monotonic() >= deadline or (local and all_slots(spark) < wanted):
+            break
         time.sleep(0.5)
+    return free

@@ -1,0 +1,211 @@
+"""Do the work of one rank: solve its rows of both sides, and exchange what is new with the other ranks.
+
+The ranks of a machine write their rows into one array that all of them map, so nothing has to be sent. Between machines
+the first rank of each sends the rows of all its neighbours around a ring.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from etude.config.wmf import WmfSettings
+from etude.errors import DataCheckError
+from etude.factors.barrier.kept import Kept
+from etude.factors.barrier.memory import Common, share
+from etude.factors.barrier.ring import Door, Ring
+from etude.factors.barrier.rows import OTHER, SIDES, Deal
+from etude.factors.blocks import Axis, Block
+from etude.factors.objective import eigenbasis, gram, penalty, row_regularization, turned
+from etude.factors.solve import improve, played_cells
+from etude.factors.start import start
+from etude.vectors import Factors
+
+_TURNED_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Task:
+    """Hold what all ranks know.
+
+    Attributes:
+        axes: rows of both sides.
+        deals: which rank solves which rows.
+        settings: objective, solver and iterations.
+        kept: where iterations are kept.
+        done: the iteration to go on from, 0 for the start values.
+        losses: (iteration, loss) until then.
+    """
+
+    axes: dict[str, Axis]
+    deals: dict[str, Deal]
+    settings: WmfSettings
+    kept: Kept
+    done: int
+    losses: list[tuple[int, float]]
+
+
+def work(task: Task, rank: int, blocks: dict[str, list[Block]], door: Door, ranks: int) -> dict[str, float]:
+    """Fit; return the seconds by kind of work.
+
+    Args:
+        task: what all ranks know.
+        rank: this rank.
+        blocks: its blocks of both sides.
+        door: its way into rings with the others.
+        ranks: their number.
+
+    Raises:
+        DataCheckError: a factor is not finite.
+        PeerLostError: a neighbour has gone.
+    """
+    ring = door.join(rank, range(ranks))
+    common = share({side: (len(axis), task.settings.rank) for side, axis in task.axes.items()}, ring)
+    group = common.groups[common.group_of(rank)]
+    between = door.join(rank, [members[0] for members in common.groups]) if rank == group[0] else None
+    try:
+        with threadpool_limits(limits=1):
+            return _Rank(task, rank, blocks, common, ring, between).fit()
+    finally:
+        ring.close()
+        if between is not None:
+            between.close()
+
+
+class _Rank:
+    """Hold the factors of both sides, of which this rank's rows are its own to write.
+
+    As in the engine `blocked`, the side to be read is turned into the eigenbasis of its Gram matrix before each half
+    sweep, and the other side with it. `_turns` is the product of all rotations.
+    """
+
+    def __init__(
+        self, task: Task, rank: int, blocks: dict[str, list[Block]], common: Common, ring: Ring, between: Ring | None
+    ):
+        self._task, self._settings, self._rank = task, task.settings, rank
+        self._blocks, self._ring, self._between = blocks, ring, between
+        self._values, self._groups = common.values, common.groups
+        self._own = {side: deal.rows(rank) for side, deal in task.deals.items()}
+        self._grams: dict[str, np.ndarray] = {}
+        self._seconds = dict.fromkeys(("solving", "waiting", "turning", "sending", "keeping"), 0.0)
+        self._turns = np.eye(self._settings.rank)
+
+    def fit(self) -> dict[str, float]:
+        """Sweep; return the seconds by kind of work."""
+        losses = list(self._task.losses)
+        self._begin()
+        last = self._settings.iterations
+        for iteration in range(self._task.done + 1, last + 1):
+            self._sweep("user", f"iteration {iteration}, users")
+            losses.append((iteration, self._sweep("track", f"iteration {iteration}, tracks")))
+            if iteration == last or iteration % self._settings.checkpoint_interval == 0:
+                with self._timing("keeping"):
+                    self._keep(iteration, losses)
+            if self._rank == 0:
+                self._task.kept.tell(iteration)
+        return self._seconds
+
+    @contextmanager
+    def _timing(self, kind: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self._seconds[kind] += time.monotonic() - begun
+
+    def _begin(self) -> None:
+        """Set this rank's rows to their start values, or to those of the iteration to go on from."""
+        for side in SIDES:
+            rows = self._own[side]
+            if self._task.done and rows.start < rows.stop:
+                self._values[side][rows] = self._task.kept.read(self._task.done, side, rows)
+            else:
+                self._values[side][rows] = start(self._task.axes[side].idx[rows], side, self._settings)
+        self._publish("track", 0.0, "start, tracks")
+
+    def _sweep(self, side: str, what: str) -> float:
+        """Solve this rank's rows of a side and publish them; return the loss, which is known after the tracks."""
+        fixed, loss = self._values[OTHER[side]], 0.0
+        with self._timing("solving"):
+            for block in self._blocks[side]:
+                rows = self._values[side][block.rows]
+                rows[:] = improve(block, fixed, self._grams[OTHER[side]], rows, self._settings)
+                if side == "track":
+                    loss += played_cells(block, fixed, rows)
+            if side == "track":
+                loss += sum(self._penalty(each) for each in SIDES)
+        return self._publish(side, loss, what)
+
+    def _publish(self, side: str, loss: float, what: str) -> float:
+        """Let all ranks read the new factors of a side, turned into the eigenbasis of their Gram matrix.
+
+        The ranks' sums are added in the order of the ranks by each of them, so all have the same.
+
+        Args:
+            side: the side.
+            loss: this rank's part of the loss, but for the sum over all cells.
+            what: the half sweep, for error messages.
+
+        Returns:
+            The loss of all ranks; 0 if only one side has been published.
+        """
+        rank = self._settings.rank
+        with self._timing("turning"):
+            mine = gram(self._values[side][self._own[side]])
+        with self._timing("waiting"):
+            told = self._ring.gather(np.append(mine, loss).tobytes())
+        total = np.sum([np.frombuffer(each) for each in told], axis=0)
+        self._grams[side] = total[:-1].reshape(rank, rank)
+        self._check_finite(side, what)
+        whole = float(total[-1] + np.sum(self._grams["user"] * self._grams["track"])) if len(self._grams) == 2 else 0.0
+        # One rank's rotation for all: processors of another make may round otherwise.
+        basis = np.stack(eigenbasis(self._grams[side])).tobytes() if self._rank == 0 else b""
+        self._grams[side], turn = np.frombuffer(self._ring.gather(basis)[0]).reshape(2, rank, rank)
+        self._turns = self._turns @ turn
+        with self._timing("turning"):
+            for each in SIDES:
+                self._turn(each, turn)
+        with self._timing("sending"):
+            self._ring.gather()
+            if self._between is not None:
+                self._between.exchange([self._rows_of(side, group) for group in self._groups])
+            self._ring.gather()
+        return whole
+
+    def _penalty(self, side: str) -> float:
+        rows = self._own[side]
+        return penalty(self._values[side][rows], row_regularization(self._task.axes[side].counts[rows], self._settings))
+
+    def _check_finite(self, side: str, what: str) -> None:
+        if np.isfinite(self._grams[side]).all():
+            return
+        mine = self._values[side][self._own[side]]
+        bad = np.array([(~np.isfinite(mine).all(axis=1)).sum()], np.int64)
+        total = sum(int(np.frombuffer(each, np.int64)[0]) for each in self._ring.gather(bad.tobytes()))
+        raise DataCheckError(
+            f"{what}: factors of {total:,} of {len(self._task.axes[side]):,} rows are not finite; "
+            "raise wmf.regularization or lower wmf.alpha"
+        )
+
+    def _turn(self, side: str, turn: np.ndarray) -> None:
+        rows = self._values[side][self._own[side]]
+        for first in range(0, len(rows), _TURNED_ROWS):  # in pieces: the copies stay small
+            piece = rows[first : first + _TURNED_ROWS]
+            piece[:] = turned(piece, turn)
+
+    def _rows_of(self, side: str, group: list[int]) -> list[memoryview]:
+        """Return the bytes of the rows that a machine's ranks solve."""
+        return [self._values[side][self._task.deals[side].rows(rank)].reshape(-1).view(np.uint8).data for rank in group]
+
+    def _keep(self, iteration: int, losses: list[tuple[int, float]]) -> None:
+        """Write this rank's rows, in the basis of the start values."""
+        for side, rows in self._own.items():
+            if rows.start < rows.stop:
+                values = turned(self._values[side][rows], self._turns.T)
+                self._task.kept.write(iteration, side, rows.start, Factors(self._task.axes[side].idx[rows], values))
+        self._ring.gather()
+        if self._rank == 0:
+            self._task.kept.complete(iteration, losses)

@@ -1,0 +1,136 @@
+"""Pass messages among ranks around a ring: each hears from the one before it and tells the one after it.
+
+A ring of n members takes n - 1 steps to bring everybody's message to everybody, and sends every byte over each
+connection once. The connections are those of multiprocessing, which check that both ends know the same key.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any
+
+Announce = Callable[[str], Sequence[str]]
+"""Tell all ranks a text, and return the texts of all by rank, as BarrierTaskContext.allGather does."""
+
+_NOTICED_S = 3.0
+"""Time for a failed neighbour to report its own error."""
+
+
+class PeerLostError(Exception):
+    """Tell that a rank's neighbour has gone; the reason is in the neighbour."""
+
+
+def new_key() -> bytes:
+    """Return a secret that the members of a ring share."""
+    return secrets.token_bytes(32)
+
+
+class Ring:
+    """Hold a member's place among `size` members, and its connections to both neighbours."""
+
+    def __init__(self, place: int, size: int, before: Connection[Any, Any] | None, after: Connection[Any, Any] | None):
+        """Use connections that `join` made; None for the only member of a ring."""
+        self.place, self.size = place, size
+        self._before, self._after = before, after
+        self._sender = ThreadPoolExecutor(1)
+
+    def gather(self, mine: bytes = b"") -> list[bytes]:
+        """Return the messages of all members by place. No member returns before all have called."""
+        found = [b""] * self.size
+        found[self.place] = mine
+        for step in range(self.size - 1):
+            found[(self.place - step - 1) % self.size] = self._pass_on(found[(self.place - step) % self.size])
+        return found
+
+    def exchange(self, parts: Sequence[Sequence[memoryview]]) -> None:
+        """Fill every member's buffers with what they hold at that member.
+
+        Args:
+            parts: writable buffers of bytes by place, each member's as long everywhere.
+        """
+        rounds = max(map(len, parts))
+        for step in range(self.size - 1):
+            mine = parts[(self.place - step) % self.size]
+            theirs = parts[(self.place - step - 1) % self.size]
+            for n in range(rounds):
+                self._pass_on(mine[n] if n < len(mine) else b"", theirs[n] if n < len(theirs) else None)
+
+    def _pass_on(self, message: bytes | memoryview, into: memoryview | None = None) -> bytes:
+        """Send a message on while the next one comes in: into a buffer, if one is given."""
+        assert self._before is not None and self._after is not None
+        try:
+            sent = self._sender.submit(self._after.send_bytes, message)
+            received = b""
+            if into is None:
+                received = self._before.recv_bytes()
+            else:
+                self._before.recv_bytes_into(into)
+            sent.result()
+        except (EOFError, OSError) as error:
+            time.sleep(_NOTICED_S)  # Spark takes the first error as the cause, which should be the neighbour's own
+            raise PeerLostError(f"rank {self.place} of {self.size} lost a neighbour: {error!r}") from error
+        return received
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._sender.shutdown(wait=False)
+        for connection in (self._before, self._after):
+            if connection is not None:
+                connection.close()
+
+
+class Door:
+    """Listen for neighbours, and connect to theirs: a rank's way into several rings."""
+
+    def __init__(self, host: str | None, key: bytes, announce: Announce):
+        """Open a port of all addresses, or of one host's (loopback), and tell the other ranks.
+
+        Args:
+            host: name under which other ranks reach this one; None listens on loopback only.
+            key: secret of the ranks.
+            announce: tells all ranks a text.
+        """
+        self._key = key
+        everywhere = socket.has_dualstack_ipv6()
+        family = "AF_INET6" if host is not None and everywhere else "AF_INET"
+        bound = "127.0.0.1" if host is None else "::" if everywhere else "0.0.0.0"
+        self._listener = Listener((bound, 0), family, authkey=key)
+        mine = f"{'127.0.0.1' if host is None else host} {self._listener.address[1]}"
+        self._addresses = [text.rpartition(" ") for text in announce(mine)]
+
+    def join(self, rank: int, members: Sequence[int]) -> Ring:
+        """Make the ring of some ranks, this one among them. All ranks must have made the ring before."""
+        place, size = members.index(rank), len(members)
+        if size == 1:
+            return Ring(0, 1, None, None)
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(self._accept)
+            after = self._connect(members[(place + 1) % size])
+            return Ring(place, size, coming.result(), after)
+
+    def _accept(self) -> Connection[Any, Any]:
+        while True:
+            with suppress(AuthenticationError, EOFError, ConnectionError):  # of a stranger
+                return self._listener.accept()
+
+    def _connect(self, rank: int) -> Connection[Any, Any]:
+        host, _, port = self._addresses[rank]
+        family, *_, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        made = Client(
+            (str(address[0]), int(port)), "AF_INET6" if family == socket.AF_INET6 else "AF_INET", authkey=self._key
+        )
+        with socket.socket(fileno=os.dup(made.fileno())) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # messages are small, and are waited for
+        return made
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.close()

@@ -1,0 +1,126 @@
+"""Deal blocks of rows of both sides to the ranks: packed by Spark tasks, one shuffle, assembled by the rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark import RDD, Row
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from etude.config.wmf import WmfSettings
+from etude.errors import EtudeError
+from etude.factors.blocks import Axis, Block, Packer, assemble, cut, in_pieces, row_cost
+from etude.factors.objective import extra_confidence
+from etude.worker import lean_worker
+
+SIDES = ("user", "track")
+OTHER = {"user": "track", "track": "user"}
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Hold which rank solves which rows of a side.
+
+    Attributes:
+        starts: first rows of the blocks, and the end: (blocks + 1,) int64.
+        first: first block of each rank, and the end: (ranks + 1,) int64.
+    """
+
+    starts: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, counts: np.ndarray, ranks: int, settings: WmfSettings) -> Deal:
+        """Deal contiguous blocks of about equal cost in all to each rank, from the rows' numbers of interactions."""
+        of_row = row_cost(settings)
+        starts = cut(counts, of_row)
+        ends = np.cumsum(counts + of_row)[starts[1:] - 1]
+        shares = ends[-1] * np.arange(1, ranks) / ranks
+        inner = np.searchsorted(ends, shares) + 1
+        return cls(starts, np.concatenate([[0], np.minimum(inner, len(ends)), [len(ends)]]).astype(np.int64))
+
+    def rows(self, rank: int) -> slice:
+        """Return the rows that a rank solves."""
+        return slice(int(self.starts[self.first[rank]]), int(self.starts[self.first[rank + 1]]))
+
+
+def dealt(
+    interactions: DataFrame, axes: dict[str, Axis], deals: dict[str, Deal], ranks: int, settings: WmfSettings
+) -> RDD[Row]:
+    """Return one partition per rank, in their order, with the chunks of its blocks: side (0 or 1), block, data.
+
+    Args:
+        interactions: user_idx, track_idx, play_count; one row per pair.
+        axes: rows of both sides.
+        deals: which rank solves which of them.
+        ranks: their number.
+        settings: the law of confidence.
+    """
+    spark = interactions.sparkSession
+    positions = {side: spark.sparkContext.broadcast(axis.positions()) for side, axis in axes.items()}
+    packers = {side: Packer(positions[side], positions[OTHER[side]], deals[side].starts) for side in SIDES}
+    chunks = _Chunks(packers, deals, _keys(interactions, ranks), settings)
+    packed = interactions.select("user_idx", "track_idx", "play_count").mapInArrow(
+        chunks, "key int, side int, block long, data binary"
+    )
+    return packed.repartition(ranks, "key").drop("key").rdd
+
+
+def received(chunks: Iterable[Row], deals: dict[str, Deal], rank: int) -> dict[str, list[Block]]:
+    """Assemble the blocks of a rank from its chunks.
+
+    Raises:
+        EtudeError: a block is missing, or is another rank's.
+    """
+    by_side: dict[str, list[tuple[int, bytes]]] = {side: [] for side in SIDES}
+    for chunk in chunks:
+        by_side[SIDES[chunk["side"]]].append((chunk["block"], bytes(chunk["data"])))
+    blocks = {side: list(assemble(by_side.pop(side), deals[side].starts)) for side in SIDES}
+    for side, deal in deals.items():
+        found, expected = [block.number for block in blocks[side]], range(deal.first[rank], deal.first[rank + 1])
+        if found != list(expected):
+            raise EtudeError(
+                f"rank {rank} received {len(found):,} blocks of {side}s, expected {len(expected):,} others: "
+                "did the input change? run again"
+            )
+    return blocks
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """Turn batches of interactions into packed rows of both sides, one chunk per block."""
+
+    packers: dict[str, Packer]
+    deals: dict[str, Deal]
+    keys: np.ndarray
+    settings: WmfSettings
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        lean_worker()
+        for users, tracks, plays in in_pieces(batches):
+            weights = extra_confidence(plays, self.settings)
+            for number, (side, cells) in enumerate({"user": (users, tracks), "track": (tracks, users)}.items()):
+                packer = self.packers[side]
+                blocks, data = packer.by_block(packer.pack(*cells, weights))
+                ranks = np.searchsorted(self.deals[side].first, blocks, side="right") - 1
+                yield pa.record_batch(
+                    [
+                        pa.array(self.keys[ranks], pa.int32()),
+                        pa.array(np.full(len(blocks), number), pa.int32()),
+                        pa.array(blocks, pa.int64()),
+                        pa.array(data, pa.binary()),
+                    ],
+                    ["key", "side", "block", "data"],
+                )
+
+
+def _keys(frame: DataFrame, ranks: int) -> np.ndarray:
+    """Return a key of each rank that Spark's hash partitioning puts into the partition of the rank's number."""
+    tried = frame.sparkSession.range(32 * ranks).select(F.col("id").cast("int").alias("key"))
+    hashed = tried.select("key", F.pmod(F.hash("key"), F.lit(ranks)).alias("partition"))
+    found = {row["partition"]: row["key"] for row in hashed.collect()}
+    return np.array([found[rank] for rank in range(ranks)], np.int32)

@@ -1,0 +1,208 @@
+"""Run the ranks as one barrier stage, from its last kept iteration again if one of them is lost.
+
+Factors never pass the driver, and a half sweep starts no Spark task: after the interactions have been dealt to the
+ranks, these work on their own until the fit ends. They write the factors as files, which become the frames of the
+result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pyspark import BarrierTaskContext, Broadcast, Row
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from etude import storage
+from etude.config.wmf import WmfSettings
+from etude.errors import DataCheckError, EtudeError, SettingsError
+from etude.factors.barrier.kept import Kept
+from etude.factors.barrier.rank import Task, work
+from etude.factors.barrier.ring import Door, new_key
+from etude.factors.barrier.rows import SIDES, Deal, dealt, received
+from etude.factors.blocks import Axis
+from etude.factors.fit import Fit, Progress, unwatched
+from etude.session import is_local
+from etude.slots import free_slots, lasting_executors, wait_for_slots
+from etude.worker import lean_worker
+
+_ATTEMPTS = 4
+"""Losses of ranks, without a kept iteration between them, until the fit fails: as many as Spark gives a task."""
+_WAIT_S = 120.0
+"""Time for a lost executor to come back; then fewer ranks go on."""
+_POLL_S = 1.0
+_LOST = re.compile(r"PeerLostError|ExecutorLostFailure|Python worker exited unexpectedly|FetchFailed")
+_FREE_TO_CHANGE = frozenset({"mode", "engine", "partitions", "max_broadcast_mb", "checkpoint_interval", "window_days"})
+
+log = logging.getLogger("etude.wmf")
+
+
+def unavailable(spark: SparkSession) -> str | None:
+    """Return why no barrier stage can run in this session; None if one can."""
+    if not lasting_executors(spark):
+        return "dynamic allocation admits no barrier stage"
+    if free_slots(spark) < 1:
+        return "no task slot is free"
+    return None
+
+
+def fit(interactions: DataFrame, settings: WmfSettings, folder: str, progress: Progress = unwatched) -> Fit:
+    """Fit factors (see `Engine`). The frames of the result read files in `folder`.
+
+    A fit of the same interactions and settings that ended early left its last kept iteration there, and goes on.
+
+    Raises:
+        SettingsError: this session admits no barrier stage.
+        EtudeError: ranks were lost again and again.
+    """
+    spark = interactions.sparkSession
+    reason = unavailable(spark)
+    if reason is not None:
+        raise SettingsError(f"wmf.engine=barrier: {reason}; take wmf.engine=auto")
+    axes = {side: Axis.of(interactions, f"{side}_idx") for side in SIDES}
+    kept = Kept(folder, _fingerprint(interactions, axes, settings))
+    kept.remove_others()
+    shared = spark.sparkContext.broadcast(axes)
+    try:
+        losses = _with_patience(interactions, shared, settings, kept, progress)
+    finally:
+        shared.destroy()
+    done, _ = kept.newest()
+    users, tracks = (
+        spark.read.schema(f"{side}_idx int, factors array<float>").parquet(
+            storage.literal(storage.for_spark(kept.folder(done, side)))
+        )
+        for side in SIDES
+    )
+    return Fit(users, tracks, losses)
+
+
+def _with_patience(
+    interactions: DataFrame, axes: Broadcast[dict[str, Axis]], settings: WmfSettings, kept: Kept, progress: Progress
+) -> list[tuple[int, float]]:
+    """Run the stage until it ends; return the losses."""
+    ranks, lost, failed_at = 0, 0, -1
+    while True:
+        done, losses = kept.newest()
+        if done >= settings.iterations:
+            return losses
+        if done:
+            log.info("engine=barrier goes on after iteration=%d of=%d", done, settings.iterations)
+        ranks = _ranks(interactions.sparkSession, axes.value, settings, ranks)
+        kept.tell(done)
+        try:
+            with ThreadPoolExecutor(1) as thread:
+                stage = thread.submit(_run, interactions, axes, settings, kept, ranks)
+                for _ in progress(_finished(stage, kept, done), "factorising", settings.iterations):
+                    pass
+                stage.result()
+        except Exception as error:
+            if not _LOST.search(str(error)):
+                raise
+            done, _ = kept.newest()
+            lost, failed_at = (lost + 1, failed_at) if done == failed_at else (1, done)
+            if lost >= _ATTEMPTS:
+                raise EtudeError(
+                    f"ranks of the fit were lost {lost} times after iteration {done}: their processes were killed, "
+                    "perhaps for memory (spark.executor.memoryOverhead), or their machines were lost"
+                ) from error
+            log.warning("engine=barrier ranks=%d lost a rank; the fit goes on after iteration=%d", ranks, done)
+
+
+def _ranks(spark: SparkSession, axes: dict[str, Axis], settings: WmfSettings, before: int) -> int:
+    """Return the number of ranks: the free slots, as many as before a loss if they come back; at most the blocks.
+
+    Raises:
+        SettingsError: no slot is free.
+    """
+    free = wait_for_slots(spark, max(1, before), _WAIT_S)
+    if free < 1:
+        raise SettingsError("wmf.engine=barrier: no task slot is free; give Spark more cores")
+    most = max(len(Deal.of(axis.counts, 1, settings).starts) - 1 for axis in axes.values())
+    return min(free, before or free, settings.partitions or free, most)
+
+
+def _run(
+    interactions: DataFrame, axes: Broadcast[dict[str, Axis]], settings: WmfSettings, kept: Kept, ranks: int
+) -> None:
+    """Run the stage once.
+
+    Raises:
+        DataCheckError: a factor is not finite.
+    """
+    begun = time.monotonic()
+    spark = interactions.sparkSession
+    deals = {side: Deal.of(axis.counts, ranks, settings) for side, axis in axes.value.items()}
+    chunks = dealt(interactions, axes.value, deals, ranks, settings)
+    log.info("engine=barrier ranks=%d dealt_s=%.1f", ranks, time.monotonic() - begun)
+    local = is_local(spark.sparkContext.master)
+    stage = _Stage(axes, deals, settings, kept, *kept.newest(), key=new_key(), local=local)
+    ended = chunks.barrier().mapPartitions(stage).collect()  # an item per rank
+    problems = [problem for problem, _ in ended if problem]
+    if problems:
+        raise DataCheckError(problems[0])
+    kinds = " ".join(
+        f"{kind}_s={min(s[kind] for _, s in ended):.1f}..{max(s[kind] for _, s in ended):.1f}" for kind in ended[0][1]
+    )
+    log.info("engine=barrier ranks=%d seconds=%.1f %s", ranks, time.monotonic() - begun, kinds)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Be the function of the stage's tasks, each of which is a rank."""
+
+    axes: Broadcast[dict[str, Axis]]
+    deals: dict[str, Deal]
+    settings: WmfSettings
+    kept: Kept
+    done: int
+    losses: list[tuple[int, float]]
+    key: bytes
+    local: bool
+
+    def __call__(self, chunks: Iterable[Row]) -> Iterator[tuple[str, dict[str, float]]]:
+        """Do a rank's work; yield why the fit ended early, or nothing, and the seconds by kind of work."""
+        lean_worker()
+        context, begun = BarrierTaskContext.get(), time.monotonic()
+        hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
+        rank = context.partitionId()
+        blocks = received(chunks, self.deals, rank)
+        received_s = time.monotonic() - begun
+        task = Task(self.axes.value, self.deals, self.settings, self.kept, self.done, self.losses)
+        door = Door(None if self.local else hosts[rank], self.key, context.allGather)
+        try:
+            seconds = work(task, rank, blocks, door, len(hosts))
+        except DataCheckError as error:  # all ranks know it
+            yield str(error), {}
+        else:
+            yield "", {"receiving": received_s, **seconds}
+        finally:
+            door.close()
+
+
+def _finished(stage: Future[None], kept: Kept, done: int) -> Iterator[int]:
+    """Yield the iterations as they end, while the stage runs."""
+    told = done
+    yield from range(1, done + 1)
+    while not stage.done():
+        time.sleep(_POLL_S)
+        now = kept.told()
+        yield from range(told + 1, now + 1)
+        told = max(told, now)
+
+
+def _fingerprint(interactions: DataFrame, axes: dict[str, Axis], settings: WmfSettings) -> str:
+    """Return what identifies a fit: the interactions, and the settings that its result depends on."""
+    cells = interactions.agg(F.bit_xor(F.xxhash64("user_idx", "track_idx", "play_count"))).first()
+    asked = {name: value for name, value in settings.model_dump().items() if name not in _FREE_TO_CHANGE}
+    digest = hashlib.sha256(json.dumps([asked, cells and cells[0]], sort_keys=True).encode())
+    for side in SIDES:
+        digest.update(axes[side].idx.tobytes() + axes[side].counts.tobytes())
+    return digest.hexdigest()[:16]

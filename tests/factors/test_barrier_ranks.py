@@ -1,0 +1,182 @@
+"""Ranks find the factors that one rank finds, on one machine and on several."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from dense import dense_loss, small_interactions
+from rings import Together
+
+from etude import storage
+from etude.config.wmf import WmfSettings
+from etude.errors import DataCheckError, EtudeError
+from etude.factors import blocks
+from etude.factors.barrier import memory
+from etude.factors.barrier.kept import Kept
+from etude.factors.barrier.memory import share
+from etude.factors.barrier.rank import Task, work
+from etude.factors.barrier.rows import OTHER, SIDES, Deal, _Chunks, received
+from etude.factors.blocks import Axis, Packer, cut
+from etude.vectors import Factors
+
+WMF = WmfSettings(rank=6, iterations=4, confidence="linear", alpha=5, regularization=2, checkpoint_interval=2)
+PLAYED = small_interactions()
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(cut, "__defaults__", (40,))
+    monkeypatch.setattr(blocks, "_FLUSH_ROWS", 100)
+
+
+def machines(monkeypatch, of_rank):
+    """Let each rank believe that it runs on the machine with its number in `of_rank`."""
+
+    def identity():
+        return f"machine {of_rank[int(threading.current_thread().name.split()[1])]}"
+
+    monkeypatch.setattr(memory.machine, "identity", identity)
+
+
+class Fitted:
+    """Fit by some ranks, whose blocks are dealt as Spark's tasks would."""
+
+    def __init__(self, folder, ranks, settings=WMF, played=PLAYED):
+        self.settings, self.ranks = settings, ranks
+        counts = {side: played[f"{side}_idx"].value_counts().sort_index() for side in SIDES}
+        self.axes = {side: Axis(found.index.to_numpy("i4"), found.to_numpy()) for side, found in counts.items()}
+        self.deals = {side: Deal.of(axis.counts, ranks, settings) for side, axis in self.axes.items()}
+        self.chunks = self.dealt(played)
+        self.kept = Kept(str(folder), "fit")
+
+    def dealt(self, played):
+        positions = {side: SimpleNamespace(value=axis.positions()) for side, axis in self.axes.items()}
+        packers = {side: Packer(positions[side], positions[OTHER[side]], self.deals[side].starts) for side in SIDES}
+        deal = _Chunks(packers, self.deals, np.arange(self.ranks), self.settings)
+        found = defaultdict(list)
+        batches = pa.Table.from_pandas(played, preserve_index=False).to_batches(max_chunksize=30)
+        for batch in deal(batches):
+            for row in batch.to_pylist():
+                found[row["key"]].append(row)
+        return found
+
+    def run(self):
+        task = Task(self.axes, self.deals, self.settings, self.kept, *self.kept.newest())
+
+        def rank_of(rank, door):
+            return work(task, rank, received(self.chunks[rank], self.deals, rank), door, self.ranks)
+
+        return Together(self.ranks).run(rank_of)
+
+    def factors(self, side):
+        done, _ = self.kept.newest()
+        return self.kept.read(done, side, slice(0, len(self.axes[side])))
+
+    def frame(self, side):
+        return pd.DataFrame({f"{side}_idx": self.axes[side].idx, "factors": list(self.factors(side))})
+
+
+@pytest.fixture
+def alone(tmp_path):
+    found = Fitted(tmp_path / "alone", 1)
+    found.run()
+    return found
+
+
+@pytest.mark.parametrize(
+    "of_rank", [[0, 0], [0, 1], [0, 0, 0, 0, 0], [0, 0, 1], [0, 1, 0, 2, 1], list(range(4))], ids=lambda m: f"on {m}"
+)
+def test_any_ranks_on_any_machines_find_the_same(alone, tmp_path, monkeypatch, of_rank):
+    machines(monkeypatch, of_rank)
+    several = Fitted(tmp_path / "several", len(of_rank))
+    several.run()
+    for side in SIDES:
+        one = alone.factors(side)
+        assert np.linalg.norm(several.factors(side) - one) < 1e-5 * np.linalg.norm(one)
+    losses = dict(several.kept.newest()[1])
+    assert list(losses) == [1, 2, 3, 4]
+    assert losses[4] == pytest.approx(dense_loss(PLAYED, several.frame("user"), several.frame("track"), WMF), 1e-5)
+
+
+def test_a_rank_may_have_no_rows_of_a_side(tmp_path, alone):
+    """Sixteen ranks, and fewer blocks of tracks."""
+    many = Fitted(tmp_path / "many", 16)
+    empty = [rank for rank in range(16) if many.deals["track"].rows(rank).start == many.deals["track"].rows(rank).stop]
+    assert empty
+    many.run()
+    assert np.linalg.norm(many.factors("track") - alone.factors("track")) < 1e-5 * np.linalg.norm(
+        alone.factors("track")
+    )
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_fit_goes_on_from_the_iteration_that_was_kept(alone, tmp_path, ranks):
+    """With another number of ranks too."""
+    short = Fitted(tmp_path, 2, WMF.model_copy(update={"iterations": 2}))
+    short.run()
+    assert short.kept.newest()[0] == 2
+    rest = Fitted(tmp_path, ranks)
+    rest.run()
+    assert [step for step, _ in rest.kept.newest()[1]] == [1, 2, 3, 4]
+    for side in SIDES:
+        assert np.linalg.norm(rest.factors(side) - alone.factors(side)) < 1e-5 * np.linalg.norm(alone.factors(side))
+
+
+def test_only_the_newest_complete_iteration_is_kept(tmp_path):
+    kept = Kept(str(tmp_path), "fit")
+    rows = Factors(np.arange(3, dtype="i4"), np.eye(3, dtype="f4"))
+    for iteration in (2, 4):
+        kept.write(iteration, "user", 0, rows)
+        kept.complete(iteration, [(iteration, 1.5)])
+    assert storage.list_folders(kept.uri) == ["4"]
+    kept.write(6, "user", 0, rows)  # and no more: a rank was lost
+    assert kept.newest() == (4, [(4, 1.5)])
+    Kept(str(tmp_path), "other").remove_others()
+    assert kept.newest() == (0, [])
+
+
+def test_all_ranks_know_that_factors_are_not_finite(tmp_path):
+    with pytest.raises(DataCheckError, match=r"iteration 1, users: factors of 60 of 60 rows are not finite"):
+        Fitted(tmp_path, 2, WMF.model_copy(update={"alpha": 1e38})).run()
+
+
+def test_a_rank_that_lacks_a_block_says_so(tmp_path):
+    found = Fitted(tmp_path, 2)
+    found.chunks[1] = [row for row in found.chunks[1] if row["block"] != found.deals["user"].first[1]]
+    with pytest.raises(EtudeError, match=r"rank 1 received \d+ blocks of users, expected \d+ others"):
+        received(found.chunks[1], found.deals, 1)
+
+
+def test_ranks_of_a_machine_share_memory_and_leave_no_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_SHARED_MEMORY", tmp_path)
+    machines(monkeypatch, [0, 0, 1])
+    three = threading.Barrier(3)
+
+    def member(rank, door):
+        ring = door.join(rank, range(3))
+        common = share({"user": (4, 2), "track": (0, 2)}, ring)
+        assert common.values["track"].shape == (0, 2)
+        common.values["user"][rank] = rank + 1
+        three.wait(10)
+        return common.groups, common.values["user"].sum(axis=1).tolist()
+
+    together, shared, other = (
+        ([[0, 1], [2]], [2.0, 4.0, 0.0, 0.0]),
+        ([[0, 1], [2]], [2.0, 4.0, 0.0, 0.0]),
+        ([[0, 1], [2]], [0.0, 0.0, 6.0, 0.0]),
+    )
+    assert Together(3).run(member) == [together, shared, other]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_shared_memory_is_small_a_file_is_shared(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(memory.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert memory._folder(101) == tmp_path
+    assert memory._folder(99) == memory._SHARED_MEMORY
