@@ -1,8 +1,6 @@
-"""Test that five jobs on a cluster of two workers give local mode's tables, also when an executor is killed."""
+"""Test that five jobs on a cluster of two workers give local mode's tables."""
 
 from __future__ import annotations
-
-import shutil
 
 import pytest
 from standalone import standalone
@@ -64,10 +62,3 @@ def test_horovod_trains_by_two_ranks_in_the_executors(needs_horovod, cluster, re
 
 def test_the_lists_equal_those_of_local_mode(local, remote):
     assert_equal(remote[0], local, ["recommendations"])
-
-
-def test_wmf_survives_kill_9_of_an_executor(cluster, corpus, local, fit_with_a_kill, tmp_path):
-    lake = tmp_path / "lake"
-    shutil.copytree(local, lake, ignore=shutil.ignore_patterns(*FITTED))
-    fit_with_a_kill(cluster, [*corpus.settings(lake), *STRICT], tmp_path)
-    assert_equal(lake, local, FITTED)

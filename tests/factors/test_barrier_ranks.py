@@ -17,12 +17,12 @@ from etude import storage
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, EtudeError
 from etude.factors import blocks
-from etude.factors.barrier import memory
+from etude.factors.barrier import memory, rows
 from etude.factors.barrier.kept import Kept
 from etude.factors.barrier.memory import share
 from etude.factors.barrier.rank import Task, work
 from etude.factors.barrier.rows import OTHER, SIDES, Deal, _Chunks, received
-from etude.factors.blocks import Axis, Packer, cut
+from etude.factors.blocks import Axis, Packer
 from etude.vectors import Factors
 
 WMF = WmfSettings(rank=6, iterations=4, confidence="linear", alpha=5, regularization=2, checkpoint_interval=2)
@@ -31,7 +31,7 @@ PLAYED = small_interactions()
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(cut, "__defaults__", (40,))
+    monkeypatch.setattr(rows, "_LEAST_COST", 40)
     monkeypatch.setattr(blocks, "_FLUSH_ROWS", 100)
 
 

@@ -19,9 +19,9 @@ from etude import storage
 from etude.causes import cause_of
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, EtudeError, SettingsError
-from etude.factors.barrier import stage
+from etude.factors.barrier import rows, stage
 from etude.factors.barrier.kept import Kept
-from etude.factors.blocks import Axis, cut
+from etude.factors.blocks import Axis
 from etude.vectors import SizeLimit, collect
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ LIMIT = SizeLimit(10, "none", "")
 @pytest.fixture(autouse=True)
 def two_ranks(monkeypatch, caplog):
     """Cut so small blocks that both slots get some, and let the tests read what is logged."""
-    monkeypatch.setattr(cut, "__defaults__", (40,))
+    monkeypatch.setattr(rows, "_LEAST_COST", 40)
     monkeypatch.setattr(logging.getLogger("etude"), "propagate", True)
     caplog.set_level(logging.INFO, "etude.wmf")
 
@@ -47,7 +47,7 @@ def plays(frame_of):
 @pytest.fixture(scope="module")
 def unbroken(plays, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut, "__defaults__", (40,))
+        patch.setattr(rows, "_LEAST_COST", 40)
         return values(stage.fit(plays, WMF, str(tmp_path_factory.mktemp("unbroken"))))
 
 

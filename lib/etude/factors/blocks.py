@@ -22,7 +22,7 @@ from etude.config.wmf import WmfSettings
 from etude.vectors import Factors
 from etude.worker import lean_worker
 
-_BLOCK_COST = 250_000  # interactions, or rows of the same cost: a few MB, a few ms of kernel
+BLOCK_COST = 250_000  # interactions, or rows of the same cost: a few MB, a few ms of kernel
 _CG_ROW = 2
 _FLUSH_ROWS = 2_000_000  # interactions that a reading task collects before it packs them
 
@@ -101,7 +101,7 @@ def exact_row_cost(rank: int) -> int:
     return rank // 2 + 1
 
 
-def cut(counts: np.ndarray, of_row: int, block_cost: int = _BLOCK_COST) -> np.ndarray:
+def cut(counts: np.ndarray, of_row: int, block_cost: int = BLOCK_COST) -> np.ndarray:
     """Return the first rows of the blocks, and the end: (blocks + 1,) int64.
 
     A row costs its interactions and `of_row`. A row that costs more than a block is a block of its own.

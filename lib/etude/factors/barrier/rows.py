@@ -13,9 +13,12 @@ from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
 from etude.errors import EtudeError
-from etude.factors.blocks import Axis, Block, Packer, assemble, cut, in_pieces, row_cost
+from etude.factors.blocks import BLOCK_COST, Axis, Block, Packer, assemble, cut, in_pieces, row_cost
 from etude.factors.objective import extra_confidence
 from etude.worker import lean_worker
+
+_BLOCKS_PER_RANK = 16  # at least, so that ranks get equal shares
+_LEAST_COST = 4_000  # interactions in a block: a rank with less would wait more than work
 
 SIDES = ("user", "track")
 OTHER = {"user": "track", "track": "user"}
@@ -37,7 +40,8 @@ class Deal:
     def of(cls, counts: np.ndarray, ranks: int, settings: WmfSettings) -> Deal:
         """Deal contiguous blocks of about equal cost in all to each rank, from the rows' numbers of interactions."""
         of_row = row_cost(settings)
-        starts = cut(counts, of_row)
+        total = int(counts.sum()) + of_row * len(counts)
+        starts = cut(counts, of_row, min(BLOCK_COST, max(_LEAST_COST, total // (_BLOCKS_PER_RANK * ranks))))
         ends = np.cumsum(counts + of_row)[starts[1:] - 1]
         shares = ends[-1] * np.arange(1, ranks) / ranks
         inner = np.searchsorted(ends, shares) + 1

@@ -125,7 +125,7 @@ def _ranks(spark: SparkSession, axes: dict[str, Axis], settings: WmfSettings, be
     free = wait_for_slots(spark, max(1, before), _WAIT_S)
     if free < 1:
         raise SettingsError("wmf.engine=barrier: no task slot is free; give Spark more cores")
-    most = max(len(Deal.of(axis.counts, 1, settings).starts) - 1 for axis in axes.values())
+    most = max(len(Deal.of(axis.counts, free, settings).starts) - 1 for axis in axes.values())
     return min(free, before or free, settings.partitions or free, most)
 
 
