@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,16 @@ class Measured:
     wall_s: float
     cpu_s: float
     peak_mb: float
-    last_line: str
+    output: str
+
+    @property
+    def last_line(self) -> str:
+        """Return the last line of the standard output."""
+        return self.output.strip().splitlines()[-1] if self.output.strip() else ""
+
+    def figures(self) -> dict[str, float]:
+        """Return the numbers alone."""
+        return {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "peak_mb": self.peak_mb}
 
 
 def run(command: Sequence[str], log: Path) -> Measured:
@@ -43,8 +52,7 @@ def run(command: Sequence[str], log: Path) -> Measured:
         raise subprocess.CalledProcessError(program.returncode, command, out)
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    lines = out.strip().splitlines()
-    return Measured(time.monotonic() - begun, cpu, peak / 1024, lines[-1] if lines else "")
+    return Measured(time.monotonic() - begun, cpu, peak / 1024, out)
 
 
 class _Watch(threading.Thread):
@@ -101,7 +109,7 @@ def machine() -> dict[str, Any]:
 
 def write(path: str, figures: dict[str, Any], **measured: Measured) -> None:
     """Write the figures of a benchmark as JSON, with the machine."""
-    rows = {name: {k: v for k, v in asdict(each).items() if k != "last_line"} for name, each in measured.items()}
+    rows = {name: each.figures() for name, each in measured.items()}
     save(path, {"machine": machine(), "measured": rows, **figures})
 
 
