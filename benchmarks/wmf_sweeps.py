@@ -52,7 +52,7 @@ def etudes(matrix: csr_matrix, users: np.ndarray, tracks: np.ndarray) -> tuple[n
         for side in (0, 1):
             diagonal, turn = eigenbasis(gram(values[1 - side]))
             fixed = values[1 - side] = turned(values[1 - side], turn)
-            values[side] = improve(sides[side], fixed, diagonal, turned(values[side], turn), SETTINGS)
+            values[side], _ = improve(sides[side], fixed, diagonal, turned(values[side], turn), SETTINGS)
     return values[0], values[1]
 
 

@@ -12,7 +12,19 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 LIBRARIES = ("listening", "audio", "factors", "fusion", "ranking", "report")
 SHARED = ("interactions", "tracks", "splits", "content", "vectors", "search", "fitting")
-HELPERS = ("slots", "errors", "storage", "frames", "hashing", "logs", "machine", "pseudonym", "worker", "session", "scratch")
+HELPERS = (
+    "slots",
+    "errors",
+    "storage",
+    "frames",
+    "hashing",
+    "logs",
+    "machine",
+    "pseudonym",
+    "worker",
+    "session",
+    "scratch",
+)
 
 ALLOWED = {
     **{library: (library, *SHARED, "lake", "stages", "config", *HELPERS) for library in LIBRARIES},

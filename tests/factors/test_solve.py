@@ -29,7 +29,10 @@ def block_of(rows: list[np.ndarray], weights: list[np.ndarray]) -> Block:
 def improved(block, fixed, start, wmf) -> np.ndarray:
     """Improve in the eigenbasis of the Gram matrix, where `improve` works, and return to the basis of `fixed`."""
     diagonal, turn = eigenbasis(gram(fixed))
-    return turned(improve(block, turned(fixed, turn), diagonal, turned(start, turn), wmf), turn.T)
+    there = turned(fixed, turn)
+    found, played = improve(block, there, diagonal, turned(start, turn), wmf)
+    assert played == pytest.approx(played_cells(block, there, found), rel=1e-4, abs=1e-3)
+    return turned(found, turn.T)
 
 
 def dense_solution(columns, weights, fixed, regularization) -> np.ndarray:

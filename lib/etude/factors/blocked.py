@@ -89,9 +89,7 @@ class _Sides:
         self._values[other] = turned(self._values[other], turn)
         self._shipped[other].destroy()
         self._shipped[other] = self._context.broadcast(self._values[other])
-        half = HalfSweep(
-            self._shipped[other], self._grams[other], self._settings, self._shipped[side], turn, measure=side == "track"
-        )
+        half = HalfSweep(self._shipped[other], self._grams[other], self._settings, self._shipped[side], turn)
         swept = run(half, blocks, self._axes[side], what)
         self._values[side], self._grams[side] = swept.values, swept.gram
         return swept

@@ -32,7 +32,7 @@ def improve(
     last: np.ndarray,
     settings: WmfSettings,
     prior: Prior | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
     """Solve the block's rows by `wmf.solver` on the other side's factors, in the eigenbasis of their Gram matrix.
 
     Args:
@@ -44,13 +44,14 @@ def improve(
         prior: of all rows of the side; None without one.
 
     Returns:
-        The rows' factors, (rows, rank) float32.
+        The rows' factors, (rows, rank) float32, and their played cells' part of the loss (see objective.py).
     """
     if settings.solver == "cholesky":
-        return solve(block, fixed, gram, settings, prior)
+        exact = solve(block, fixed, gram, settings, prior)
+        return exact, played_cells(block, fixed, exact)
     x = last.astype(np.float32, copy=True)
     regularization, pull = _own_terms(block, fixed.shape[1], settings, prior)
-    kernels().solve_cg(
+    played = kernels().solve_cg(
         block.indptr,
         block.columns,
         block.weights,
@@ -61,7 +62,7 @@ def improve(
         x,
         settings.cg_steps,
     )
-    return x
+    return x, float(played)
 
 
 def solve(
@@ -75,7 +76,7 @@ def solve(
 
 
 def played_cells(block: Block, fixed: np.ndarray, x: np.ndarray) -> float:
-    """Return the played cells' part of the loss (see objective.py) for factors `x` of the block's rows."""
+    """Return the played cells' part of the loss for factors `x` of the block's rows."""
     return float(kernels().played_cells(block.indptr, block.columns, block.weights, fixed, x))
 
 

@@ -18,12 +18,12 @@ from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
 from etude.factors.blocks import Axis, Block
 from etude.factors.objective import gram, turned
-from etude.factors.solve import Prior, improve, played_cells, solve
+from etude.factors.solve import Prior, improve, solve
 from etude.worker import lean_worker
 
 
 class Solved(NamedTuple):
-    """Hold one block's result: first row, factors (rows, rank) float32, played cells' part of the loss."""
+    """Hold one block's result: first row, factors (rows, rank) float32, their part of the loss (0 if exact)."""
 
     start: int
     values: np.ndarray
@@ -43,7 +43,6 @@ class HalfSweep:
     settings: WmfSettings
     last: Broadcast[np.ndarray] | None = None
     turn: np.ndarray | None = None
-    measure: bool = False
     prior: Broadcast[Prior] | None = None
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[Solved]:
@@ -53,13 +52,12 @@ class HalfSweep:
         with threadpool_limits(limits=1):
             for block in blocks:
                 if self.last is None:
-                    values = solve(block, fixed, self.gram, self.settings, prior)
+                    values, played = solve(block, fixed, self.gram, self.settings, prior), 0.0
                 else:
                     last = self.last.value[block.rows]
                     last = last if self.turn is None else turned(last, self.turn)
-                    values = improve(block, fixed, self.gram, last, self.settings, prior)
-                loss = played_cells(block, fixed, values) if self.measure else 0.0
-                yield Solved(block.start, values, loss)
+                    values, played = improve(block, fixed, self.gram, last, self.settings, prior)
+                yield Solved(block.start, values, played)
 
 
 class Swept(NamedTuple):

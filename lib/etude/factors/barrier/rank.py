@@ -22,7 +22,7 @@ from etude.factors.barrier.ring import Door, Ring
 from etude.factors.barrier.rows import OTHER, SIDES, Deal
 from etude.factors.blocks import Axis, Block
 from etude.factors.objective import eigenbasis, gram, penalty, row_regularization, turned
-from etude.factors.solve import improve, played_cells
+from etude.factors.solve import improve
 from etude.factors.start import start
 from etude.vectors import Factors
 
@@ -132,9 +132,8 @@ class _Rank:
         with self._timing("solving"):
             for block in self._blocks[side]:
                 rows = self._values[side][block.rows]
-                rows[:] = improve(block, fixed, self._grams[OTHER[side]], rows, self._settings)
-                if side == "track":
-                    loss += played_cells(block, fixed, rows)
+                rows[:], played = improve(block, fixed, self._grams[OTHER[side]], rows, self._settings)
+                loss += played
             if side == "track":
                 loss += sum(self._penalty(each) for each in SIDES)
         return self._publish(side, loss, what)
