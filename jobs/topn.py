@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 from etude import fitting
 from etude.content import has_features
 from etude.errors import DataCheckError, InputMissingError
+from etude.interactions import plays_until
 from etude.job import JobRun, main
 from etude.lake import Metric, ledger
 from etude.ranking import inputs, spread
@@ -40,19 +41,24 @@ def run(job: JobRun) -> None:
     evaluated = protocol != "none"
     splits, tracks, users = job.read("splits", run_id=wmf), job.read("tracks"), job.read("users")
     interactions = job.read("interactions", fitting.split_version(job.graph, wmf) if evaluated else None)
-    training = training_plays(interactions, splits, protocol).select("user_idx", "track_idx", "play_count")
+    training = training_plays(interactions, splits, protocol)
 
-    known = known_factors(job, wmf, train, blend, inputs.track_facts(tracks, training, splits))
-    excludes = job.settings.topn.exclude_heard and protocol != "paper"
+    settings, days = job.settings.topn, job.settings.topn.exclude_heard_days
+    facts = inputs.track_facts(tracks, training, splits, settings.candidates)
+    known = known_factors(job, wmf, train, blend, facts)
+    excludes = settings.exclude_heard and protocol != "paper"
     n_users = users.count()
-    if protocol == "strict" and excludes:
+    if protocol == "strict" and excludes and days is None:
         neighbours = inputs.neighbours_of(n_users, training, splits, known.fitted.idx, job.settings.evaluation, job.log)
         known = replace(known, neighbours=neighbours)
         job.note("neighbours", {name: each.chosen for name, each in neighbours.items()})
     plan = plan_of(job, known)
     heard = relevant = training.limit(0)
-    if excludes:
-        heard = training if evaluated else inputs.heard_plays(job.read("plays"), users, tracks)
+    if excludes and evaluated:
+        heard = training if days is None else inputs.recent(training, job.batch_date, days)
+    elif excludes:
+        plays = job.read("plays")
+        heard = inputs.heard_plays(plays if days is None else plays_until(plays, job.batch_date, days), users, tracks)
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits, job.settings.evaluation.measured_split)
     rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,12 +114,12 @@ def made(spark, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(made):
-    def run(run_id="strict", protocol="strict", *overrides):
+    def run(run_id="strict", protocol="strict", *overrides, day=DAY):
         settings = load_settings(
             (),
             [f"lake.root={made.root}", f"evaluation.protocol={protocol}", "evaluation.k=[3,6]", "topn.n=6", *overrides],
         )
-        outcome = execute("topn", topn.run, made.spark, Arguments(settings, DAY, run_id), job_logger())
+        outcome = execute("topn", topn.run, made.spark, Arguments(settings, day, run_id), job_logger())
         return outcome.exit_code, json.loads(outcome.line)
 
     return run
@@ -244,6 +244,34 @@ def test_a_none_run_is_published_with_what_it_came_from(made, start):
     shares = figures_of(made, "lists")
     assert shares.keys() == {("cnn_lstm", "all", f"{name}_share", 30) for name in ("cold", "light")}
     assert shares["cnn_lstm", "all", "cold_share", 30] == pytest.approx(cold)
+
+
+def test_lists_keep_to_what_is_asked_of_them(made, start):
+    """Two tracks an artist, no track of artist 4, and tracks played more than a day ago again."""
+    asked = ("topn.max_per_artist=2", "topn.candidates=artist_id <> 'Artist 4'", "topn.exclude_heard_days=1")
+    code, line = start("asked", "none", "inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=8", *asked)
+    assert (code, line["error"]) == (0, None)
+    assert line["rows"]["candidates"] == TRACKS - TRACKS // 5
+    for listed in lists_of(made, "asked").values():
+        artists = [int(row["track_id"][1:]) % 5 for row in listed]
+        assert 4 not in artists
+        assert max(map(artists.count, artists)) <= 2
+        assert len(listed) == 8
+    by_day = start("late", "none", "inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30", asked[2])
+    assert by_day[0] == 0
+    heard = {(user, int(row["track_id"][1:])) for user, listed in lists_of(made, "late").items() for row in listed}
+    assert not heard & made.heard  # all plays are of the batch date
+    code, line = start("wrong", "none", "topn.candidates=year > 2000")
+    assert code == 2
+    assert "topn.candidates='year > 2000'" in line["error"]
+
+
+def test_plays_before_the_last_days_exclude_nothing(made, start):
+    settings = ("inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30", "topn.exclude_heard_days=3")
+    code, _ = start("next week", "none", *settings, day=DAY + timedelta(days=7))
+    assert code == 0
+    lists = lists_of(made, "next week")
+    assert {len(lists[user]) for user in range(USERS - 1)} == {TRACKS}
 
 
 def test_factors_of_two_fits_are_not_mixed(made, start):

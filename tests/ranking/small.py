@@ -45,7 +45,7 @@ def world(seed: int = 1) -> World:
             np.minimum(plays, 20),
             rng.integers(0, 9, N_TRACKS),
             split,
-            np.zeros(N_TRACKS, np.bool_),
+            np.ones(N_TRACKS, np.bool_),
         ),
         model="fusion",
         seed=7,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 import numpy as np
 import pytest
 
 from etude.config.topn import TopnSettings
-from etude.errors import DataCheckError
+from etude.errors import DataCheckError, SettingsError
 from etude.frames import small_frame
 from etude.ranking import inputs
 from etude.splits import training_plays
@@ -56,7 +58,52 @@ def test_facts_of_tracks(spark, tables):
     assert facts.artist[0] not in (0, facts.artist[1])
     assert facts.artist[[2, 3]].tolist() == [0, 0]
     assert facts.of_split("test").tolist() == [4]
-    assert np.flatnonzero(facts.alias).tolist() == [3]
+    assert np.flatnonzero(~facts.listable).tolist() == [3]
+
+
+@pytest.fixture
+def dated_tracks(spark):
+    rows = [(0, "a", None, 2019, ["jazz"]), (1, "a", None, 2021, ["jazz"]), (2, "b", None, None, []),
+            (3, "b", "x", 2022, ["jazz"]), (4, None, None, 2022, [])]  # fmt: skip
+    return small_frame(
+        spark, rows, "track_idx int, artist_id string, alias_of string, release_year int, tags array<string>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (None, [0, 1, 2, 4]),
+        ("release_year >= 2020", [1, 4]),  # not where the year is unknown
+        ("release_year < 2022 AND array_contains(tags, 'jazz')", [0, 1]),
+        ("NOT track_idx IN (0, 4)", [1, 2]),
+    ],
+)
+def test_a_condition_on_tracks_chooses_candidates(dated_tracks, tables, condition, expected):
+    facts = inputs.track_facts(dated_tracks, training_plays(*tables, "strict"), tables[1], condition)
+    assert np.flatnonzero(facts.listable).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("release_year >", "topn.candidates='release_year >': .*expected a condition in Spark SQL on `tracks`"),
+        ("year > 2000", "topn.candidates='year > 2000': .*`year`.*expected a condition"),
+        ("release_year", "this is of type int; expected a condition"),
+        ("plays > 3", "`plays`"),  # a column of the job, not of the table
+    ],
+)
+def test_what_is_no_condition_on_tracks_is_refused(dated_tracks, tables, condition, told):
+    with pytest.raises(SettingsError, match=told):
+        inputs.track_facts(dated_tracks, training_plays(*tables, "strict"), tables[1], condition)
+
+
+def test_recent_interactions_are_those_with_a_play_in_the_last_days(spark):
+    rows = [(0, 1, datetime(2026, 1, 31, 23)), (0, 2, datetime(2026, 1, 30)), (0, 3, datetime(2026, 1, 29, 23)),
+            (1, 1, None)]  # fmt: skip
+    training = small_frame(spark, rows, "user_idx int, track_idx int, last_played_at timestamp")
+    assert pairs(inputs.recent(training, date(2026, 1, 31), 1)) == [(0, 1), (1, 1)]
+    assert pairs(inputs.recent(training, date(2026, 1, 31), 2)) == [(0, 1), (0, 2), (1, 1)]
 
 
 def test_the_limit_counts_ids_beside_the_factors():

@@ -59,11 +59,11 @@ def test_random_lists_favour_no_track():
 
 
 @pytest.mark.parametrize("protocol", ["none", "strict"])
-def test_aliases_are_no_candidates(protocol):
+def test_only_listable_tracks_are_candidates(protocol):
     known = small.world().known
-    alias = np.zeros(len(known.facts.plays), np.bool_)
-    alias[[3, 50]] = True
-    aware = replace(known, facts=replace(known.facts, alias=alias))
+    listable = np.ones(len(known.facts.plays), np.bool_)
+    listable[[3, 50]] = False
+    aware = replace(known, facts=replace(known.facts, listable=listable))
     all_, some = (make_plan(each, TopnSettings(), EvaluationSettings(protocol=protocol)) for each in (known, aware))
     assert set(all_.candidates) - set(some.candidates) == {3, 50}
     listed = np.concatenate([each.tracks for each in some.final.parts.values()])

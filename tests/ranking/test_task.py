@@ -256,8 +256,8 @@ def test_violations_are_counted(monkeypatch):
     assert (found.bad_factors, found.fallback) == (1, before.fallback + 1)
     assert found.out_of_reach == before.out_of_reach + 1
 
-    def last_place_lost(users, candidates, n, heard):
-        tracks, scores = top_n(users, candidates, n, heard)
+    def last_place_lost(users, candidates, n, heard, cap):
+        tracks, scores = top_n(users, candidates, n, heard, cap)
         tracks[:, -8:], scores[:, 0] = -1, np.inf
         return tracks, scores
 
@@ -265,6 +265,22 @@ def test_violations_are_counted(monkeypatch):
     found = ranked(small.world(), n=12, protocol="none")[1].checks
     assert found.short == small.N_USERS
     assert found.bad_scores == 2 * small.N_USERS - found.fallback  # one in each part's list
+
+
+@pytest.mark.parametrize("options", [{}, {"cold_share": 0.3}, {"protocol": "none"}], ids=str)
+def test_no_list_has_more_of_an_artist_than_asked_for(options):
+    world = small.world()
+    plan, task, tracks, _, _ = ranked(world, n=12, max_per_artist=2, **options)
+    artist = world.known.facts.artist
+    listable = np.isin(np.arange(len(artist)), plan.candidates)
+    for user, listed in enumerate(tracks):
+        counts = np.bincount(artist[listed[listed >= 0]], minlength=9)
+        assert counts[1:].max() <= 2
+        assert counts.sum() == 12 or world.user_factors[user].any() == 0
+    assert listable.sum() > 12
+    assert task.checks.short == 0
+    without = ranked(world, n=12, **options)[2]
+    assert (without != tracks).any()
 
 
 def test_figures_have_their_seeds():

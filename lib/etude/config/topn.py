@@ -14,6 +14,14 @@ class TopnSettings(Section):
     """Length of each user's list."""
     exclude_heard: bool = True
     """Whether tracks with training plays of the user are excluded from the user's list (protocol paper: never)."""
+    exclude_heard_days: int | None = Field(None, ge=1)
+    """With topn.exclude_heard, number of days up to the batch date whose plays exclude a track; null means all plays. A
+    play without a time belongs to the day of the batch that counted it, and in an evaluation always excludes."""
+    candidates: str | None = Field(None, min_length=1)
+    """Condition in Spark SQL on the columns of `tracks` that every listed track fulfils, such as
+    `release_year >= 2020 AND array_contains(tags, 'jazz')`; null admits all tracks."""
+    max_per_artist: int | None = Field(None, ge=1)
+    """Largest number of tracks of one artist in a list, not counting those of unknown artists; null means no limit."""
     factors: Literal["blended", "separate"] = "blended"
     """blended: those of a blend run, if there is one that was built on the wmf run; separate: fitted factors for warm
     tracks and predicted ones for cold tracks. Protocol paper always takes separate ones."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType
 
 from etude.config.evaluation import EvaluationSettings
 from etude.config.topn import TopnSettings
+from etude.errors import SettingsError
 from etude.ranking.neighbours import Neighbours, neighbour_models
 from etude.search.candidates import Ints, Longs
 from etude.tracks import indices
@@ -30,14 +34,14 @@ class TrackFacts:
         listeners: (T,) int64 users with training plays.
         artist: (T,) int64, the same number for the same artist; 0 = unknown.
         split: (T,) uint8, a position in SPLITS.
-        alias: (T,) bool, whether the index is that of an alias, which is no candidate.
+        listable: (T,) bool, whether the track may be listed: no alias, and as topn.candidates asks.
     """
 
     plays: Longs
     listeners: Longs
     artist: Longs
     split: npt.NDArray[np.uint8]
-    alias: npt.NDArray[np.bool_]
+    listable: npt.NDArray[np.bool_]
 
     def of_split(self, name: str) -> Ints:
         """Return the indices of the split's tracks, ascending int32."""
@@ -57,6 +61,19 @@ def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFr
     return indexed.join(indices(tracks), "track_id").select("user_idx", "track_idx")
 
 
+def recent(training: DataFrame, batch_date: date, days: int) -> DataFrame:
+    """Return user_idx, track_idx of interactions whose last play was in the last days until a date, or has no time.
+
+    Args:
+        training: user_idx, track_idx, last_played_at.
+        batch_date: the last of the days.
+        days: their number.
+    """
+    day = F.to_date("last_played_at")
+    late = day.isNull() | (day > F.lit(batch_date - timedelta(days=days)))
+    return training.where(late).select("user_idx", "track_idx")
+
+
 def relevant_plays(interactions: DataFrame, splits: DataFrame, split: str) -> DataFrame:
     """Return user_idx, track_idx of a split's plays: those that are listed, and all plays of the split's tracks."""
     mine = splits.where(F.col("split") == split)
@@ -65,26 +82,32 @@ def relevant_plays(interactions: DataFrame, splits: DataFrame, split: str) -> Da
     return mine.where("kind = 'play'").select("user_idx", "track_idx").union(of_tracks).distinct()
 
 
-def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> TrackFacts:
+def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame, candidates: str | None = None) -> TrackFacts:
     """Collect one row per track: a few numbers each, fewer bytes than the candidates' factors.
 
     Args:
-        tracks: track_idx, artist_id, alias_of.
+        tracks: rows of `tracks`.
         training: track_idx, play_count; one row per user and track.
         splits: the rows of `splits`.
+        candidates: condition in Spark SQL on the columns of `tracks`; None admits all tracks.
+
+    Raises:
+        SettingsError: see `_condition`.
     """
+    admitted = F.lit(True) if candidates is None else _condition(tracks, candidates)
+    judged = tracks.withColumn("listable", F.col("alias_of").isNull() & admitted)
     played = training.groupBy("track_idx").agg(F.sum("play_count").alias("plays"), F.count("*").alias("listeners"))
     place = F.array_position(F.array(*(F.lit(name) for name in SPLITS)), F.col("split")) - 1
     roles = splits.where("kind = 'track'").select("track_idx", place.cast("tinyint").alias("split"))
     rows = (
-        tracks.join(played, "track_idx", "left")
+        judged.join(played, "track_idx", "left")
         .join(roles, "track_idx", "left")
         .select(
             "track_idx",
             *(F.coalesce(name, F.lit(0)).alias(name) for name in ("plays", "listeners")),
             F.when(F.col("artist_id").isNotNull(), F.xxhash64("artist_id")).otherwise(0).alias("artist"),
             F.coalesce("split", F.lit(0)).alias("split"),
-            F.col("alias_of").isNotNull().alias("alias"),
+            "listable",
         )
         .toArrow()
     )
@@ -95,6 +118,27 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame) -> Tr
     for field in fields(TrackFacts):
         getattr(facts, field.name)[track_idx] = rows.column(field.name).to_numpy(zero_copy_only=False)
     return facts
+
+
+def _condition(tracks: DataFrame, text: str) -> Column:
+    """Return whether a row of `tracks` fulfils topn.candidates; a null is a no.
+
+    Raises:
+        SettingsError: the text is no SQL, no condition, or names a column that there isn't.
+    """
+    try:
+        kind = tracks.select(F.expr(text).alias("it")).schema["it"].dataType
+    except AnalysisException as error:
+        told = " ".join(str(error).split("\n", 1)[0].split())
+        raise SettingsError(
+            f"topn.candidates={text!r}: {told}; expected a condition in Spark SQL on `tracks`"
+        ) from error
+    if kind != BooleanType():
+        raise SettingsError(
+            f"topn.candidates={text!r}: this is of type {kind.simpleString()}; expected a condition, such as "
+            "release_year >= 2020"
+        )
+    return F.coalesce(F.expr(text), F.lit(False))
 
 
 _MOST_PRODUCTS = 2e12

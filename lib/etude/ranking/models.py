@@ -1,6 +1,6 @@
 """Define the model, its baselines and its bound, and their candidates under each protocol.
 
-Aliases are no candidates. Otherwise:
+Aliases, and tracks that don't fulfil topn.candidates, are no candidates. Otherwise:
 
 - none: candidates are the tracks with fitted factors (warm) and, with predicted factors, all other tracks (cold).
   Nothing is measured.
@@ -24,6 +24,7 @@ from etude.ranking.inputs import TrackFacts
 from etude.ranking.neighbours import Neighbours
 from etude.ranking.plan import NO_PART, PARTS, SLICES, Model, Plan, levels_of, random_tracks
 from etude.search.candidates import Candidates, Ints, Longs
+from etude.search.cap import Cap
 from etude.vectors import Factors
 
 HEAD_SHARE = 0.8
@@ -61,7 +62,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
     """Return the candidates, models and slices for the protocol."""
     protocol = evaluation.protocol
     part_of = _parts(known, protocol, evaluation.measured_split)
-    part_of[known.facts.alias] = NO_PART
+    part_of[~known.facts.listable] = NO_PART
     final = _blended(known, part_of) if known.blended else _separate(known, part_of)
     others: tuple[Model, ...] = ()
     if protocol != "none":
@@ -89,6 +90,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
         level_of=levels_of(known.facts.listeners),
         per_user=evaluation.per_user and bool(others),
+        cap=None if topn.max_per_artist is None else Cap(known.facts.artist, topn.max_per_artist),
     )
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from etude.hashing import uniforms
 from etude.search.candidates import Candidates, Floats, Ints
+from etude.search.cap import Cap
 
 PARTS = ("head", "tail", "cold", "warm", "unplayed")
 """Names of the parts. head and tail: warm tracks, split by plays; cold: tracks without fitted factors, known by their
@@ -83,6 +84,7 @@ class Plan:
         bits: (T,) float32: -log2 of the track's share of the training plays.
         level_of: (T,) uint8 by track index: position in LEVELS.
         per_user: whether a task returns each user's metrics, beside their sums.
+        cap: limit of tracks per artist in every list; None for no limit.
     """
 
     final: Model
@@ -95,6 +97,7 @@ class Plan:
     bits: Floats
     level_of: npt.NDArray[np.uint8]
     per_user: bool = False
+    cap: Cap | None = None
 
     @property
     def longest(self) -> int:

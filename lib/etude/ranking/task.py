@@ -50,7 +50,7 @@ class Checks:
         rows: tracks in all lists.
         cold: those of source cold.
         light: those of source light.
-        short: users whose list is shorter than min(n, number of unheard candidates).
+        short: users whose list is shorter than n and than their unheard candidates allow.
         bad_scores: scores that are not finite.
         bad_factors: users whose factors are not finite; they are ranked like users without factors.
         out_of_reach: relevant pairs whose track is no candidate of any slice.
@@ -156,18 +156,19 @@ class Task:
         for part, candidates in model.parts.items():
             key = model.users, id(candidates)
             if key not in found:
-                found[key] = top_n(_rows(model, users), candidates, self.plan.longest, users.heard)
+                found[key] = top_n(_rows(model, users), candidates, self.plan.longest, users.heard, self.plan.cap)
             lists[part] = found[key]
         return lists
 
     def _slice_list(self, name: str, lists: dict[str, List]) -> List:
-        longest = self.plan.longest
+        longest, cap = self.plan.longest, self.plan.cap
         parts = [part for part in SLICES[name] if part in lists]
         warm = [lists[part] for part in parts if part in SLICES["warm"]]
         cold = [lists[part] for part in parts if part not in SLICES["warm"]]
         if not cold or not warm:
-            return merge(cold or warm, longest)
-        return merge_with_quota(merge(warm, longest), merge(cold, longest), longest, *self.plan.cold_shares)
+            return merge(cold or warm, longest, cap)
+        of_kinds = merge(warm, longest, cap), merge(cold, longest, cap)
+        return merge_with_quota(*of_kinds, longest, *self.plan.cold_shares, cap)
 
     def _wins(self, model: Model, users: Users, pairs: Pairs) -> npt.NDArray[np.float64]:
         cold = model.parts["cold"]
@@ -182,8 +183,11 @@ class Task:
         counted.rows += int(filled.sum())
         for rows, listable in ((known, self._listable), (others, self._listable_by_popularity)):
             heard = users.heard.of_rows(rows, len(tracks))
-            avoided = np.bincount(heard.rows[listable[heard.tracks]], minlength=len(rows))
-            counted.short += int((filled[rows] < np.minimum(self.plan.n, listable.sum() - avoided)).sum())
+            if self.plan.cap is not None:
+                room = self.plan.cap.room(listable, heard, len(rows))
+            else:
+                room = listable.sum() - np.bincount(heard.rows[listable[heard.tracks]], minlength=len(rows))
+            counted.short += int((filled[rows] < np.minimum(self.plan.n, room)).sum())
         counted.bad_scores += int((~np.isfinite(scores[tracks >= 0])).sum())
         counted.out_of_reach += int((self.plan.part_of[users.relevant.tracks] == NO_PART).sum())
 

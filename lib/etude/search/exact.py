@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.search.candidates import NOTHING, Candidates, Floats, Ints, Longs, Pairs, norms_of
+from etude.search.cap import Cap
 from etude.search.merge import merge
 
 BATCH = 512
@@ -26,7 +27,9 @@ _SLACK = 8
 _SCORED_TOGETHER = 1 << 19
 
 
-def top_n(users: Floats, candidates: Candidates, n: int, heard: Pairs = NOTHING) -> tuple[Ints, Floats]:
+def top_n(
+    users: Floats, candidates: Candidates, n: int, heard: Pairs = NOTHING, cap: Cap | None = None
+) -> tuple[Ints, Floats]:
     """Return the n candidates of highest x . y for each user, best first; ties by ascending track index.
 
     Args:
@@ -34,6 +37,7 @@ def top_n(users: Floats, candidates: Candidates, n: int, heard: Pairs = NOTHING)
         candidates: tracks that may be listed.
         n: length of the lists.
         heard: distinct pairs that may not be listed; tracks that are no candidates are ignored.
+        cap: limit of tracks per artist; None for no limit.
 
     Returns:
         (U, n) int32 track indices and (U, n) float32 scores; if a user has fewer candidates, the row ends with track
@@ -46,7 +50,7 @@ def top_n(users: Floats, candidates: Candidates, n: int, heard: Pairs = NOTHING)
         return tracks, scores
     for start in range(0, len(users), BATCH):
         some = slice(start, min(start + BATCH, len(users)))
-        _fill(users[some], candidates, heard.part(some.start, some.stop), tracks[some], scores[some])
+        _fill(users[some], candidates, heard.part(some.start, some.stop), cap, tracks[some], scores[some])
     return tracks, scores
 
 
@@ -64,18 +68,19 @@ def score(users: Floats, vectors: Floats) -> Floats:
     return wide.astype(np.float32)
 
 
-def _fill(users: Floats, candidates: Candidates, heard: Pairs, tracks: Ints, scores: Floats) -> None:
+def _fill(users: Floats, candidates: Candidates, heard: Pairs, cap: Cap | None, tracks: Ints, scores: Floats) -> None:
     """Write the lists of one batch into tracks and scores."""
     n = tracks.shape[1]
     lengths = norms_of(users)
     # A float32 dot product differs from the score by at most this, for any order of summation.
     error = (users.shape[1] + 4) * 2.0**-24 * 1.01 * lengths * candidates.norms[0] + np.finfo(np.float32).tiny
-    left, room = np.arange(len(users)), n + _SLACK
+    left, room = np.arange(len(users)), (n if cap is None else 2 * n) + _SLACK
     while len(left):
         room = min(room, len(candidates.vectors))
         mine = heard.of_rows(left, len(users))
         found, bound = _search(users[left], lengths[left], error[left], candidates, room, *_used_up(mine, candidates))
-        tracks[left], scores[left] = _listed(candidates, found, _scores_at(users[left], candidates, found), mine, n)
+        scored = _scores_at(users[left], candidates, found)
+        tracks[left], scores[left] = _listed(candidates, found, scored, mine, n, cap)
         # A vector outside has a float32 score of at most `bound`; rounding must not decide even a tie.
         sure = (scores[left, n - 1] > bound + error[left]) | (bound == -np.inf) | (room == len(candidates.vectors))
         left, room = left[~sure], 4 * room
@@ -163,13 +168,16 @@ def _scores_at(users: Floats, candidates: Candidates, found: Ints) -> Floats:
     return scores
 
 
-def _listed(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:
+def _listed(
+    candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int, cap: Cap | None
+) -> tuple[Ints, Floats]:
     """Return the n best tracks (U, n) of the found vectors (U, m) by score, then track; -1 and -inf at short ends."""
     if len(candidates) == len(candidates.vectors):
         tracks = np.where(found >= 0, candidates.tracks[found], np.int32(-1))
     else:
-        tracks, scores = _unshare(candidates, found, scores, heard, n)
-    return merge([(tracks, scores)], n)
+        # A cap may pass over any track, so it needs all of them.
+        tracks, scores = _unshare(candidates, found, scores, heard, n if cap is None else len(candidates))
+    return merge([(tracks, scores)], n, cap)
 
 
 def _unshare(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:
