@@ -22,6 +22,7 @@ from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.factors.barrier import rows, stage
 from etude.factors.barrier.kept import Kept
 from etude.factors.blocks import Axis
+from etude.slots import wait_for_slots
 from etude.vectors import SizeLimit, collect
 
 pytestmark = pytest.mark.slow
@@ -146,6 +147,18 @@ def test_an_error_of_a_rank_is_told_and_not_tried_again(plays, tmp_path, caplog)
         stage.fit(plays, WMF, str(tmp_path))
     assert cause_of(told.value).startswith("Py4JJavaError: NotADirectoryError: ")
     assert "lost a rank" not in caplog.text
+
+
+def test_an_interrupt_ends_the_stage(plays, tmp_path):
+    def interrupted(items, desc, total):
+        yield next(iter(items))
+        raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stage.fit(plays, WMF.model_copy(update={"iterations": 10**7}), str(tmp_path), interrupted)
+    assert time.monotonic() - begun < 60
+    assert wait_for_slots(plays.sparkSession, 2, timeout_s=0) == 2
 
 
 def test_a_session_without_lasting_executors_is_refused(plays, tmp_path, monkeypatch):

@@ -12,9 +12,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from pyspark import BarrierTaskContext, Broadcast, Row
 from pyspark.sql import DataFrame, SparkSession
@@ -96,13 +97,8 @@ def _with_patience(
         if done:
             log.info("engine=barrier goes on after iteration=%d of=%d", done, settings.iterations)
         ranks = _ranks(interactions.sparkSession, axes.value, settings, ranks)
-        kept.tell(done)
         try:
-            with ThreadPoolExecutor(1) as thread:
-                stage = thread.submit(_run, interactions, axes, settings, kept, ranks)
-                for _ in progress(_finished(stage, kept, done), "factorising", settings.iterations):
-                    pass
-                stage.result()
+            _watched(partial(_run, interactions, axes, settings, kept, ranks), interactions, settings, kept, progress)
         except Exception as error:
             if not _LOST.search(str(error)):
                 raise
@@ -114,6 +110,23 @@ def _with_patience(
                     "perhaps for memory (spark.executor.memoryOverhead), or their machines were lost"
                 ) from error
             log.warning("engine=barrier ranks=%d lost a rank; the fit goes on after iteration=%d", ranks, done)
+
+
+def _watched(
+    stage: Callable[[], None], interactions: DataFrame, settings: WmfSettings, kept: Kept, progress: Progress
+) -> None:
+    """Run the stage in a thread while this one reports progress; an interrupt ends it."""
+    done, _ = kept.newest()
+    kept.tell(done)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(stage)
+        try:
+            for _ in progress(_finished(running, kept, done), "factorising", settings.iterations):
+                pass
+        except BaseException:
+            interactions.sparkSession.sparkContext.cancelAllJobs()
+            raise
+        running.result()
 
 
 def _ranks(spark: SparkSession, axes: dict[str, Axis], settings: WmfSettings, before: int) -> int:
