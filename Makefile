@@ -16,7 +16,7 @@ unexport SPARK_HOME PYTHONHOME
 # $(call needs,FILE): fail with a message if FILE doesn't exist.
 needs = @test -e "$(1)" || { echo "make $@: $(1) doesn't exist" >&2; exit 1; }
 
-.PHONY: help setup demo results test test-fast lint bench cluster-test docs clean
+.PHONY: help setup demo results test test-fast lint bench cluster-test package docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -64,9 +64,12 @@ cluster-test: setup ## PART=name: run one test file that starts cluster processe
 	$(call needs,tests/cluster$(if $(PART),/test_$(PART).py))
 	pytest -m cluster tests/cluster$(if $(PART),/test_$(PART).py)
 
+package: setup ## pack what executors need into build/package; PART=train: with torch and Horovod
+	python -m tools.package $(PART)
+
 docs: setup ## generate docs/tables.md, settings.md, stages.md and conf/etude.yaml from the code's definitions
 	python -m etude.reference
 
 clean: ## remove outputs of demo, tests and benchmarks; keep environment, built wheels and fetched jars
-	rm -rf build/demo build/bench build/lake build/tmp build/log spark-warehouse metastore_db derby.log
+	rm -rf build/demo build/bench build/package build/lake build/tmp build/log spark-warehouse metastore_db derby.log
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

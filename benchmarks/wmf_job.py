@@ -132,7 +132,8 @@ def compare(name: str, users: int, tracks: int, interactions: int, pairs: int) -
     make_lake(lake, users, tracks, interactions)
     rows: dict[str, list[dict[str, Any]]] = {"etude": [], "implicit": []}
     for pair in range(pairs):
-        for who, (measured, told) in (("implicit", implicits(lake)), ("etude", etudes(lake, "auto"))):
+        for who in ("implicit", "etude"):
+            measured, told = implicits(lake) if who == "implicit" else etudes(lake, "auto")
             rows[who].append({**measured.figures(), **told})
             print(f"wmf_job: {name} pair {pair + 1} {who} {rows[who][-1]}", file=sys.stderr, flush=True)
     theirs = [row["wall_s"] for row in rows["implicit"]]
