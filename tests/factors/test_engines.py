@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +105,17 @@ def test_the_loss_of_blocked_falls_every_iteration(fits):
     steps, losses = zip(*fits["blocked"].losses, strict=True)
     assert steps == (1, 2, 3, 4, 5, 6)
     assert list(losses) == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["barrier", "blocked"])
+def test_a_fit_ends_when_the_loss_falls_little(plays, fits, name, tmp_path):
+    losses = [loss for _, loss in fits[name].losses]
+    falls = [1 - after / before for before, after in pairwise(losses)]
+    tolerance = (falls[1] + falls[2]) / 2  # the fall to the fourth iteration is too small
+    assert sorted(falls, reverse=True) == falls
+    fit = ENGINES[name](plays, SCALED.model_copy(update={"tolerance": tolerance}), str(tmp_path))
+    assert [loss for _, loss in fit.losses] == pytest.approx(losses[:4])
+    assert fit.users.count() == fits[name].users.count()
 
 
 def test_blocked_does_not_depend_on_partitions(once, frame_of, monkeypatch):

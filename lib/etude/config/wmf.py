@@ -29,6 +29,9 @@ class WmfSettings(Section):
     """none: lambda |x|^2 for every row; frequency: lambda n |x|^2 with n the row's interactions, as in MLlib."""
     iterations: int = Field(15, ge=1)
     """Number of full sweeps (users, then tracks)."""
+    tolerance: float | None = Field(None, gt=0, lt=1)
+    """Relative decrease of the loss by a sweep below which the fit ends early; null means all iterations. Not in
+    mllib."""
     solver: Literal["cg", "cholesky"] = "cg"
     """Solver of a row, except in mllib; cg: wmf.cg_steps conjugate-gradient steps from the last factors; cholesky:
     exact."""

@@ -19,6 +19,7 @@ from etude.config.wmf import WmfSettings
 from etude.factors.blocks import Axis, Block, build_blocks, row_cost
 from etude.factors.fit import Fit, Progress, size_limit, unwatched
 from etude.factors.objective import (
+    converged,
     eigenbasis,
     extra_confidence,
     gram,
@@ -52,12 +53,14 @@ def fit(
         for side, other in _OTHER.items()
     }
     sides = _Sides(spark.sparkContext, axes, settings)
-    losses = []
+    losses: list[tuple[int, float]] = []
     try:
         for iteration in progress(range(1, settings.iterations + 1), "factorising", settings.iterations):
             for side, other in _OTHER.items():
                 swept = sides.sweep(side, other, blocks[side], f"iteration {iteration}, {side}s")
             losses.append((iteration, sides.loss(swept.played_cells)))
+            if converged(losses, settings):
+                break
     finally:
         for side in _OTHER:
             blocks[side].unpersist()

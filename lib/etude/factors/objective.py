@@ -12,6 +12,8 @@ the sum over played cells of c (1 - s)^2 - s^2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -74,3 +76,15 @@ def penalty(factors: np.ndarray, regularization: np.ndarray) -> float:
 def total_loss(played_cells: float, user_gram: np.ndarray, track_gram: np.ndarray, penalties: float) -> float:
     """Return L from its parts; `played_cells` is the sum of c (1 - s)^2 - s^2 over played cells."""
     return played_cells + float(np.sum(user_gram * track_gram)) + penalties
+
+
+def converged(losses: Sequence[tuple[int, float]], settings: WmfSettings) -> bool:
+    """Tell if a fit has ended, from (iteration, loss) of all sweeps: the last was the last, or changed little."""
+    if not losses:
+        return False
+    if losses[-1][0] >= settings.iterations:
+        return True
+    if settings.tolerance is None or len(losses) < 2:
+        return False
+    before, now = losses[-2][1], losses[-1][1]
+    return before - now < settings.tolerance * before

@@ -21,7 +21,7 @@ from etude.factors.barrier.memory import Common, share
 from etude.factors.barrier.ring import Door, Ring
 from etude.factors.barrier.rows import OTHER, SIDES, Deal
 from etude.factors.blocks import Axis, Block
-from etude.factors.objective import eigenbasis, gram, penalty, row_regularization, turned
+from etude.factors.objective import converged, eigenbasis, gram, penalty, row_regularization, turned
 from etude.factors.solve import improve
 from etude.factors.start import start
 from etude.vectors import Factors
@@ -99,11 +99,11 @@ class _Rank:
         """Sweep; return the seconds by kind of work."""
         losses = list(self._task.losses)
         self._begin()
-        last = self._settings.iterations
-        for iteration in range(self._task.done + 1, last + 1):
+        while not converged(losses, self._settings):
+            iteration = len(losses) + 1
             self._sweep("user", f"iteration {iteration}, users")
             losses.append((iteration, self._sweep("track", f"iteration {iteration}, tracks")))
-            if iteration == last or iteration % self._settings.checkpoint_interval == 0:
+            if converged(losses, self._settings) or iteration % self._settings.checkpoint_interval == 0:
                 with self._timing("keeping"):
                     self._keep(iteration, losses)
             if self._rank == 0:

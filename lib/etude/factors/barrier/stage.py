@@ -30,6 +30,7 @@ from etude.factors.barrier.ring import Door, new_key
 from etude.factors.barrier.rows import SIDES, Deal, dealt, received
 from etude.factors.blocks import Axis
 from etude.factors.fit import Fit, Progress, unwatched
+from etude.factors.objective import converged
 from etude.session import is_local
 from etude.slots import free_slots, lasting_executors, wait_for_slots
 from etude.worker import lean_worker
@@ -92,7 +93,7 @@ def _with_patience(
     ranks, lost, failed_at = 0, 0, -1
     while True:
         done, losses = kept.newest()
-        if done >= settings.iterations:
+        if converged(losses, settings):
             return losses
         if done:
             log.info("engine=barrier goes on after iteration=%d of=%d", done, settings.iterations)
