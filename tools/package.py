@@ -22,7 +22,7 @@ from etude.doctor.pins import ROOT, requirements_file
 from tools.setup import horovod, venv
 from tools.setup.errors import SetupError
 
-DRIVER_ONLY = frozenset({"pyspark", "delta-spark", "py4j", "deltalake", "tqdm", "Jinja2", "MarkupSafe", "matplotlib"})
+DRIVER_ONLY = frozenset({"pyspark", "delta-spark", "py4j", "deltalake", "Jinja2", "MarkupSafe", "matplotlib"})
 """Core packages that no task imports, or that an executor's Spark brings."""
 _GROUPS = {"core": ("core",), "train": ("core", "train")}
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
@@ -191,7 +190,7 @@ class Lake:
         self.create(table)
         condition = " AND ".join(f"old.`{column}` = new.`{column}`" for column in spec.key)
         merge = (
-            DeltaTable.forPath(self.spark, self.uri(table))
+            self._delta(table)
             .alias("old")
             .merge(conform(rows, spec).alias("new"), condition)
             .whenMatchedUpdateAll()
@@ -207,7 +206,7 @@ class Lake:
         """
         condition = " AND ".join(f"old.`{column}` = gone.`{column}`" for column in TABLES[table].key)
         deletion = (
-            DeltaTable.forPath(self.spark, self.uri(table))
+            self._delta(table)
             .alias("old")
             .merge(keys.select(*TABLES[table].key).distinct().alias("gone"), condition)
             .whenMatchedDelete()
@@ -219,6 +218,12 @@ class Lake:
         """Create the table with its comments and constraints, if it isn't there."""
         if not self.exists(table):
             self._small.create(TABLES[table])
+
+    def _delta(self, table: str) -> Any:
+        # Tasks import this module, and an executor's environment has no package of Delta.
+        from delta.tables import DeltaTable
+
+        return DeltaTable.forPath(self.spark, self.uri(table))
 
     def _written(self, table: str) -> int:
         version = self.version(table)

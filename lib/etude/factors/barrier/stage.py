@@ -21,7 +21,8 @@ from pyspark import BarrierTaskContext, Broadcast, Row
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from etude import __version__, storage
+import etude
+from etude import storage
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.factors.barrier.kept import Kept
@@ -216,7 +217,7 @@ def _fingerprint(interactions: DataFrame, axes: dict[str, Axis], settings: WmfSe
     """Return what identifies a fit: the interactions, and the settings that its result depends on."""
     cells = interactions.agg(F.bit_xor(F.xxhash64("user_idx", "track_idx", "play_count"))).first()
     asked = {name: value for name, value in settings.model_dump().items() if name not in _FREE_TO_CHANGE}
-    digest = hashlib.sha256(json.dumps([__version__, asked, cells and cells[0]], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([etude.__version__, asked, cells and cells[0]], sort_keys=True).encode())
     for side in SIDES:
         digest.update(axes[side].idx.tobytes() + axes[side].counts.tobytes())
     return digest.hexdigest()[:16]
