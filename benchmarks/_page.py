@@ -6,6 +6,7 @@ docs/benchmarks.json keeps the newest figures of each benchmark, so that a page 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
@@ -110,6 +111,11 @@ SHOWN: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
 }
 
 
+def wrapped(line: str) -> str:
+    """Break a line of text, but not of a table."""
+    return line if line.startswith("|") else textwrap.fill(line, 130, break_long_words=False, break_on_hyphens=False)
+
+
 def main() -> None:
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for name in SHOWN:
@@ -123,7 +129,7 @@ def main() -> None:
             on = kept[name]["machine"]
             where = f"{on['processor']}, {on['cores']} cores, {on['memory_gb']} GB"
             made = f"`make bench BENCH={name}`, {kept[name]['made']}, {where}."
-            lines += ["", f"## {title}", "", made, "", *show(kept[name])]
+            lines += ["", f"## {title}", "", made, "", *map(wrapped, show(kept[name]))]
     KEPT.write_text(json.dumps({name: kept[name] for name in SHOWN if name in kept}, indent=1) + "\n")
     PAGE.write_text("\n".join(lines) + "\n")
 

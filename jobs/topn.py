@@ -27,6 +27,7 @@ from etude.job import JobRun, main
 from etude.lake import Metric, ledger
 from etude.ranking import inputs, spread
 from etude.ranking.models import Known, make_plan
+from etude.ranking.never import read_never
 from etude.ranking.plan import Plan
 from etude.ranking.task import Checks
 from etude.splits import training_plays
@@ -44,11 +45,12 @@ def run(job: JobRun) -> None:
     training = training_plays(interactions, splits, protocol)
 
     settings, days = job.settings.topn, job.settings.topn.exclude_heard_days
-    facts = inputs.track_facts(tracks, training, splits, settings.candidates)
+    never = None if settings.never is None else read_never(settings.never, users, tracks, job.log)
+    facts = inputs.track_facts(tracks, training, splits, settings.candidates, never.tracks if never else None)
     known = known_factors(job, wmf, train, blend, facts)
     excludes = settings.exclude_heard and protocol != "paper"
     n_users = users.count()
-    if protocol == "strict" and excludes and days is None:
+    if protocol == "strict" and excludes and days is None and never is None:
         neighbours = inputs.neighbours_of(n_users, training, splits, known.fitted.idx, job.settings.evaluation, job.log)
         known = replace(known, neighbours=neighbours)
         job.note("neighbours", {name: each.chosen for name, each in neighbours.items()})
@@ -59,6 +61,8 @@ def run(job: JobRun) -> None:
     elif excludes:
         plays = job.read("plays")
         heard = inputs.heard_plays(plays if days is None else plays_until(plays, job.batch_date, days), users, tracks)
+    if never is not None:
+        heard = heard.select("user_idx", "track_idx").union(never.pairs).distinct()
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits, job.settings.evaluation.measured_split)
     rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)

@@ -180,6 +180,17 @@ def world(spark, tmp_path):
     return World()
 
 
+def test_another_list_of_what_is_never_listed_is_another_input(tmp_path):
+    file = tmp_path / "never.csv"
+    file.write_text("track_id\na\n")
+    settings = load_settings((), [f"topn.never={file}"])
+    before = fingerprints("topn", settings, DAY)
+    assert before.keys() == {"topn.never"}
+    file.write_text("track_id\na\nb\n")
+    assert fingerprints("topn", settings, DAY) != before
+    assert fingerprints("topn", load_settings(), DAY) == {}
+
+
 def test_a_step_is_left_out_only_while_settings_inputs_and_upstream_are_the_same(world):
     wmf = world.ran("wmf", 1, inputs={"plays": world.version})
     train, topn = world.ran("train", 2, wmf="r"), world.ran("topn", 3, wmf="r", train="r")

@@ -98,6 +98,8 @@ def fingerprints(stage: str, settings: Settings, batch_date: date) -> dict[str, 
     It is -1 if no file was found under the path as written (a pattern, say): such a stage is never up to date. The hash
     that the key of user ids gives to an id counts as one more input: with another key all users are new ones.
     """
+    if stage == "topn" and settings.topn.never:
+        return {"topn.never": _listing_hash([settings.topn.never])}
     if stage != "ingest":
         return {}
     found = {"catalogue.sources": _listing_hash(source.path for source in settings.catalogue.sources)}

@@ -266,6 +266,17 @@ def test_lists_keep_to_what_is_asked_of_them(made, start):
     assert "topn.candidates='year > 2000'" in line["error"]
 
 
+def test_what_is_never_to_be_listed_is_not(made, start, tmp_path):
+    file = tmp_path / "never.csv"
+    file.write_text("track_id,user_id\nT7,\nT29,user 3\n")
+    night = ("inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30")
+    assert start("never", "none", *night, f"topn.never={file}")[0] == 0
+    listed = {user: {row["track_id"] for row in rows} for user, rows in lists_of(made, "never").items()}
+    assert not any("T7" in tracks for tracks in listed.values())
+    assert {user for user in range(USERS - 1) if "T29" not in listed[user]} == {1, 3}  # user 1 has heard it
+    assert start("never", "none", *night, "topn.never=/nowhere.csv")[0] == 3
+
+
 def test_plays_before_the_last_days_exclude_nothing(made, start):
     settings = ("inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30", "topn.exclude_heard_days=3")
     code, _ = start("next week", "none", *settings, day=DAY + timedelta(days=7))

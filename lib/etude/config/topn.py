@@ -20,6 +20,9 @@ class TopnSettings(Section):
     candidates: str | None = Field(None, min_length=1)
     """Condition in Spark SQL on the columns of `tracks` that every listed track fulfils, such as
     `release_year >= 2020 AND array_contains(tags, 'jazz')`; null admits all tracks."""
+    never: str | None = Field(None, min_length=1)
+    """Path of tracks that are never listed: Parquet (*.parquet), or CSV with a header. The column track_id names them;
+    the column user_id, if there is one, the user who doesn't get a track, as in `users`; null or empty means all."""
     max_per_artist: int | None = Field(None, ge=1)
     """Largest number of tracks of one artist in a list, not counting those of unknown artists; null means no limit."""
     factors: Literal["blended", "separate"] = "blended"

@@ -82,7 +82,13 @@ def relevant_plays(interactions: DataFrame, splits: DataFrame, split: str) -> Da
     return mine.where("kind = 'play'").select("user_idx", "track_idx").union(of_tracks).distinct()
 
 
-def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame, candidates: str | None = None) -> TrackFacts:
+def track_facts(
+    tracks: DataFrame,
+    training: DataFrame,
+    splits: DataFrame,
+    candidates: str | None = None,
+    refused: DataFrame | None = None,
+) -> TrackFacts:
     """Collect one row per track: a few numbers each, fewer bytes than the candidates' factors.
 
     Args:
@@ -90,12 +96,18 @@ def track_facts(tracks: DataFrame, training: DataFrame, splits: DataFrame, candi
         training: track_idx, play_count; one row per user and track.
         splits: the rows of `splits`.
         candidates: condition in Spark SQL on the columns of `tracks`; None admits all tracks.
+        refused: track_idx of tracks that may not be listed, distinct; None for none.
 
     Raises:
         SettingsError: see `_condition`.
     """
     admitted = F.lit(True) if candidates is None else _condition(tracks, candidates)
     judged = tracks.withColumn("listable", F.col("alias_of").isNull() & admitted)
+    if refused is not None:
+        marked = refused.select("track_idx", F.lit(True).alias("refused"))
+        judged = judged.join(marked, "track_idx", "left").withColumn(
+            "listable", F.col("listable") & F.col("refused").isNull()
+        )
     played = training.groupBy("track_idx").agg(F.sum("play_count").alias("plays"), F.count("*").alias("listeners"))
     place = F.array_position(F.array(*(F.lit(name) for name in SPLITS)), F.col("split")) - 1
     roles = splits.where("kind = 'track'").select("track_idx", place.cast("tinyint").alias("split"))
