@@ -67,7 +67,7 @@ class Fitted:
         return found
 
     def run(self):
-        task = Task(self.axes, self.deals, self.settings, self.kept, *self.kept.newest())
+        task = Task(self.axes, self.deals, self.settings, self.kept, self.kept.newest(), f"by{self.ranks}")
 
         def rank_of(rank, door):
             return work(task, rank, received(self.chunks[rank], self.deals, rank), door, self.ranks)
@@ -75,8 +75,7 @@ class Fitted:
         return Together(self.ranks).run(rank_of)
 
     def factors(self, side):
-        done, _ = self.kept.newest()
-        return self.kept.read(done, side, slice(0, len(self.axes[side])))
+        return self.kept.read(self.kept.newest(), side, slice(0, len(self.axes[side])))
 
     def frame(self, side):
         return pd.DataFrame({f"{side}_idx": self.axes[side].idx, "factors": list(self.factors(side))})
@@ -99,7 +98,7 @@ def test_any_ranks_on_any_machines_find_the_same(alone, tmp_path, monkeypatch, o
     for side in SIDES:
         one = alone.factors(side)
         assert np.linalg.norm(several.factors(side) - one) < 1e-5 * np.linalg.norm(one)
-    losses = dict(several.kept.newest()[1])
+    losses = dict(several.kept.newest().losses)
     assert list(losses) == [1, 2, 3, 4]
     assert losses[4] == pytest.approx(dense_loss(PLAYED, several.frame("user"), several.frame("track"), WMF), 1e-5)
 
@@ -120,25 +119,37 @@ def test_a_fit_goes_on_from_the_iteration_that_was_kept(alone, tmp_path, ranks):
     """With another number of ranks too."""
     short = Fitted(tmp_path, 2, WMF.model_copy(update={"iterations": 2}))
     short.run()
-    assert short.kept.newest()[0] == 2
+    assert short.kept.newest().iteration == 2
     rest = Fitted(tmp_path, ranks)
     rest.run()
-    assert [step for step, _ in rest.kept.newest()[1]] == [1, 2, 3, 4]
+    assert [step for step, _ in rest.kept.newest().losses] == [1, 2, 3, 4]
     for side in SIDES:
         assert np.linalg.norm(rest.factors(side) - alone.factors(side)) < 1e-5 * np.linalg.norm(alone.factors(side))
 
 
 def test_only_the_newest_complete_iteration_is_kept(tmp_path):
     kept = Kept(str(tmp_path), "fit")
-    rows = Factors(np.arange(3, dtype="i4"), np.eye(3, dtype="f4"))
-    for iteration in (2, 4):
-        kept.write(iteration, "user", 0, rows)
-        kept.complete(iteration, [(iteration, 1.5)])
-    assert storage.list_folders(kept.uri) == ["4"]
-    kept.write(6, "user", 0, rows)  # and no more: a rank was lost
-    assert kept.newest() == (4, [(4, 1.5)])
+    some = Factors(np.arange(3, dtype="i4"), np.eye(3, dtype="f4"))
+    for iteration in (2, 10):
+        kept.write(iteration, "a", "user", 0, some)
+        kept.complete(iteration, "a", [(iteration, 1.5)])
+    assert storage.list_folders(kept.uri) == ["10-a"]
+    kept.write(12, "a", "user", 0, some)  # and no more: a rank was lost
+    assert kept.newest() == (10, "a", [(10, 1.5)])
     Kept(str(tmp_path), "other").remove_others()
-    assert kept.newest() == (0, [])
+    assert kept.newest() == (0, "", [])
+
+
+def test_what_a_lost_attempt_has_written_is_not_among_the_rows(tmp_path):
+    """Other ranks cut the rows elsewhere, so a file that stays would repeat some."""
+    kept = Kept(str(tmp_path), "fit")
+    some = Factors(np.arange(3, dtype="i4"), np.ones((3, 3), dtype="f4"))
+    kept.write(2, "lost", "user", 2, some.where(some.idx == 2))
+    kept.write(2, "new", "user", 0, some)
+    kept.complete(2, "new", [])
+    kept.write(2, "lost", "user", 1, some.where(some.idx == 1))  # by a rank that was thought dead
+    assert len(storage.list_files(kept.folder(kept.newest(), "user"))) == 1
+    assert kept.read(kept.newest(), "user", slice(0, 3)).tolist() == some.values.tolist()
 
 
 def test_all_ranks_know_that_factors_are_not_finite(tmp_path):

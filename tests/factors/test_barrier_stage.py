@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -139,10 +140,11 @@ def test_factors_that_are_not_finite_stop_the_fit(plays, tmp_path):
         stage.fit(plays, WMF.model_copy(update={"alpha": 1e38}), str(tmp_path))
 
 
-def test_an_error_of_a_rank_is_told_and_not_tried_again(plays, tmp_path, caplog):
+def test_an_error_of_a_rank_is_told_and_not_tried_again(plays, tmp_path, caplog, monkeypatch):
     axes = {side: Axis.of(plays, f"{side}_idx") for side in ("user", "track")}
     kept = Kept(str(tmp_path), stage._fingerprint(plays, axes, WMF))
-    storage.write_bytes(storage.join(kept.uri, "100"), b"a file where the folder of an iteration should be")
+    monkeypatch.setattr(stage.uuid, "uuid4", lambda: SimpleNamespace(hex="again"))
+    storage.write_bytes(storage.join(kept.uri, "100-again"), b"a file where the folder of an iteration should be")
     with pytest.raises(Py4JJavaError) as told:
         stage.fit(plays, WMF, str(tmp_path))
     assert cause_of(told.value).startswith("Py4JJavaError: NotADirectoryError: ")

@@ -6,6 +6,7 @@ import io
 import json
 import posixpath
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,12 +17,24 @@ from etude.vectors import Factors
 _COMPLETE, _TOLD = "complete", "told"
 
 
+class Newest(NamedTuple):
+    """Hold the last complete iteration: its number, the attempt that wrote it, and (iteration, loss) until then."""
+
+    iteration: int
+    attempt: str
+    losses: list[tuple[int, float]]
+
+
+NOTHING = Newest(0, "", [])
+
+
 @dataclass(frozen=True)
 class Kept:
     """Hold the folder of fits, and the name of this fit's folder in it.
 
-    That has a folder for each iteration kept, with one for each side. The name of a file gives its first row on the
-    axis.
+    That has a folder `<iteration>-<attempt>` for what an attempt at the fit has kept, with one for each side. So what a
+    rank of an attempt that failed still writes is never among the files of another. The name of a file gives its first
+    row on the axis.
     """
 
     parent: str
@@ -38,18 +51,20 @@ class Kept:
             if other != self.name:
                 storage.delete(storage.join(self.parent, other))
 
-    def write(self, iteration: int, side: str, first_row: int, rows: Factors) -> None:
+    def write(self, iteration: int, attempt: str, side: str, first_row: int, rows: Factors) -> None:
         """Write some rows of a side."""
         buffer = io.BytesIO()
         pq.write_table(rows.to_table(f"{side}_idx"), buffer, compression="none", use_dictionary=False)
-        storage.write_bytes(storage.join(self.folder(iteration, side), f"{first_row:012d}.parquet"), buffer.getvalue())
+        folder = storage.join(self.uri, f"{iteration}-{attempt}", side)
+        storage.write_bytes(storage.join(folder, f"{first_row:012d}.parquet"), buffer.getvalue())
 
-    def complete(self, iteration: int, losses: list[tuple[int, float]]) -> None:
+    def complete(self, iteration: int, attempt: str, losses: list[tuple[int, float]]) -> None:
         """Declare an iteration complete, and remove the others. All ranks must have written their rows."""
-        storage.write_bytes(storage.join(self.uri, f"{iteration}", _COMPLETE), json.dumps(losses).encode())
-        for other in self._iterations():
-            if other != iteration:
-                storage.delete(storage.join(self.uri, f"{other}"))
+        mine = f"{iteration}-{attempt}"
+        storage.write_bytes(storage.join(self.uri, mine, _COMPLETE), json.dumps(losses).encode())
+        for other in storage.list_folders(self.uri):
+            if other != mine:
+                storage.delete(storage.join(self.uri, other))
 
     def tell(self, iteration: int) -> None:
         """Tell the driver that an iteration has ended."""
@@ -60,17 +75,19 @@ class Kept:
         told = storage.join(self.uri, _TOLD)
         return int(storage.read_bytes(told)) if storage.exists(told) else 0
 
-    def newest(self) -> tuple[int, list[tuple[int, float]]]:
-        """Return the last iteration that is complete, and the losses until then; 0 and none if there is none."""
-        for iteration in sorted(self._iterations(), reverse=True):
-            done = storage.join(self.uri, f"{iteration}", _COMPLETE)
+    def newest(self) -> Newest:
+        """Return the last iteration that is complete; NOTHING if there is none."""
+        names = (name.partition("-") for name in storage.list_folders(self.uri))
+        for iteration, attempt in sorted(((int(number), attempt) for number, _, attempt in names), reverse=True):
+            done = storage.join(self.uri, f"{iteration}-{attempt}", _COMPLETE)
             if storage.exists(done):
-                return iteration, [(step, loss) for step, loss in json.loads(storage.read_bytes(done))]
-        return 0, []
+                losses = [(step, loss) for step, loss in json.loads(storage.read_bytes(done))]
+                return Newest(iteration, attempt, losses)
+        return NOTHING
 
-    def read(self, iteration: int, side: str, rows: slice) -> np.ndarray:
+    def read(self, newest: Newest, side: str, rows: slice) -> np.ndarray:
         """Return the factors of some rows of a side, whichever ranks wrote them: (rows, rank) float32."""
-        files = storage.list_files(self.folder(iteration, side))
+        files = storage.list_files(self.folder(newest, side))
         firsts = [int(posixpath.basename(file).partition(".")[0]) for file in files]
         pieces = []
         for file, first, end in zip(files, firsts, [*firsts[1:], rows.stop], strict=True):
@@ -80,9 +97,6 @@ class Kept:
                 pieces.append(values[max(0, rows.start - first) : rows.stop - first])
         return np.concatenate(pieces)
 
-    def folder(self, iteration: int, side: str) -> str:
+    def folder(self, newest: Newest, side: str) -> str:
         """Return the URI of a side's files: `{side}_idx` and factors."""
-        return storage.join(self.uri, f"{iteration}", side)
-
-    def _iterations(self) -> set[int]:
-        return {int(name) for name in storage.list_folders(self.uri) if name.isdigit()}
+        return storage.join(self.uri, f"{newest.iteration}-{newest.attempt}", side)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
-from etude.factors.barrier.kept import Kept
+from etude.factors.barrier.kept import Kept, Newest
 from etude.factors.barrier.memory import Common, share
 from etude.factors.barrier.ring import Door, Ring
 from etude.factors.barrier.rows import OTHER, SIDES, Deal
@@ -38,16 +38,16 @@ class Task:
         deals: which rank solves which rows.
         settings: objective, solver and iterations.
         kept: where iterations are kept.
-        done: the iteration to go on from, 0 for the start values.
-        losses: (iteration, loss) until then.
+        done: the iteration to go on from; NOTHING for the start values.
+        attempt: name of this attempt at the fit.
     """
 
     axes: dict[str, Axis]
     deals: dict[str, Deal]
     settings: WmfSettings
     kept: Kept
-    done: int
-    losses: list[tuple[int, float]]
+    done: Newest
+    attempt: str
 
 
 def work(task: Task, rank: int, blocks: dict[str, list[Block]], door: Door, ranks: int) -> dict[str, float]:
@@ -97,7 +97,7 @@ class _Rank:
 
     def fit(self) -> dict[str, float]:
         """Sweep; return the seconds by kind of work."""
-        losses = list(self._task.losses)
+        losses = list(self._task.done.losses)
         self._begin()
         while not converged(losses, self._settings):
             iteration = len(losses) + 1
@@ -120,7 +120,7 @@ class _Rank:
         """Set this rank's rows to their start values, or to those of the iteration to go on from."""
         for side in SIDES:
             rows = self._own[side]
-            if self._task.done and rows.start < rows.stop:
+            if self._task.done.iteration and rows.start < rows.stop:
                 self._values[side][rows] = self._task.kept.read(self._task.done, side, rows)
             else:
                 self._values[side][rows] = start(self._task.axes[side].idx[rows], side, self._settings)
@@ -204,7 +204,8 @@ class _Rank:
         for side, rows in self._own.items():
             if rows.start < rows.stop:
                 values = turned(self._values[side][rows], self._turns.T)
-                self._task.kept.write(iteration, side, rows.start, Factors(self._task.axes[side].idx[rows], values))
+                mine = Factors(self._task.axes[side].idx[rows], values)
+                self._task.kept.write(iteration, self._task.attempt, side, rows.start, mine)
         self._ring.gather()
         if self._rank == 0:
-            self._task.kept.complete(iteration, losses)
+            self._task.kept.complete(iteration, self._task.attempt, losses)

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ import etude
 from etude import storage
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, EtudeError, SettingsError
-from etude.factors.barrier.kept import Kept
+from etude.factors.barrier.kept import Kept, Newest
 from etude.factors.barrier.rank import Task, work
 from etude.factors.barrier.ring import Door, new_key
 from etude.factors.barrier.rows import SIDES, Deal, dealt, received
@@ -77,7 +78,7 @@ def fit(interactions: DataFrame, settings: WmfSettings, folder: str, progress: P
         losses = _with_patience(interactions, shared, settings, kept, progress)
     finally:
         shared.destroy()
-    done, _ = kept.newest()
+    done = kept.newest()
     users, tracks = (
         spark.read.schema(f"{side}_idx int, factors array<float>").parquet(
             storage.literal(storage.for_spark(kept.folder(done, side)))
@@ -93,32 +94,32 @@ def _with_patience(
     """Run the stage until it ends; return the losses."""
     ranks, lost, failed_at = 0, 0, -1
     while True:
-        done, losses = kept.newest()
-        if converged(losses, settings):
-            return losses
-        if done:
-            log.info("engine=barrier goes on after iteration=%d of=%d", done, settings.iterations)
+        done = kept.newest()
+        if converged(done.losses, settings):
+            return done.losses
+        if done.iteration:
+            log.info("engine=barrier goes on after iteration=%d of=%d", done.iteration, settings.iterations)
         ranks = _ranks(interactions.sparkSession, axes.value, settings, ranks)
         try:
             _watched(partial(_run, interactions, axes, settings, kept, ranks), interactions, settings, kept, progress)
         except Exception as error:
             if not _LOST.search(str(error)):
                 raise
-            done, _ = kept.newest()
-            lost, failed_at = (lost + 1, failed_at) if done == failed_at else (1, done)
+            at = kept.newest().iteration
+            lost, failed_at = (lost + 1, failed_at) if at == failed_at else (1, at)
             if lost >= _ATTEMPTS:
                 raise EtudeError(
-                    f"ranks of the fit were lost {lost} times after iteration {done}: their processes were killed, "
+                    f"ranks of the fit were lost {lost} times after iteration {at}: their processes were killed, "
                     "perhaps for memory (spark.executor.memoryOverhead), or their machines were lost"
                 ) from error
-            log.warning("engine=barrier ranks=%d lost a rank; the fit goes on after iteration=%d", ranks, done)
+            log.warning("engine=barrier ranks=%d lost a rank; the fit goes on after iteration=%d", ranks, at)
 
 
 def _watched(
     stage: Callable[[], None], interactions: DataFrame, settings: WmfSettings, kept: Kept, progress: Progress
 ) -> None:
     """Run the stage in a thread while this one reports progress; an interrupt ends it."""
-    done, _ = kept.newest()
+    done = kept.newest().iteration
     kept.tell(done)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(stage)
@@ -158,7 +159,7 @@ def _run(
     chunks = dealt(interactions, axes.value, deals, ranks, settings)
     log.info("engine=barrier ranks=%d dealt_s=%.1f", ranks, time.monotonic() - begun)
     local = is_local(spark.sparkContext.master)
-    stage = _Stage(axes, deals, settings, kept, *kept.newest(), key=new_key(), local=local)
+    stage = _Stage(axes, deals, settings, kept, kept.newest(), uuid.uuid4().hex, key=new_key(), local=local)
     ended = chunks.barrier().mapPartitions(stage).collect()  # an item per rank
     problems = [problem for problem, _ in ended if problem]
     if problems:
@@ -177,8 +178,8 @@ class _Stage:
     deals: dict[str, Deal]
     settings: WmfSettings
     kept: Kept
-    done: int
-    losses: list[tuple[int, float]]
+    done: Newest
+    attempt: str
     key: bytes
     local: bool
 
@@ -190,7 +191,7 @@ class _Stage:
         rank = context.partitionId()
         blocks = received(chunks, self.deals, rank)
         received_s = time.monotonic() - begun
-        task = Task(self.axes.value, self.deals, self.settings, self.kept, self.done, self.losses)
+        task = Task(self.axes.value, self.deals, self.settings, self.kept, self.done, self.attempt)
         door = Door(None if self.local else hosts[rank], self.key, context.allGather)
         try:
             seconds = work(task, rank, blocks, door, len(hosts))
