@@ -90,6 +90,31 @@ def wmf_jobs(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def mel(found: dict[str, Any]) -> list[str]:
+    """Show the mel stage by format."""
+    rows = [
+        (
+            form,
+            f"{each['files_per_s']:.0f}",
+            f"{each['window']:.0f}",
+            f"{each['ratio']:.2f}",
+            f"{each['whole']:.1f}",
+            f"{each['ratio_whole']:.1f}",
+            f"{max(job['peak_mb'] for job in each['jobs'].values()) / 1024:.1f}",
+        )
+        for form, each in found["formats"].items()
+    ]
+    return [
+        "Additional files per second of `spark-submit jobs/mel.py` (one minute, 44.1 kHz, stereo; a crop of three "
+        "seconds), against as many processes that call librosa: for the window alone, and for the whole file.",
+        "",
+        *table(
+            ("format", "job, files/s", "window, files/s", "job / window", "whole, files/s", "job / whole", "peak GB"),
+            rows,
+        ),
+    ]
+
+
 def paper_size(found: dict[str, Any]) -> list[str]:
     """Show the stages on conf/paper.yaml."""
     rows = [
@@ -107,6 +132,7 @@ SHOWN: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "wmf_sweeps": ("Sweeps of the factorisation", wmf_sweeps),
     "wmf_job": ("The job wmf", wmf_jobs),
     "wmf_full": ("The job wmf at the shape of the full Taste Profile", wmf_jobs),
+    "mel": ("Mel spectrograms", mel),
     "paper_size": ("All stages at the paper's size", paper_size),
 }
 

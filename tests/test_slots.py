@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from etude import slots
-from etude.slots import all_slots, wait_for_slots
+from etude.slots import all_slots, expected_slots, wait_for_slots
 
 
 class Session:
@@ -39,3 +39,17 @@ def test_slots_on_a_cluster_are_waited_for(monkeypatch):
     assert wait_for_slots(Session("spark://host:7077"), 2, timeout_s=60) == 2
     monkeypatch.setattr(slots, "free_slots", lambda _: 1)
     assert wait_for_slots(Session("spark://host:7077"), 2, timeout_s=0) == 1
+
+
+@pytest.mark.parametrize(
+    ("conf", "expected"),
+    [
+        ({}, 0),  # standalone: as many as the cluster gives
+        ({"spark.executor.instances": "50"}, 50),
+        ({"spark.executor.instances": "50", "spark.executor.cores": "4"}, 200),
+        ({"spark.executor.instances": "3", "spark.executor.cores": "5", "spark.task.cpus": "2"}, 6),
+    ],
+)
+def test_settings_may_say_how_many_slots_will_come(conf, expected):
+    session = SimpleNamespace(sparkContext=SimpleNamespace(getConf=lambda: conf))
+    assert expected_slots(session) == expected

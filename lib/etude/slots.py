@@ -23,6 +23,16 @@ def lasting_executors(spark: SparkSession) -> bool:
     return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") != "true"
 
 
+def expected_slots(spark: SparkSession) -> int:
+    """Return how many tasks the executors that the settings ask for can run at once; 0 if they don't say how many."""
+    conf = spark.sparkContext.getConf()
+    instances, cores, per_task = (
+        int(conf.get(f"spark.{name}", str(default)) or default)
+        for name, default in (("executor.instances", 0), ("executor.cores", 1), ("task.cpus", 1))
+    )
+    return instances * (cores // per_task)
+
+
 def free_slots(spark: SparkSession) -> int:
     """Return how many tasks could start now: the slots of the present executors less the running tasks."""
     tracker = spark.sparkContext.statusTracker()

@@ -34,13 +34,13 @@ from etude.factors.blocks import Axis
 from etude.factors.fit import Fit, Progress, unwatched
 from etude.factors.objective import converged
 from etude.session import is_local
-from etude.slots import free_slots, lasting_executors, wait_for_slots
+from etude.slots import expected_slots, free_slots, lasting_executors, wait_for_slots
 from etude.worker import lean_worker
 
 _ATTEMPTS = 4
 """Losses of ranks, without a kept iteration between them, until the fit fails: as many as Spark gives a task."""
 _WAIT_S = 120.0
-"""Time for a lost executor to come back; then fewer ranks go on."""
+"""Time for executors to come, or to come back; then fewer ranks go on."""
 _POLL_S = 1.0
 _LOST = re.compile(r"PeerLostError|ExecutorLostFailure|Python worker exited unexpectedly|FetchFailed")
 _FREE_TO_CHANGE = frozenset({"mode", "engine", "partitions", "max_broadcast_mb", "checkpoint_interval", "window_days"})
@@ -133,12 +133,15 @@ def _watched(
 
 
 def _ranks(spark: SparkSession, axes: dict[str, Axis], settings: WmfSettings, before: int) -> int:
-    """Return the number of ranks: the free slots, as many as before a loss if they come back; at most the blocks.
+    """Return the number of ranks: the free slots, but no more than blocks, and after a loss than before it.
+
+    Executors that have gone may come back, and at the start of an application some may still be missing.
 
     Raises:
         SettingsError: no slot is free.
     """
-    free = wait_for_slots(spark, max(1, before), _WAIT_S)
+    wanted = before or min(expected_slots(spark), settings.partitions or expected_slots(spark))
+    free = wait_for_slots(spark, max(1, wanted), _WAIT_S)
     if free < 1:
         raise SettingsError("wmf.engine=barrier: no task slot is free; give Spark more cores")
     most = max(len(Deal.of(axis.counts, free, settings).starts) - 1 for axis in axes.values())
