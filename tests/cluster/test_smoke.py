@@ -28,3 +28,5 @@ def test_wmf_survives_kill_9_of_an_executor(corpus, run, fit_with_a_kill, tmp_pa
     with standalone(tmp_path / "cluster", workers=2, cores=1, memory="3g") as cluster:
         fit_with_a_kill(cluster, [*corpus.settings(found), *fit], found.parent)
     assert_equal(found, expected, FITTED)
+    log = (found.parent / "wmf.log").read_text()
+    assert engine != "barrier" or "ranks=2 lost a rank; the fit goes on after iteration=" in log

@@ -18,7 +18,7 @@ from etude.factors.objective import extra_confidence
 from etude.worker import lean_worker
 
 _BLOCKS_PER_RANK = 16  # at least, so that ranks get equal shares
-_LEAST_COST = 4_000  # interactions in a block: a rank with less would wait more than work
+_LEAST_COST = 1_000  # interactions in a block: a rank with less would wait more than work
 
 SIDES = ("user", "track")
 OTHER = {"user": "track", "track": "user"}
