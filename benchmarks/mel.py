@@ -46,7 +46,9 @@ def make(form: str) -> None:
     for n in range(DISTINCT):
         tones = sum(np.sin(2 * np.pi * pitch * seconds) for pitch in rng.uniform(80, 3000, 6)) / 12
         sound = np.stack([tones, tones], axis=1) + rng.normal(0, 0.02, (len(seconds), 2))
-        soundfile.write(folder / f"{n}.{form}", sound.astype(np.float32), RATE, FORMATS[form], format=form.upper())
+        with soundfile.SoundFile(folder / f"{n}.{form}", "w", RATE, 2, FORMATS[form], format=form.upper()) as file:
+            for piece in np.array_split(sound.astype(np.float32), SECONDS):  # Vorbis can't take a minute at once
+                file.write(piece)
     for size in (FEW, MANY):
         (FOLDER / f"{form}-{size}").mkdir()
         for n in range(size):
