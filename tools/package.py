@@ -9,7 +9,6 @@ itself isn't in it: each job ships its own package.
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import tarfile
 import time
 from pathlib import Path
 
+from etude.doctor import pins
 from etude.doctor.delta import JARS, jar_path
-from etude.doctor.pins import ROOT, requirements_file
+from etude.doctor.pins import ROOT, name_of, normalised
 from tools.setup import horovod, venv
 from tools.setup.errors import SetupError
 
@@ -91,9 +91,8 @@ def fill(environment: Path, part: str, root: Path = ROOT) -> None:
 
 def requirements(group: str, root: Path = ROOT) -> list[str]:
     """Return the requirements of a group that executors need."""
-    lines = requirements_file(group, root).read_text(encoding="utf-8").splitlines()
-    needed = [line.partition("#")[0].strip() for line in lines]
-    return [line for line in needed if line and re.split(r"[<>=!~ ;\[]", line, maxsplit=1)[0] not in DRIVER_ONLY]
+    left_out = set(map(normalised, DRIVER_ONLY))
+    return [line for line in pins.requirements(group, root) if name_of(line) not in left_out]
 
 
 if __name__ == "__main__":

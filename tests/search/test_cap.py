@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from heard import pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from etude.search import exact
-from etude.search.candidates import Candidates, Pairs
+from etude.search.candidates import Candidates
 from etude.search.cap import Cap
 from etude.search.exact import top_n
 from etude.search.merge import merge, merge_with_quota
@@ -46,11 +47,6 @@ def problems(draw):
     heard = [sorted(draw(st.sets(st.integers(0, TRACKS - 1), max_size=20))) for _ in users]
     artist = draw(hnp.arrays(np.int64, TRACKS, elements=st.integers(0, draw(st.integers(0, 8)))))
     return users, tracks, factors, draw(st.integers(1, 12)), heard, Cap(artist, draw(st.integers(1, 3)))
-
-
-def pairs(lists):
-    rows = np.repeat(np.arange(len(lists)), [len(tracks) for tracks in lists])
-    return Pairs(rows, np.array([track for tracks in lists for track in tracks], dtype=np.int32))
 
 
 def sorted_tracks(user, tracks, factors, skip):

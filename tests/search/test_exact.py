@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from heard import pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from etude.search import exact
-from etude.search.candidates import NOTHING, Candidates, Pairs
+from etude.search.candidates import NOTHING, Candidates
 from etude.search.exact import top_n
-
-
-def pairs(lists):
-    rows = np.repeat(np.arange(len(lists)), [len(tracks) for tracks in lists])
-    return Pairs(rows, np.array([track for tracks in lists for track in tracks], dtype=np.int32))
 
 
 def brute_force(users, tracks, factors, n, heard):

@@ -22,8 +22,17 @@ def constraints(root: Path = ROOT) -> dict[str, str]:
 
 def direct_dependencies(root: Path = ROOT) -> list[str]:
     """Return the normalised names of the distributions in requirements/*.txt."""
-    lines = (line for group in GROUPS for line in _lines(requirements_file(group, root)))
-    return [normalised(re.split(r"[<>=!~ ;\[]", line, maxsplit=1)[0]) for line in lines]
+    return [name_of(line) for group in GROUPS for line in requirements(group, root)]
+
+
+def requirements(group: str, root: Path = ROOT) -> list[str]:
+    """Return the requirements of one group, without comments."""
+    return _lines(requirements_file(group, root))
+
+
+def name_of(requirement: str) -> str:
+    """Return the normalised name of the distribution that a requirement names."""
+    return normalised(re.split(r"[<>=!~ ;\[]", requirement, maxsplit=1)[0])
 
 
 def requirements_file(group: str, root: Path = ROOT) -> Path:

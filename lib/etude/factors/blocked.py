@@ -16,7 +16,7 @@ from pyspark import RDD, SparkContext
 from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
-from etude.factors.blocks import Axis, Block, build_blocks, row_cost
+from etude.factors.blocks import OTHER, Axis, Block, build_blocks, row_cost
 from etude.factors.fit import Fit, Progress, size_limit, unwatched
 from etude.factors.objective import (
     converged,
@@ -32,8 +32,6 @@ from etude.factors.start import start
 from etude.factors.sweep import HalfSweep, Swept, run
 from etude.vectors import Factors
 
-_OTHER = {"user": "track", "track": "user"}
-
 
 def fit(
     interactions: DataFrame,
@@ -43,29 +41,29 @@ def fit(
 ) -> Fit:
     """Fit factors (see `Engine`)."""
     spark = interactions.sparkSession
-    axes = {side: Axis.of(interactions, f"{side}_idx") for side in _OTHER}
+    axes = {side: Axis.of(interactions, f"{side}_idx") for side in OTHER}
     size_limit(settings).check({f"{side}_idx": len(axis) for side, axis in axes.items()}, settings.rank)
     weigh = partial(extra_confidence, settings=settings)
     blocks = {
         side: build_blocks(
             interactions, f"{side}_idx", axes[side], axes[other], weigh, row_cost(settings), settings.partitions
         )
-        for side, other in _OTHER.items()
+        for side, other in OTHER.items()
     }
     sides = _Sides(spark.sparkContext, axes, settings)
     losses: list[tuple[int, float]] = []
     try:
         for iteration in progress(range(1, settings.iterations + 1), "factorising", settings.iterations):
-            for side, other in _OTHER.items():
+            for side, other in OTHER.items():
                 swept = sides.sweep(side, other, blocks[side], f"iteration {iteration}, {side}s")
             losses.append((iteration, sides.loss(swept.played_cells)))
             if converged(losses, settings):
                 break
     finally:
-        for side in _OTHER:
+        for side in OTHER:
             blocks[side].unpersist()
         sides.destroy()
-    frames = [Factors(axes[side].idx, sides.in_first_basis(side)).to_frame(spark, f"{side}_idx") for side in _OTHER]
+    frames = [Factors(axes[side].idx, sides.in_first_basis(side)).to_frame(spark, f"{side}_idx") for side in OTHER]
     return Fit(frames[0], frames[1], losses)
 
 

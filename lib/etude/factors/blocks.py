@@ -22,6 +22,9 @@ from etude.config.wmf import WmfSettings
 from etude.vectors import Factors
 from etude.worker import lean_worker
 
+OTHER = {"user": "track", "track": "user"}
+"""Side -> the other side."""
+
 BLOCK_COST = 250_000  # interactions, or rows of the same cost: a few MB, a few ms of kernel
 _CG_ROW = 2
 _FLUSH_ROWS = 2_000_000  # interactions that a reading task collects before it packs them

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
+from etude.errors import DataCheckError
 from etude.vectors import SizeLimit
 
 
@@ -40,6 +41,13 @@ def size_limit(settings: WmfSettings) -> SizeLimit:
         "wmf.max_broadcast_mb",
         "raise it (with the memory of driver and executors, and spark.driver.maxResultSize), lower wmf.rank, "
         "or fit with wmf.engine=barrier or mllib",
+    )
+
+
+def not_finite(what: str, bad: int, rows: int) -> DataCheckError:
+    """Return the error that a half sweep, named as in "iteration 3, users", made factors that are not finite."""
+    return DataCheckError(
+        f"{what}: factors of {bad:,} of {rows:,} rows are not finite; raise wmf.regularization or lower wmf.alpha"
     )
 
 

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
 from etude.factors.blocks import Axis, Block
+from etude.factors.fit import not_finite
 from etude.factors.objective import gram, turned
 from etude.factors.solve import Prior, improve, solve
 from etude.worker import lean_worker
@@ -94,8 +95,5 @@ def run(half: HalfSweep, blocks: RDD[Block], axis: Axis, what: str) -> Swept:
     total_gram = gram(values)
     if not np.isfinite(total_gram).all():
         bad = int((~np.isfinite(values).all(axis=1)).sum())
-        raise DataCheckError(
-            f"{what}: factors of {bad:,} of {len(axis):,} rows are not finite; "
-            "raise wmf.regularization or lower wmf.alpha"
-        )
+        raise not_finite(what, bad, len(axis))
     return Swept(values, total_gram, played)

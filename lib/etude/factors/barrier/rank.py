@@ -15,12 +15,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from etude.config.wmf import WmfSettings
-from etude.errors import DataCheckError
 from etude.factors.barrier.kept import Kept, Newest
 from etude.factors.barrier.memory import Common, share
 from etude.factors.barrier.ring import Door, Ring
-from etude.factors.barrier.rows import OTHER, SIDES, Deal
-from etude.factors.blocks import Axis, Block
+from etude.factors.barrier.rows import SIDES, Deal
+from etude.factors.blocks import OTHER, Axis, Block
+from etude.factors.fit import not_finite
 from etude.factors.objective import converged, eigenbasis, gram, penalty, row_regularization, turned
 from etude.factors.solve import improve
 from etude.factors.start import start
@@ -184,10 +184,7 @@ class _Rank:
         mine = self._values[side][self._own[side]]
         bad = np.array([(~np.isfinite(mine).all(axis=1)).sum()], np.int64)
         total = sum(int(np.frombuffer(each, np.int64)[0]) for each in self._ring.gather(bad.tobytes()))
-        raise DataCheckError(
-            f"{what}: factors of {total:,} of {len(self._task.axes[side]):,} rows are not finite; "
-            "raise wmf.regularization or lower wmf.alpha"
-        )
+        raise not_finite(what, total, len(self._task.axes[side]))
 
     def _turn(self, side: str, turn: np.ndarray) -> None:
         rows = self._values[side][self._own[side]]

@@ -17,6 +17,8 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
+from etude.session import LOOPBACK
+
 Announce = Callable[[str], Sequence[str]]
 """Tell all ranks a text, and return the texts of all by rank, as BarrierTaskContext.allGather does."""
 
@@ -101,9 +103,9 @@ class Door:
         self._key = key
         everywhere = socket.has_dualstack_ipv6()
         family = "AF_INET6" if host is not None and everywhere else "AF_INET"
-        bound = "127.0.0.1" if host is None else "::" if everywhere else "0.0.0.0"
+        bound = LOOPBACK if host is None else "::" if everywhere else "0.0.0.0"
         self._listener = Listener((bound, 0), family, authkey=key)
-        mine = f"{'127.0.0.1' if host is None else host} {self._listener.address[1]}"
+        mine = f"{LOOPBACK if host is None else host} {self._listener.address[1]}"
         self._addresses = [text.rpartition(" ") for text in announce(mine)]
 
     def join(self, rank: int, members: Sequence[int]) -> Ring:

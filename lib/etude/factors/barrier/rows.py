@@ -13,15 +13,14 @@ from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
 from etude.errors import EtudeError
-from etude.factors.blocks import BLOCK_COST, Axis, Block, Packer, assemble, cut, in_pieces, row_cost
+from etude.factors.blocks import BLOCK_COST, OTHER, Axis, Block, Packer, assemble, cut, in_pieces, row_cost
 from etude.factors.objective import extra_confidence
 from etude.worker import lean_worker
 
 _BLOCKS_PER_RANK = 16  # at least, so that ranks get equal shares
 _LEAST_COST = 1_000  # interactions in a block: a rank with less would wait more than work
 
-SIDES = ("user", "track")
-OTHER = {"user": "track", "track": "user"}
+SIDES = tuple(OTHER)
 
 
 @dataclass(frozen=True)

@@ -75,33 +75,34 @@ def fit(interactions: DataFrame, settings: WmfSettings, folder: str, progress: P
     kept.remove_others()
     shared = spark.sparkContext.broadcast(axes)
     try:
-        losses = _with_patience(interactions, shared, settings, kept, progress)
+        done = _with_patience(interactions, shared, settings, kept, progress)
     finally:
         shared.destroy()
-    done = kept.newest()
     users, tracks = (
         spark.read.schema(f"{side}_idx int, factors array<float>").parquet(
             storage.literal(storage.for_spark(kept.folder(done, side)))
         )
         for side in SIDES
     )
-    return Fit(users, tracks, losses)
+    return Fit(users, tracks, done.losses)
 
 
 def _with_patience(
     interactions: DataFrame, axes: Broadcast[dict[str, Axis]], settings: WmfSettings, kept: Kept, progress: Progress
-) -> list[tuple[int, float]]:
-    """Run the stage until it ends; return the losses."""
+) -> Newest:
+    """Run the stage until it ends; return its last iteration."""
+    spark = interactions.sparkSession
     ranks, lost, failed_at = 0, 0, -1
     while True:
         done = kept.newest()
         if converged(done.losses, settings):
-            return done.losses
+            return done
         if done.iteration:
             log.info("engine=barrier goes on after iteration=%d of=%d", done.iteration, settings.iterations)
-        ranks = _ranks(interactions.sparkSession, axes.value, settings, ranks)
+        ranks = _ranks(spark, axes.value, settings, ranks)
         try:
-            _watched(partial(_run, interactions, axes, settings, kept, ranks), interactions, settings, kept, progress)
+            stage = partial(_run, interactions, axes, settings, kept, done, ranks)
+            _watched(stage, spark, settings, kept, done.iteration, progress)
         except Exception as error:
             if not _LOST.search(str(error)):
                 raise
@@ -116,10 +117,9 @@ def _with_patience(
 
 
 def _watched(
-    stage: Callable[[], None], interactions: DataFrame, settings: WmfSettings, kept: Kept, progress: Progress
+    stage: Callable[[], None], spark: SparkSession, settings: WmfSettings, kept: Kept, done: int, progress: Progress
 ) -> None:
     """Run the stage in a thread while this one reports progress; an interrupt ends it."""
-    done = kept.newest().iteration
     kept.tell(done)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(stage)
@@ -127,7 +127,7 @@ def _watched(
             for _ in progress(_finished(running, kept, done), "factorising", settings.iterations):
                 pass
         except BaseException:
-            interactions.sparkSession.sparkContext.cancelAllJobs()
+            spark.sparkContext.cancelAllJobs()
             raise
         running.result()
 
@@ -140,7 +140,8 @@ def _ranks(spark: SparkSession, axes: dict[str, Axis], settings: WmfSettings, be
     Raises:
         SettingsError: no slot is free.
     """
-    wanted = before or min(expected_slots(spark), settings.partitions or expected_slots(spark))
+    expected = expected_slots(spark)
+    wanted = before or min(expected, settings.partitions or expected)
     free = wait_for_slots(spark, max(1, wanted), _WAIT_S)
     if free < 1:
         raise SettingsError("wmf.engine=barrier: no task slot is free; give Spark more cores")
@@ -149,7 +150,12 @@ def _ranks(spark: SparkSession, axes: dict[str, Axis], settings: WmfSettings, be
 
 
 def _run(
-    interactions: DataFrame, axes: Broadcast[dict[str, Axis]], settings: WmfSettings, kept: Kept, ranks: int
+    interactions: DataFrame,
+    axes: Broadcast[dict[str, Axis]],
+    settings: WmfSettings,
+    kept: Kept,
+    done: Newest,
+    ranks: int,
 ) -> None:
     """Run the stage once.
 
@@ -162,7 +168,7 @@ def _run(
     chunks = dealt(interactions, axes.value, deals, ranks, settings)
     log.info("engine=barrier ranks=%d dealt_s=%.1f", ranks, time.monotonic() - begun)
     local = is_local(spark.sparkContext.master)
-    stage = _Stage(axes, deals, settings, kept, kept.newest(), uuid.uuid4().hex, key=new_key(), local=local)
+    stage = _Stage(axes, deals, settings, kept, done, uuid.uuid4().hex, key=new_key(), local=local)
     ended = chunks.barrier().mapPartitions(stage).collect()  # an item per rank
     problems = [problem for problem, _ in ended if problem]
     if problems:
