@@ -6,11 +6,16 @@ Held-out tracks get factors with origin held_out: their plays, folded in on the 
 bound for predictions.
 
 A run for a batch date uses the plays up to that date. If newer plays have been ingested, or wmf.window_days is set, it
-computes interactions from plays, with its own listening.* filters. wmf.mode=fold_in extends an earlier run
-(inputs.wmf_run_id, or chosen like any upstream run) by users and tracks whose interactions have changed since.
+computes interactions from plays, with its own listening.* filters.
+
+Two modes build on an earlier run (inputs.wmf_run_id, or chosen like any upstream run) and stay in its basis, so vectors
+of both can be compared. wmf.mode=fold_in keeps its factors and solves only users and tracks whose interactions have
+changed since. wmf.mode=refit fits everything again, from its factors, and rotates the result onto its basis.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
@@ -19,8 +24,9 @@ from pyspark.sql import functions as F
 from etude import storage
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.factors.barrier.stage import unavailable
+from etude.factors.basis import onto
 from etude.factors.engines import ENGINES, choose
-from etude.factors.fit import Size, size_limit
+from etude.factors.fit import Earlier, Size, size_limit
 from etude.factors.foldin import fold_in
 from etude.factors.update import changed, objective_of, update
 from etude.interactions import played
@@ -35,27 +41,27 @@ def run(job: JobRun) -> None:
     """Fit factors, or fold new plays into those of an earlier run.
 
     Raises:
-        SettingsError: wmf.mode is fold_in under a protocol that withholds plays.
+        SettingsError: wmf.mode is not `fit` under a protocol that withholds plays.
     """
-    extends = job.settings.wmf.mode == "fold_in"
-    if extends and job.settings.evaluation.protocol != "none":
+    mode = job.settings.wmf.mode
+    if mode != "fit" and job.settings.evaluation.protocol != "none":
         raise SettingsError(
-            f"wmf.mode=fold_in with evaluation.protocol={job.settings.evaluation.protocol}: expected "
-            "evaluation.protocol=none"
+            f"wmf.mode={mode} with evaluation.protocol={job.settings.evaluation.protocol}: expected "
+            "evaluation.protocol=none, since the earlier run may have seen what this one withholds"
         )
     with Staging(job.spark, folders.checkpoints(job.lake.root, f"wmf-{job.run_id}")) as staging:
         of_batch = interactions(job, staging)
         split = split_interactions(
             of_batch, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep
         )
-        if extends:
+        if mode == "fold_in":
             extend(job, of_batch, split, staging)
         else:
-            fit(job, split)
+            fit(job, split, earlier_fit(job) if mode == "refit" else None)
 
 
-def fit(job: JobRun, split: Split) -> None:
-    """Fit, fold in held-out tracks, write."""
+def fit(job: JobRun, split: Split, earlier: Earlier | None) -> None:
+    """Fit, rotate onto the basis of the earlier fit if there is one, fold in held-out tracks, write."""
     settings = job.settings.wmf
     training = split.training.select("user_idx", "track_idx", "play_count")
     size = Size.of(training)
@@ -74,9 +80,15 @@ def fit(job: JobRun, split: Split) -> None:
     job.log.info("engine=%s reason=%r size='about %d users, %d tracks'", engine, reason, size.users, size.tracks)
     job.note("engine", engine)
     folder = folders.checkpoints(job.lake.root, "wmf", job.run_id)
-    fitted = ENGINES[engine](training, settings, folder, job.progress)
+    fitted = ENGINES[engine](training, settings, folder, job.progress, earlier)
     for step, loss in fitted.losses:
         job.metrics([Metric(engine, "train", "loss", loss, step=step, seed=settings.seed)])
+    if earlier is not None:
+        fitted, found = onto(fitted, earlier, settings.rank)
+        job.count("common_tracks", found.tracks)
+        job.log.info("basis common_tracks=%d drift=%.4f residual=%.4f", found.tracks, found.drift, found.residual)
+        for name, value in (("basis_drift", found.drift), ("basis_residual", found.residual)):
+            job.metrics([Metric(engine, "train", name, value, seed=settings.seed)])
     tracks = fitted.tracks.withColumn("origin", F.lit("fit"))
     if split.withheld is not None:
         users = collect(fitted.users, "user_idx", size_limit(settings), settings.rank)
@@ -91,14 +103,10 @@ def extend(job: JobRun, of_batch: DataFrame, split: Split, staging: Staging) -> 
     """Keep the factors of an earlier run; fold in users and tracks that have changed since.
 
     Raises:
-        DataCheckError: the earlier run extends one that has run again since: their factors have no common basis.
+        DataCheckError: see `earlier_run`.
     """
-    run_id = job.upstream("wmf")
-    if job.graph.is_outdated("wmf", run_id):
-        raise DataCheckError(
-            f"wmf run {run_id} extends a run that has run again since; fold into that one (inputs.wmf_run_id)"
-        )
-    settings = objective_of(job.settings.wmf, ledger.whole(job.lake, job.graph.basis(run_id)).settings["wmf"])
+    run_id = earlier_run(job)
+    settings = objective_of(job.settings.wmf, fitted_with(job, run_id))
     news = staging.keep(changes(job, of_batch, run_id))
 
     earlier = {side: job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track")}
@@ -109,6 +117,47 @@ def extend(job: JobRun, of_batch: DataFrame, split: Split, staging: Staging) -> 
     job.count("users_folded_in", len(of_users.folded.idx))
     job.count("tracks_folded_in", len(of_tracks.folded.idx))
     write(job, split.rows, of_users.rows("user_idx"), of_tracks.rows("track_idx"))
+
+
+def earlier_run(job: JobRun) -> str:
+    """Return the run_id of the earlier run, and note whose basis it has.
+
+    Raises:
+        DataCheckError: it extends one that has run again since: their factors have no common basis.
+    """
+    run_id = job.upstream("wmf")
+    if job.graph.is_outdated("wmf", run_id):
+        raise DataCheckError(
+            f"wmf run {run_id} builds on a run that has run again since; build on that one (inputs.wmf_run_id)"
+        )
+    job.note("basis", job.graph.basis(run_id).run_id)
+    return run_id
+
+
+def fitted_with(job: JobRun, run_id: str) -> dict[str, Any]:
+    """Return the `wmf` settings of the fit that a run's factors come from: its own, or that of the run it extends."""
+    run = job.graph.succeeded("wmf", run_id)
+    assert run is not None  # earlier_run has checked the whole chain
+    settings: dict[str, Any] = ledger.whole(job.lake, run).settings["wmf"]
+    return fitted_with(job, str(run.upstream_run("wmf"))) if settings["mode"] == "fold_in" else settings
+
+
+def earlier_fit(job: JobRun) -> Earlier:
+    """Return the factors of the earlier run.
+
+    Raises:
+        DataCheckError: see `earlier_run`.
+        SettingsError: they have another rank.
+    """
+    run_id = earlier_run(job)
+    before, now = fitted_with(job, run_id)["rank"], job.settings.wmf.rank
+    if before != now:
+        raise SettingsError(
+            f"wmf.mode=refit: wmf run {run_id} has wmf.rank={before}, this run {now}; set the same, or wmf.mode=fit"
+        )
+    users, tracks = (job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track"))
+    ended = job.graph.succeeded("wmf", run_id)
+    return Earlier(users, tracks, f"{run_id} {ended and ended.ended_at}")
 
 
 def changes(job: JobRun, of_batch: DataFrame, run_id: str) -> DataFrame:

@@ -23,6 +23,7 @@ from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.factors.barrier import rows, stage
 from etude.factors.barrier.kept import Kept
 from etude.factors.blocks import Axis
+from etude.factors.fit import Earlier
 from etude.slots import wait_for_slots
 from etude.vectors import SizeLimit, collect
 
@@ -112,17 +113,20 @@ def test_a_fit_that_failed_goes_on_when_it_is_started_again(plays, unbroken, tmp
 
 def test_a_fit_of_other_interactions_or_settings_starts_anew(frame_of, tmp_path, caplog):
     few = WMF.model_copy(update={"iterations": 2})
-    stage.fit(frame_of(PLAYED), few, str(tmp_path))
+    stage.fit(frame_of(PLAYED), few, str(tmp_path / "fits"))
     caplog.clear()
-    stage.fit(frame_of(PLAYED.sample(frac=1, random_state=1)), few, str(tmp_path))  # the same in another order
+    stage.fit(frame_of(PLAYED.sample(frac=1, random_state=1)), few, str(tmp_path / "fits"))  # the same in another order
     assert "engine=barrier ranks" not in caplog.text
-    for played, settings in (
-        (PLAYED.assign(play_count=PLAYED.play_count + (PLAYED.index == 7)), few),
-        (PLAYED, few.model_copy(update={"regularization": 3.0})),
+    before = stage.fit(frame_of(PLAYED), few, str(tmp_path / "before"))
+    for played, settings, earlier in (
+        (PLAYED.assign(play_count=PLAYED.play_count + (PLAYED.index == 7)), few, None),
+        (PLAYED, few.model_copy(update={"regularization": 3.0}), None),
+        (PLAYED, few, Earlier(before.users, before.tracks, "first")),
+        (PLAYED, few, Earlier(before.users, before.tracks, "second")),
     ):
-        stage.fit(frame_of(played), settings, str(tmp_path))
+        stage.fit(frame_of(played), settings, str(tmp_path / "fits"), earlier=earlier)
         assert "engine=barrier ranks=2" in caplog.text
-        assert len(storage.list_folders(str(tmp_path))) == 1
+        assert len(storage.list_folders(str(tmp_path / "fits"))) == 1
         caplog.clear()
 
 
@@ -142,7 +146,7 @@ def test_factors_that_are_not_finite_stop_the_fit(plays, tmp_path):
 
 def test_an_error_of_a_rank_is_told_and_not_tried_again(plays, tmp_path, caplog, monkeypatch):
     axes = {side: Axis.of(plays, f"{side}_idx") for side in ("user", "track")}
-    kept = Kept(str(tmp_path), stage._fingerprint(plays, axes, WMF))
+    kept = Kept(str(tmp_path), stage._fingerprint(plays, axes, WMF, None))
     monkeypatch.setattr(stage.uuid, "uuid4", lambda: SimpleNamespace(hex="again"))
     storage.write_bytes(storage.join(kept.uri, "100-again"), b"a file where the folder of an iteration should be")
     with pytest.raises(Py4JJavaError) as told:

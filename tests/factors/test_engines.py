@@ -13,11 +13,11 @@ import pytest
 from dense import dense_loss, small_interactions, sorted_pandas
 
 from etude.config.wmf import WmfSettings
-from etude.errors import DataCheckError
+from etude.errors import DataCheckError, SettingsError
 from etude.factors import blocked, mllib
 from etude.factors.blocks import Axis, Block, build_blocks, cut
 from etude.factors.engines import ENGINES, choose
-from etude.factors.fit import Fit, Size, size_limit
+from etude.factors.fit import Earlier, Fit, Size, size_limit
 from etude.factors.foldin import fold_in
 from etude.factors.objective import gram
 from etude.factors.start import start
@@ -73,6 +73,31 @@ def test_with_the_same_scaling_the_engines_minimise_the_same_objective(fits):
     losses = {name: fit.losses[-1][1] for name, fit in fits.items()}
     assert losses["mllib"] == pytest.approx(losses["blocked"], rel=0.02)
     assert losses["mllib"] < 0.8 * dense_loss_of_nothing()
+
+
+@pytest.mark.parametrize("name", ["barrier", "blocked"])
+def test_a_fit_from_earlier_factors_goes_on_where_they_ended(plays, fits, name, tmp_path):
+    """One more iteration from a fit of six is the seventh; who has no earlier factors starts at random."""
+    one, seven = (SCALED.model_copy(update={"iterations": n}) for n in (1, 7))
+    before = Earlier(fits[name].users, fits[name].tracks, "six")
+    found = ENGINES[name](plays, one, str(tmp_path / "one"), earlier=before)
+    straight = ENGINES[name](plays, seven, str(tmp_path / "seven"))
+    for mine, theirs in ((found.users, straight.users), (found.tracks, straight.tracks)):
+        values, expected = (np.stack(sorted_pandas(each).factors.to_numpy()) for each in (mine, theirs))
+        assert np.linalg.norm(values - expected) < 1e-5 * np.linalg.norm(expected)
+    assert found.losses == [(1, pytest.approx(straight.losses[-1][1], 1e-6))]
+
+    some = Earlier(before.users.where("user_idx > 90"), before.tracks.where("track_idx > 3"), "some")
+    partly = ENGINES[name](plays, one, str(tmp_path / "partly"), earlier=some)
+    assert partly.users.count() == PLAYED.user_idx.nunique()
+    anew = ENGINES[name](plays, one, str(tmp_path / "anew"))
+    assert found.losses[0][1] < partly.losses[0][1] < anew.losses[0][1]
+
+
+def test_mllib_refuses_earlier_factors(plays, fits):
+    earlier = Earlier(fits["blocked"].users, fits["blocked"].tracks, "six")
+    with pytest.raises(SettingsError, match=r"wmf\.mode=refit with the engine mllib"):
+        mllib.fit(plays, SCALED, NOWHERE, earlier=earlier)
 
 
 def dense_loss_of_nothing() -> float:

@@ -239,5 +239,70 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     assert run(lake, "again", "wmf.mode=fold_in")["upstream"] == {"wmf": ["update"]}
     assert (values(rows_of(lake, "user_factors", "again")) == values(again)).all()
 
+    # What is folded in after a refit is weighed as the refit did.
+    assert run(lake, "anew", "wmf.mode=refit", "inputs.wmf_run_id=again", "wmf.alpha=2")["exit_code"] == 0
+    fill(lake, [*plays_of(FIRST, range(USERS), range(TRACKS), seed=1), ("u6", "t9", datetime(2026, 1, 30), 5, FIRST)])
+    assert run(lake, "last", "wmf.mode=fold_in", "inputs.wmf_run_id=anew")["basis"] == "fit"
+    tracks = rows_of(lake, "track_factors", "anew")
+    listened = look(lake, "interactions", user_idx=6)
+    at = np.searchsorted(tracks.track_idx, listened.track_idx)
+    expected = fold_in_row(
+        at, listened.play_count.to_numpy(), values(tracks), settings.model_copy(update={"alpha": 2.0})
+    )
+    mine = rows_of(lake, "user_factors", "last").set_index("user_idx").loc[6].factors
+    assert mine == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
     refused = run(lake, "bad", "wmf.mode=fold_in", "inputs.wmf_run_id=fit", "evaluation.protocol=strict")
     assert refused["exit_code"] == 2
+
+
+def best_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The rotation of a that comes closest to b."""
+    u, _, v = np.linalg.svd(a.astype("f8").T @ b)
+    return u @ v
+
+
+def test_a_refit_stays_in_the_basis_of_the_run_before(lake):
+    old = plays_of(FIRST, range(USERS), range(TRACKS), seed=1)
+    fill(lake, old)
+    # A small lambda, so that all four directions carry something.
+    light, long = "wmf.regularization=0.5", "wmf.iterations=40"
+    assert run(lake, "fit", light, long, day=FIRST)["exit_code"] == 0
+    new = [
+        *plays_of(SECOND, range(40, 45), range(TRACKS + 2), seed=2),
+        ("u3", "t5", datetime(2026, 1, 31, 5), 9, SECOND),
+    ]
+    fill(lake, old + new)
+    line = run(lake, "night", light, "wmf.mode=refit", "inputs.wmf_run_id=fit")
+    assert line["exit_code"] == 0
+    assert (line["upstream"], line["basis"], line["rows"]["common_tracks"]) == ({"wmf": ["fit"]}, "fit", TRACKS)
+    anew = run(lake, "anew", light, long, "wmf.seed=7")
+    assert "basis" not in anew
+    before, night, other = (rows_of(lake, "track_factors", run_id) for run_id in ("fit", "night", "anew"))
+    assert set(night.origin) == {"fit"}
+    assert list(night.track_idx) == list(other.track_idx) == [*before.track_idx, 30, 31]
+    # Two iterations from yesterday's factors reach what forty from random ones reach, and in yesterday's basis.
+    assert losses(lake, "night")[2] == pytest.approx(losses(lake, "anew")[40], rel=0.02)
+    turns = [best_turn(values(rows)[:TRACKS], values(before)) for rows in (night, other)]
+    assert turns[0] == pytest.approx(np.eye(4), abs=1e-4)
+    assert np.abs(turns[1] - np.eye(4)).max() > 0.1
+    scores = [
+        values(rows_of(lake, "user_factors", name)) @ values(rows_of(lake, "track_factors", name)).T
+        for name in ("night", "anew")
+    ]
+    assert np.linalg.norm(scores[0] - scores[1]) < 0.2 * np.linalg.norm(scores[1])
+    found = look(lake, "metrics", run_id="night", job="wmf").set_index("metric").value
+    assert 0 < found["basis_residual"] <= found["basis_drift"] < 0.2
+    moved = np.linalg.norm(values(night)[:TRACKS] - values(before)) / np.linalg.norm(values(before))
+    assert found["basis_residual"] == pytest.approx(moved, rel=1e-3)
+
+    third = run(lake, "third", "wmf.mode=refit", "inputs.wmf_run_id=night")
+    assert third["basis"] == "fit"
+    refused = run(lake, "wider", "wmf.mode=refit", "inputs.wmf_run_id=fit", "wmf.rank=5")
+    assert refused["exit_code"] == 2
+    assert "wmf run fit has wmf.rank=4, this run 5" in refused["error"]
+    assert run(lake, "strict", "wmf.mode=refit", "evaluation.protocol=strict")["exit_code"] == 2
+    assert run(lake, "fit", day=FIRST)["exit_code"] == 0  # in another basis, perhaps
+    refused = run(lake, "late", "wmf.mode=refit", "inputs.wmf_run_id=third")
+    assert refused["exit_code"] == 4
+    assert "builds on a run that has run again since" in refused["error"]

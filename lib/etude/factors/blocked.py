@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 
 from etude.config.wmf import WmfSettings
 from etude.factors.blocks import OTHER, Axis, Block, build_blocks, row_cost
-from etude.factors.fit import Fit, Progress, size_limit, unwatched
+from etude.factors.fit import Earlier, Fit, Progress, size_limit, unwatched
 from etude.factors.objective import (
     converged,
     eigenbasis,
@@ -30,7 +30,7 @@ from etude.factors.objective import (
 )
 from etude.factors.start import start
 from etude.factors.sweep import HalfSweep, Swept, run
-from etude.vectors import Factors
+from etude.vectors import Factors, collect
 
 
 def fit(
@@ -38,6 +38,7 @@ def fit(
     settings: WmfSettings,
     folder: str,  # noqa: ARG001
     progress: Progress = unwatched,
+    earlier: Earlier | None = None,
 ) -> Fit:
     """Fit factors (see `Engine`)."""
     spark = interactions.sparkSession
@@ -50,7 +51,8 @@ def fit(
         )
         for side, other in OTHER.items()
     }
-    sides = _Sides(spark.sparkContext, axes, settings)
+    first = {side: _start(side, axis, settings, earlier) for side, axis in axes.items()}
+    sides = _Sides(spark.sparkContext, axes, first, settings)
     losses: list[tuple[int, float]] = []
     try:
         for iteration in progress(range(1, settings.iterations + 1), "factorising", settings.iterations):
@@ -67,6 +69,14 @@ def fit(
     return Fit(frames[0], frames[1], losses)
 
 
+def _start(side: str, axis: Axis, settings: WmfSettings, earlier: Earlier | None) -> np.ndarray:
+    values = start(axis.idx, side, settings)
+    if earlier is not None:
+        known = collect(earlier.of(side), f"{side}_idx", size_limit(settings), settings.rank)
+        axis.put(known, values)
+    return values
+
+
 class _Sides:
     """Hold the factors of both sides, on the driver and broadcast.
 
@@ -76,9 +86,11 @@ class _Sides:
     they depend little on the rounding of a machine.
     """
 
-    def __init__(self, context: SparkContext, axes: dict[str, Axis], settings: WmfSettings):
+    def __init__(
+        self, context: SparkContext, axes: dict[str, Axis], first: dict[str, np.ndarray], settings: WmfSettings
+    ):
         self._context, self._axes, self._settings = context, axes, settings
-        self._values = {side: start(axis.idx, side, settings) for side, axis in axes.items()}
+        self._values = first
         self._grams = {side: gram(values) for side, values in self._values.items()}
         self._turns = np.eye(settings.rank)
         self._shipped = {side: context.broadcast(values) for side, values in self._values.items()}

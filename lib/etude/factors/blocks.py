@@ -56,9 +56,13 @@ class Axis:
     def rows_of(self, factors: Factors) -> np.ndarray:
         """Return the factors of the rows, zeros for rows without factors: (n, rank) float32."""
         values = np.zeros((len(self), factors.rank), dtype=np.float32)
+        self.put(factors, values)
+        return values
+
+    def put(self, factors: Factors, values: np.ndarray) -> None:
+        """Put factors into the rows (n, rank) of their indices; indices that are not on the axis are ignored."""
         _, at_axis, at_factors = np.intersect1d(self.idx, factors.idx, assume_unique=True, return_indices=True)
         values[at_axis] = factors.values[at_factors]
-        return values
 
     def positions(self) -> np.ndarray:
         """Return the row number of each index, -1 for an index without interactions: (largest index + 1,) int32."""
@@ -168,7 +172,7 @@ class Packer:
     def pack(self, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> Packed:
         """Return the interactions (n,) whose indices are on both axes."""
         row, column = (
-            _look_up(positions.value, idx)
+            look_up(positions.value, idx)
             for positions, idx in ((self.row_positions, rows), (self.column_positions, columns))
         )
         known = (row >= 0) & (column >= 0)
@@ -223,7 +227,8 @@ def _columns(batches: list[pa.RecordBatch]) -> list[np.ndarray]:
     return [column.to_numpy() for column in pa.Table.from_batches(batches).columns]
 
 
-def _look_up(positions: np.ndarray, idx: np.ndarray) -> np.ndarray:
+def look_up(positions: np.ndarray, idx: np.ndarray) -> np.ndarray:
+    """Return the row numbers of indices by `Axis.positions`; -1 for an index without a row."""
     inside = idx < len(positions)
     return np.where(inside, positions[np.where(inside, idx, 0)], -1)
 

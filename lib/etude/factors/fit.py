@@ -66,6 +66,25 @@ class Fit:
     losses: list[tuple[int, float]]
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Hold the factors of an earlier fit, from which a fit starts; users and tracks without any start at random.
+
+    Attributes:
+        users: user_idx, factors.
+        tracks: track_idx, factors.
+        name: tells these factors from all others.
+    """
+
+    users: DataFrame
+    tracks: DataFrame
+    name: str
+
+    def of(self, side: str) -> DataFrame:
+        """Return the factors of a side, `user` or `track`."""
+        return self.users if side == "user" else self.tracks
+
+
 class Progress(Protocol):
     """Yield iterations and report progress (`JobRun.progress`)."""
 
@@ -83,14 +102,20 @@ class Engine(Protocol):
     """Fit factors to interactions (user_idx, track_idx, play_count; one row per pair, play_count at least 1)."""
 
     def __call__(
-        self, interactions: DataFrame, settings: WmfSettings, folder: str, progress: Progress = unwatched
+        self,
+        interactions: DataFrame,
+        settings: WmfSettings,
+        folder: str,
+        progress: Progress = unwatched,
+        earlier: Earlier | None = None,
     ) -> Fit:
         """Return the fitted factors.
 
         `folder` is the URI of a folder for work in progress, which executors can write. It may hold what an earlier
-        attempt left. The frames returned may read from it.
+        attempt left. The frames returned may read from it. The factors of `earlier` have wmf.rank numbers.
 
         Raises:
             DataCheckError: factors are not finite, or exceed a limit.
+            SettingsError: the engine can't start from earlier factors.
         """
         ...

@@ -18,8 +18,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
-from etude.errors import DataCheckError
-from etude.factors.fit import Fit, Progress, size_limit, unwatched
+from etude.errors import DataCheckError, SettingsError
+from etude.factors.fit import Earlier, Fit, Progress, size_limit, unwatched
 from etude.factors.loss import loss
 from etude.factors.objective import rating
 from etude.vectors import collect
@@ -32,8 +32,17 @@ def fit(
     settings: WmfSettings,
     folder: str,  # noqa: ARG001
     progress: Progress = unwatched,  # noqa: ARG001
+    earlier: Earlier | None = None,
 ) -> Fit:
-    """Fit factors (see `Engine`)."""
+    """Fit factors (see `Engine`).
+
+    Raises:
+        SettingsError: there are earlier factors, from which MLlib can't start.
+    """
+    if earlier is not None:
+        raise SettingsError(
+            "wmf.mode=refit with the engine mllib: it draws its own start values; take wmf.engine=barrier or blocked"
+        )
     rated = interactions.select("user_idx", "track_idx", rating(F.col("play_count"), settings).alias("rating"))
     # MLlib's default is 10 blocks for any number of slots; a block is the work of one task.
     blocks = settings.partitions or interactions.sparkSession.sparkContext.defaultParallelism

@@ -46,7 +46,7 @@ def earlier_network(root: str, graph: RunGraph, run_id: str, now: Origin) -> tup
     if bases[0] != bases[1]:
         raise DataCheckError(
             f"{said}: its factors have the basis of wmf run {bases[0]}, this run's that of {bases[1]}; factors of two "
-            "fits have no common basis: train a network, or keep the fit with wmf.mode=fold_in"
+            "fits have no common basis: train a network, or stay in the basis with wmf.mode=refit or fold_in"
         )
     return content, found
 

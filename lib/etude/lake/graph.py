@@ -87,7 +87,7 @@ class RunGraph:
         )
 
     def basis(self, run_id: str) -> Run:
-        """Return the wmf fit whose basis a wmf run's factors have: itself, or the fit that it extends at any remove.
+        """Return the wmf fit whose basis a wmf run's factors have: itself, or the one that it builds on at any remove.
 
         Raises:
             DataCheckError: one of these runs doesn't count (any more).
@@ -96,7 +96,7 @@ class RunGraph:
         while run is not None and run.upstream_run("wmf"):
             run = self.succeeded("wmf", str(run.upstream_run("wmf")))
         if run is None:
-            raise DataCheckError(f"wmf run {run_id}, or a run that it extends, has no succeeded row in runs")
+            raise DataCheckError(f"wmf run {run_id}, or a run that it builds on, has no succeeded row in runs")
         return run
 
     def choose(

@@ -18,8 +18,8 @@ from etude.config.wmf import WmfSettings
 from etude.factors.barrier.kept import Kept, Newest
 from etude.factors.barrier.memory import Common, share
 from etude.factors.barrier.ring import Door, Ring
-from etude.factors.barrier.rows import SIDES, Deal
-from etude.factors.blocks import OTHER, Axis, Block
+from etude.factors.barrier.rows import SIDES, Deal, Received
+from etude.factors.blocks import OTHER, Axis
 from etude.factors.fit import not_finite
 from etude.factors.objective import converged, eigenbasis, gram, penalty, row_regularization, turned
 from etude.factors.solve import improve
@@ -50,13 +50,13 @@ class Task:
     attempt: str
 
 
-def work(task: Task, rank: int, blocks: dict[str, list[Block]], door: Door, ranks: int) -> dict[str, float]:
+def work(task: Task, rank: int, mine: Received, door: Door, ranks: int) -> dict[str, float]:
     """Fit; return the seconds by kind of work.
 
     Args:
         task: what all ranks know.
         rank: this rank.
-        blocks: its blocks of both sides.
+        mine: its blocks of both sides, and earlier factors of its rows.
         door: its way into rings with the others.
         ranks: their number.
 
@@ -70,7 +70,7 @@ def work(task: Task, rank: int, blocks: dict[str, list[Block]], door: Door, rank
     between = door.join(rank, [members[0] for members in common.groups]) if rank == group[0] else None
     try:
         with threadpool_limits(limits=1):
-            return _Rank(task, rank, blocks, common, ring, between).fit()
+            return _Rank(task, rank, mine, common, ring, between).fit()
     finally:
         ring.close()
         if between is not None:
@@ -84,11 +84,9 @@ class _Rank:
     sweep, and the other side with it. `_turns` is the product of all rotations.
     """
 
-    def __init__(
-        self, task: Task, rank: int, blocks: dict[str, list[Block]], common: Common, ring: Ring, between: Ring | None
-    ):
+    def __init__(self, task: Task, rank: int, mine: Received, common: Common, ring: Ring, between: Ring | None):
         self._task, self._settings, self._rank = task, task.settings, rank
-        self._blocks, self._ring, self._between = blocks, ring, between
+        self._mine, self._ring, self._between = mine, ring, between
         self._values, self._groups = common.values, common.groups
         self._own = {side: deal.rows(rank) for side, deal in task.deals.items()}
         self._grams: dict[str, np.ndarray] = {}
@@ -117,20 +115,21 @@ class _Rank:
         self._seconds[kind] += time.monotonic() - begun
 
     def _begin(self) -> None:
-        """Set this rank's rows to their start values, or to those of the iteration to go on from."""
+        """Set this rank's rows to their start values, to earlier factors, or to the iteration to go on from."""
         for side in SIDES:
             rows = self._own[side]
             if self._task.done.iteration and rows.start < rows.stop:
                 self._values[side][rows] = self._task.kept.read(self._task.done, side, rows)
             else:
                 self._values[side][rows] = start(self._task.axes[side].idx[rows], side, self._settings)
+                self._mine.put_earlier(side, self._values[side])
         self._publish("track", 0.0, "start, tracks")
 
     def _sweep(self, side: str, what: str) -> float:
         """Solve this rank's rows of a side and publish them; return the loss, which is known after the tracks."""
         fixed, loss = self._values[OTHER[side]], 0.0
         with self._timing("solving"):
-            for block in self._blocks[side]:
+            for block in self._mine.blocks[side]:
                 rows = self._values[side][block.rows]
                 rows[:], played = improve(block, fixed, self._grams[OTHER[side]], rows, self._settings)
                 loss += played

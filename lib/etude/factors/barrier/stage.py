@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from pyspark import BarrierTaskContext, Broadcast, Row
 from pyspark.sql import DataFrame, SparkSession
@@ -31,7 +32,7 @@ from etude.factors.barrier.rank import Task, work
 from etude.factors.barrier.ring import Door, new_key
 from etude.factors.barrier.rows import SIDES, Deal, dealt, received
 from etude.factors.blocks import Axis
-from etude.factors.fit import Fit, Progress, unwatched
+from etude.factors.fit import Earlier, Fit, Progress, unwatched
 from etude.factors.objective import converged
 from etude.session import is_local
 from etude.slots import expected_slots, free_slots, lasting_executors, wait_for_slots
@@ -57,10 +58,17 @@ def unavailable(spark: SparkSession) -> str | None:
     return None
 
 
-def fit(interactions: DataFrame, settings: WmfSettings, folder: str, progress: Progress = unwatched) -> Fit:
+def fit(
+    interactions: DataFrame,
+    settings: WmfSettings,
+    folder: str,
+    progress: Progress = unwatched,
+    earlier: Earlier | None = None,
+) -> Fit:
     """Fit factors (see `Engine`). The frames of the result read files in `folder`.
 
-    A fit of the same interactions and settings that ended early left its last kept iteration there, and goes on.
+    A fit of the same interactions, settings and earlier factors that was cut short left its last kept iteration there,
+    and goes on.
 
     Raises:
         SettingsError: this session admits no barrier stage.
@@ -71,11 +79,11 @@ def fit(interactions: DataFrame, settings: WmfSettings, folder: str, progress: P
     if reason is not None:
         raise SettingsError(f"wmf.engine=barrier: {reason}; take wmf.engine=auto")
     axes = {side: Axis.of(interactions, f"{side}_idx") for side in SIDES}
-    kept = Kept(folder, _fingerprint(interactions, axes, settings))
+    kept = Kept(folder, _fingerprint(interactions, axes, settings, earlier))
     kept.remove_others()
     shared = spark.sparkContext.broadcast(axes)
     try:
-        done = _with_patience(interactions, shared, settings, kept, progress)
+        done = _with_patience(_Input(interactions, earlier), shared, settings, kept, progress)
     finally:
         shared.destroy()
     users, tracks = (
@@ -87,11 +95,18 @@ def fit(interactions: DataFrame, settings: WmfSettings, folder: str, progress: P
     return Fit(users, tracks, done.losses)
 
 
+class _Input(NamedTuple):
+    """Hold what a fit reads."""
+
+    interactions: DataFrame
+    earlier: Earlier | None
+
+
 def _with_patience(
-    interactions: DataFrame, axes: Broadcast[dict[str, Axis]], settings: WmfSettings, kept: Kept, progress: Progress
+    given: _Input, axes: Broadcast[dict[str, Axis]], settings: WmfSettings, kept: Kept, progress: Progress
 ) -> Newest:
     """Run the stage until it ends; return its last iteration."""
-    spark = interactions.sparkSession
+    spark = given.interactions.sparkSession
     ranks, lost, failed_at = 0, 0, -1
     while True:
         done = kept.newest()
@@ -101,7 +116,7 @@ def _with_patience(
             log.info("engine=barrier goes on after iteration=%d of=%d", done.iteration, settings.iterations)
         ranks = _ranks(spark, axes.value, settings, ranks)
         try:
-            stage = partial(_run, interactions, axes, settings, kept, done, ranks)
+            stage = partial(_run, given, axes, settings, kept, done, ranks)
             _watched(stage, spark, settings, kept, done.iteration, progress)
         except Exception as error:
             if not _LOST.search(str(error)):
@@ -150,7 +165,7 @@ def _ranks(spark: SparkSession, axes: dict[str, Axis], settings: WmfSettings, be
 
 
 def _run(
-    interactions: DataFrame,
+    given: _Input,
     axes: Broadcast[dict[str, Axis]],
     settings: WmfSettings,
     kept: Kept,
@@ -163,9 +178,10 @@ def _run(
         DataCheckError: a factor is not finite.
     """
     begun = time.monotonic()
-    spark = interactions.sparkSession
+    spark = given.interactions.sparkSession
     deals = {side: Deal.of(axis.counts, ranks, settings) for side, axis in axes.value.items()}
-    chunks = dealt(interactions, axes.value, deals, ranks, settings)
+    earlier = None if done.iteration else given.earlier
+    chunks = dealt(given.interactions, axes.value, deals, ranks, settings, earlier)
     log.info("engine=barrier ranks=%d dealt_s=%.1f", ranks, time.monotonic() - begun)
     local = is_local(spark.sparkContext.master)
     stage = _Stage(axes, deals, settings, kept, done, uuid.uuid4().hex, key=new_key(), local=local)
@@ -198,12 +214,12 @@ class _Stage:
         context, begun = BarrierTaskContext.get(), time.monotonic()
         hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
         rank = context.partitionId()
-        blocks = received(chunks, self.deals, rank)
+        mine = received(chunks, self.deals, rank)
         received_s = time.monotonic() - begun
         task = Task(self.axes.value, self.deals, self.settings, self.kept, self.done, self.attempt)
         door = Door(None if self.local else hosts[rank], self.key, context.allGather)
         try:
-            seconds = work(task, rank, blocks, door, len(hosts))
+            seconds = work(task, rank, mine, door, len(hosts))
         except DataCheckError as error:  # all ranks know it
             yield str(error), {}
         else:
@@ -223,11 +239,12 @@ def _finished(stage: Future[None], kept: Kept, done: int) -> Iterator[int]:
         told = max(told, now)
 
 
-def _fingerprint(interactions: DataFrame, axes: dict[str, Axis], settings: WmfSettings) -> str:
-    """Return what identifies a fit: the interactions, and the settings that its result depends on."""
+def _fingerprint(interactions: DataFrame, axes: dict[str, Axis], settings: WmfSettings, earlier: Earlier | None) -> str:
+    """Return what identifies a fit: the interactions, the start, and the settings that its result depends on."""
     cells = interactions.agg(F.bit_xor(F.xxhash64("user_idx", "track_idx", "play_count"))).first()
     asked = {name: value for name, value in settings.model_dump().items() if name not in _FREE_TO_CHANGE}
-    digest = hashlib.sha256(json.dumps([etude.__version__, asked, cells and cells[0]], sort_keys=True).encode())
+    told = [etude.__version__, asked, cells and cells[0], earlier and earlier.name]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for side in SIDES:
         digest.update(axes[side].idx.tobytes() + axes[side].counts.tobytes())
     return digest.hexdigest()[:16]
