@@ -90,6 +90,35 @@ def wmf_jobs(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def ingest(found: dict[str, Any]) -> list[str]:
+    """Show the ingest of logs, and of a night on top of the largest."""
+    rows = []
+    for name, each in found["sizes"].items():
+        of = {
+            who: [median(run[what] for run in each["runs"][who]) for what in ("wall_s", "peak_mb")]
+            for who in each["runs"]
+        }
+        rows.append(
+            (
+                name,
+                f"{of['etude'][0]:.0f}",
+                f"{of['plain'][0]:.0f}",
+                spread(each["throughput"]) if len(each["runs"]["etude"]) > 1 else f"{each['throughput']['median']:.2f}",
+                f"{of['etude'][1] / 1024:.1f} and {of['plain'][1] / 1024:.1f} GB",
+            )
+        )
+    night = found["night"]
+    return [
+        "`spark-submit jobs/ingest.py` into an empty lake, against a plain script of Spark that reads, deduplicates, "
+        "numbers users and tracks, sums, writes the tables plays and interactions, and checks nothing. 6 GB of heap.",
+        "",
+        *table(("plays", "job, s", "script, s", "script / job", "memory, job and script"), rows),
+        "",
+        f"A night of {night['events']:,} plays on top of the last: {night['on_top']['wall_s']:.0f} s; the same into an "
+        f"empty lake: {night['alone']['wall_s']:.0f} s.",
+    ]
+
+
 def mel(found: dict[str, Any]) -> list[str]:
     """Show the mel stage by format."""
     rows = [
@@ -132,6 +161,7 @@ SHOWN: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "wmf_sweeps": ("Sweeps of the factorisation", wmf_sweeps),
     "wmf_job": ("The job wmf", wmf_jobs),
     "wmf_full": ("The job wmf at the shape of the full Taste Profile", wmf_jobs),
+    "ingest": ("Ingest", ingest),
     "mel": ("Mel spectrograms", mel),
     "paper_size": ("All stages at the paper's size", paper_size),
 }

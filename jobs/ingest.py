@@ -6,20 +6,20 @@ runs again or if batches come in another order. If ETUDE_USER_KEY is set, user i
 
 Catalogues (catalogue.sources) fill `tracks`; a later one fills only the fields that earlier ones lack. Plays keep the
 track id of the log; if it is an alias (catalogue.aliases), `interactions` counts them for its track. `interactions`
-holds the newest state: all plays, summed by user and track, after the k-core and the samples of listening.*. It is
-computed from all plays each time, because a k-core depends on the whole matrix and wmf reads the whole table next.
+holds the newest state: all plays, summed by user and track, after the k-core and the samples of listening.*. A night
+whose plays are all new adds them to the sums, if nothing filters interactions. Otherwise all plays are summed again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from etude.interactions import filtered, sum_plays
+from etude.interactions import MOST_ADDED, added, filtered, keeps_all, sum_plays
 from etude.job import JobRun, main
-from etude.lake import folders
+from etude.lake import folders, ledger
 from etude.lake.runs import utc_now
 from etude.lake.staging import Staging
 from etude.listening.aliases import Aliases, read_aliases, resolved
@@ -59,8 +59,7 @@ def ingest(job: JobRun, staging: Staging) -> None:
     users, new_users = number_users(job, clean, staging)
     tracks, new_tracks = number_tracks(job, clean, catalogues, aliases, staging)
     changing = of_log & F.col("batch_date").isin(list(settled.batches))
-    all_plays = plays.where(~changing).unionByName(settled.plays)
-    summed = staging.keep(sum_plays(all_plays, users, tracks))
+    summed = sums(job, plays, changing, settled.plays, users, tracks, staging)
     interactions, rounds = filtered(summed, users, tracks, listening, staging)
 
     # Ids before plays: if the process is killed in between, no play lacks an index.
@@ -144,6 +143,57 @@ def number_tracks(
     rows = indexed.withColumn("track_idx", F.coalesce("known_idx", "track_idx")).drop("known_idx")
     every = known.select("track_id", "track_idx").unionByName(new)
     return with_alias_of(every, of_tracks), rows
+
+
+def sums(
+    job: JobRun,
+    plays: DataFrame,
+    changing: Column,
+    changed: DataFrame,
+    users: DataFrame,
+    tracks: DataFrame,
+    staging: Staging,
+) -> DataFrame:
+    """Sum all plays by user and track: add the new ones to `interactions`, or sum all again if that can't be right.
+
+    Args:
+        job: the run.
+        plays: the table, as it was before this run.
+        changing: which of its rows this run replaces.
+        changed: the plays in their place.
+        users: user_id and user_idx of all users.
+        tracks: track_id, track_idx and alias_of of all tracks.
+        staging: keeps the sums.
+    """
+    anew = why_anew(job)
+    if anew is None and not plays.where(changing).isEmpty():
+        anew = "plays of earlier runs change"
+    if anew is None:
+        new = staging.keep(sum_plays(changed, users, tracks))
+        pairs = new.count()
+        if pairs <= MOST_ADDED:
+            job.log.info("interactions=added pairs=%d", pairs)
+            return added(job.read("interactions"), new, staging)
+        anew = "many new plays"
+    job.log.info("interactions=summed reason=%r", anew)
+    return staging.keep(sum_plays(plays.where(~changing).unionByName(changed), users, tracks))
+
+
+def why_anew(job: JobRun) -> str | None:
+    """Return why `interactions` isn't the sum of all plays that the lake holds; None if it is."""
+    if not keeps_all(job.settings.listening.model_dump()):
+        return "listening.* filters them"
+    if job.settings.catalogue.aliases or job.lake.has_values("tracks", ["alias_of"]):
+        return "some ids are aliases"
+    last = next(iter(job.graph.newest(("ingest",))), None)
+    if last is None or "interactions" not in last.outputs:
+        return "no run before has summed them"
+    if not keeps_all(ledger.whole(job.lake, last).settings["listening"]):
+        return "listening.* filtered them before"
+    versions = {**last.inputs, **last.outputs}
+    if any(job.lake.changed_since(table, versions[table]) for table in ("plays", "interactions")):
+        return "a table has changed since the last run"
+    return None
 
 
 def replace_rejects(job: JobRun, read: Sequence[Catalogue | Aliases], known: DataFrame) -> None:

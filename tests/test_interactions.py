@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from etude.config import load_settings
 from etude.errors import InputMissingError
 from etude.frames import small_frame
-from etude.interactions import filtered, has_newer_plays, k_core, plays_until, sum_plays
+from etude.interactions import added, filtered, has_newer_plays, k_core, plays_until, sum_plays
 from held import Held
 
 
@@ -74,6 +74,25 @@ def test_plays_are_summed_by_user_and_track(spark):
         (0, 7, 1, None, None),
         (1, 5, 2**40, day[2], day[2]),
     ]
+
+
+@pytest.mark.slow
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 9), st.integers(1, 28) | st.none())))
+def test_added_sums_are_those_of_all_plays(spark, staging, plays):
+    """The first half of the plays, and then the second."""
+    schema = "user_id string, track_id string, play_count bigint, played_at timestamp"
+    rows = [(f"u{u}", f"t{t}", n, day and datetime(2026, 1, day)) for u, t, n, day in plays]
+    users = small_frame(spark, [(f"u{n}", n) for n in range(4)], "user_id string, user_idx int")
+    ids = [(f"t{n}", n, None) for n in range(4)]
+    tracks = small_frame(spark, ids, "track_id string, track_idx int, alias_of string")
+    half = len(rows) // 2
+    whole, before, after = (
+        sum_plays(small_frame(spark, some, schema), users, tracks) for some in (rows, rows[:half], rows[half:])
+    )
+    found = added(before, staging.keep(after), staging)
+    assert found.columns == whole.columns
+    assert sorted(map(str, found.collect())) == sorted(map(str, whole.collect()))
 
 
 def dense(spark, n, shift=0):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -15,7 +16,12 @@ from etude.hashing import id_key, uniform
 from etude.lake.staging import Staging
 from etude.tracks import indices
 
+_NEUTRAL = {"min_plays_per_user": 1, "min_plays_per_track": 1, "sample_users": None, "max_tracks": None}
 _BROADCAST_BELOW = 5_000_000  # ids of 4 bytes: 20 MB per executor
+_BROADCAST_IDS_BELOW = 1_000_000  # ids of about 20 bytes with an index: 100 MB per executor
+
+MOST_ADDED = 2_000_000
+"""Pairs of new plays that `added` takes: 200 MB per executor."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +105,44 @@ def sum_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFram
         users: user_id, user_idx.
         tracks: track_id, track_idx, alias_of; plays of an alias are plays of its track.
     """
-    indexed = plays.select("user_id", "track_id", "play_count", "played_at").join(users, "user_id", "inner")
-    indexed = indexed.join(indices(tracks), "track_id", "inner")
-    return indexed.groupBy("user_idx", "track_idx").agg(
-        F.sum("play_count").alias("play_count"),
-        F.min("played_at").alias("first_played_at"),
-        F.max("played_at").alias("last_played_at"),
+    of_tracks = indices(tracks)
+    if tracks.count() < _BROADCAST_IDS_BELOW:
+        of_tracks = F.broadcast(of_tracks)
+    indexed = plays.select("user_id", "track_id", "play_count", "played_at").join(of_tracks, "track_id", "inner")
+    # One shuffle of plays: grouped by user_id too, the rows stay where the join has put them. Hashing the users of a
+    # partition spares sorting its plays.
+    summed = (
+        indexed.join(users.hint("shuffle_hash"), "user_id", "inner")
+        .groupBy("user_id", "user_idx", "track_idx")
+        .agg(
+            F.sum("play_count").alias("play_count"),
+            F.min("played_at").alias("first_played_at"),
+            F.max("played_at").alias("last_played_at"),
+        )
     )
+    return summed.drop("user_id")
+
+
+def added(summed: DataFrame, new: DataFrame, staging: Staging) -> DataFrame:
+    """Return summed plays with new ones added: the same as if all were summed together.
+
+    The new rows are broadcast, so nothing is shuffled, and the summed ones are read twice.
+
+    Args:
+        summed: result of `sum_plays`; any number of rows.
+        new: the same of plays that `summed` doesn't hold, staged; at most MOST_ADDED rows.
+        staging: keeps the pairs in both.
+    """
+    pair = ["user_idx", "track_idx"]
+    again = staging.keep(summed.select(pair).join(F.broadcast(new.select(pair)), pair, "left_semi"))
+    more = new.toDF(*pair, "more", "first", "last")
+    raised = summed.join(F.broadcast(more), pair, "left").select(
+        *pair,
+        (F.col("play_count") + F.coalesce("more", F.lit(0))).alias("play_count"),
+        F.least("first_played_at", "first").alias("first_played_at"),
+        F.greatest("last_played_at", "last").alias("last_played_at"),
+    )
+    return raised.unionByName(new.join(F.broadcast(again), pair, "left_anti"))
 
 
 def k_core(pairs: DataFrame, per_user: int, per_track: int, staging: Staging) -> Core:
@@ -167,11 +204,11 @@ def filtered(
     Raises:
         InputMissingError: nothing remains; the message names the filter that removed the last rows.
     """
-    least = (settings.min_plays_per_user, settings.min_plays_per_track)
     if interactions.isEmpty():
         raise InputMissingError("no plays of known users and tracks, so there are no interactions")
-    if least == (1, 1) and settings.sample_users is None and settings.max_tracks is None:
+    if keeps_all(settings.model_dump()):
         return interactions, 0
+    least = (settings.min_plays_per_user, settings.min_plays_per_track)
     text = f"listening.min_plays_per_user={least[0]}, listening.min_plays_per_track={least[1]}"
     advice = "lower the minimums"
     rows, rounds = _cored(interactions, least, f"the k-core ({text}) leaves no interactions; {advice}", staging)
@@ -189,6 +226,11 @@ def filtered(
         rows, again = _cored(rows, least, complaint, staging)
         rounds += again
     return rows, rounds
+
+
+def keeps_all(settings: Mapping[str, Any]) -> bool:
+    """Tell if settings of `listening`, by name, filter no interaction."""
+    return all(settings[name] == neutral for name, neutral in _NEUTRAL.items())
 
 
 def _cored(rows: DataFrame, least: tuple[int, int], complaint: str, staging: Staging) -> tuple[DataFrame, int]:

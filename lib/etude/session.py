@@ -37,6 +37,9 @@ LOOPBACK = "127.0.0.1"
 _LOOPBACK = {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK}
 """For a local master: nothing on another machine has to reach the driver."""
 
+_JAVA_OF_EXECUTORS, _COMPILES_ALL = "spark.executor.extraJavaOptions", "-XX:-DontCompileHugeMethods"
+"""By default Java only interprets the long methods that Spark generates for ingest."""
+
 _UMASK = "spark.hadoop.fs.permissions.umask-mode"
 _LOCAL_DIRS = "spark.local.dir"
 
@@ -78,6 +81,8 @@ def _of_machine(root: str) -> dict[str, str]:
         chosen |= _LOOPBACK
     if local:
         chosen["spark.executorEnv.TMPDIR"] = str(mine)
+    else:
+        chosen[_JAVA_OF_EXECUTORS] = _COMPILES_ALL
     chosen = {name: value for name, value in chosen.items() if not given.contains(name)}
     if local and given.contains(_LOCAL_DIRS):
         chosen[_LOCAL_DIRS] = ",".join(str(scratch.folder(each)) for each in given.get(_LOCAL_DIRS, "").split(","))

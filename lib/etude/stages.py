@@ -59,7 +59,7 @@ STAGES: dict[str, Stage] = {
             name="ingest",
             does="cleans logs and catalogues, numbers users and tracks, sums plays into interactions",
             sections=(*_SESSION, "listening", "catalogue"),
-            reads=("plays", "rejects", "ingested_files", "users", "tracks"),
+            reads=("plays", "rejects", "ingested_files", "users", "tracks", "interactions"),
             writes=("plays", "rejects", "ingested_files", "users", "tracks", "interactions"),
             # Two at once would both give the next new user the same index.
             lease="lake",

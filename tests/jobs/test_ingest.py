@@ -167,3 +167,85 @@ def test_a_column_that_vanishes_from_a_later_file_is_changed_data(start, tmp_pat
     assert "listening.columns.play_count=null hint='column listens looks like it and is not read'" in log.getvalue()
     code, line = start(path, day=DAYS[1])
     assert code == 4 and "track" in line["error"]
+
+
+@pytest.fixture
+def nights(start, tmp_path, log):
+    """Ingest some rows as one night's file, and return how interactions came about."""
+
+    def night(day, *plays, options=(), of=None):
+        text = "".join(f"{user},{track},{of or day}T{hour:02}:00:00Z,{n},,\n" for user, track, hour, n in plays)
+        (tmp_path / f"{day}.csv").write_text("user,track,at,n,title,artist\n" + text)
+        log.seek(0)
+        log.truncate()
+        code, line = start(f"listening.path={tmp_path / '{batch_date}.csv'}", EVENTS, *options, day=day)
+        assert code == 0
+        assert sums_of(start.lake) == plain_sums(start.lake)
+        assert line["rows"]["interactions"] == len(sums_of(start.lake))
+        said = [each.partition("=")[2] for each in log.getvalue().splitlines() if each.startswith("interactions=")]
+        return said[0]
+
+    return night
+
+
+def sums_of(lake):
+    ids = [{row[f"{side}_idx"]: row[f"{side}_id"] for row in rows(lake, f"{side}s")} for side in ("user", "track")]
+    return {
+        (ids[0][row["user_idx"]], ids[1][row["track_idx"]]): (
+            row["play_count"],
+            row["first_played_at"],
+            row["last_played_at"],
+        )
+        for row in rows(lake, "interactions")
+    }
+
+
+def plain_sums(lake):
+    found = {}
+    for row in rows(lake, "plays"):
+        count, first, last = found.get((row["user_id"], row["track_id"]), (0, row["played_at"], row["played_at"]))
+        at = row["played_at"]
+        found[row["user_id"], row["track_id"]] = (count + row["play_count"], min(first, at), max(last, at))
+    return found
+
+
+def test_a_nights_new_plays_are_added_to_the_sums(spark, nights, start, monkeypatch):
+    first = [("u", "s", 1, 2), ("u", "t", 2, 1), ("v", "t", 3, 1)]
+    second = [("u", "s", 1, 1), ("v", "s", 2, 1), ("w", "x", 3, 4)]
+    assert "no run before" in nights(DAYS[0], *first)
+    assert nights(DAYS[1], *second) == "added pairs=3"
+    # The same night again, with another count; and an older batch that holds a play of the first night.
+    assert "a table has changed" in nights(DAYS[1], *second[:2], ("w", "x", 3, 5))
+    assert "plays of earlier runs change" in nights(date(2026, 1, 28), first[0], of=DAYS[0])
+    spark.sql(f"OPTIMIZE delta.`{start.lake}/plays`")
+    assert nights(date(2026, 1, 31), ("v", "t", 1, 1), ("x", "y", 1, 1)) == "added pairs=2"
+    # Somebody removes a user from the plays.
+    spark.sql(f"DELETE FROM delta.`{start.lake}/plays` WHERE user_id = 'v'")
+    assert "a table has changed" in nights(date(2026, 2, 1), ("u", "t", 1, 1))
+    # A run is stopped between plays and interactions.
+    replace = ingest.JobRun.replace
+
+    def stopped(job, table, frame, **equals):
+        if table == "interactions":
+            raise OSError("no space left on device")
+        replace(job, table, frame, **equals)
+
+    monkeypatch.setattr(ingest.JobRun, "replace", stopped)
+    with pytest.raises(AssertionError):
+        nights(date(2026, 2, 2), ("u", "z", 1, 1))
+    monkeypatch.undo()
+    assert "a table has changed" in nights(date(2026, 2, 3), ("u", "zz", 1, 1))
+    assert nights(date(2026, 2, 4), ("u", "zz", 1, 1)) == "added pairs=1"
+
+
+def test_filtered_sums_are_not_added_to(nights, start):
+    assert "filters" in nights(DAYS[0], ("u", "s", 1, 2), ("v", "s", 2, 1), options=("listening.sample_users=2",))
+    assert "filtered them before" in nights(DAYS[1], ("u", "s", 1, 2))
+    assert nights(date(2026, 1, 31), ("u", "s", 1, 2)) == "added pairs=1"
+
+
+def test_many_new_plays_are_summed_with_the_others(nights, monkeypatch):
+    monkeypatch.setattr(ingest, "MOST_ADDED", 1)
+    nights(DAYS[0], ("u", "s", 1, 2))
+    assert nights(DAYS[1], ("u", "t", 1, 2), ("v", "t", 1, 2)) == "summed reason='many new plays'"
+    assert nights(date(2026, 1, 31), ("u", "t", 1, 2)) == "added pairs=1"

@@ -69,8 +69,7 @@ def test_refused_records_are_numbered_among_their_equals_and_headers_vanish_once
     ]
 
 
-def test_many_equal_lines_keep_their_numbers(numbered, monkeypatch):
-    monkeypatch.setattr("etude.listening.dedup._BLOCK", 3)
+def test_many_equal_lines_keep_their_numbers(numbered):
     rows = [bad("a", 1)] * 7 + [play("a", 2, "e")] * 4
     found = [(record, ordinal, reason) for _, record, ordinal, reason, _ in numbered(*rows)]
     assert found == [

@@ -97,6 +97,22 @@ class Lake:
                     if said:
                         yield number, said[1], said[2]
 
+    def changed_since(self, table: str, version: int) -> bool:
+        """Tell if a commit after a version has changed the table's rows; OPTIMIZE only moves them.
+
+        True also if the log doesn't tell any more. The version ABSENT stands for no table.
+        """
+        newest = self.version(table)
+        for number in range(version + 1, (ABSENT if newest is None else newest) + 1):
+            try:
+                commit = storage.read_bytes(f"{folders.log(self.root, table)}/{number:020d}.json")
+            except FileNotFoundError:
+                return True
+            actions = (json.loads(line) for line in commit.splitlines())
+            if any(action.get(kind, {}).get("dataChange") for action in actions for kind in ("add", "remove")):
+                return True
+        return False
+
     def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
         """Return the table's rows that fulfil every `column=value`; a typed empty frame if there is no table yet.
 

@@ -22,7 +22,7 @@ from etude import storage
 from etude.errors import DataCheckError
 from etude.lake import folders
 from etude.lake.conflicts import commit, no_fence
-from etude.lake.schema import PROPERTIES, Table
+from etude.lake.schema import Table
 
 Equals = Mapping[str, Any]
 Fence = Callable[[], None]
@@ -130,13 +130,12 @@ class Deltalake:
         from deltalake import DeltaTable, Schema
 
         unfinished = Path(storage.filesystem(folders.unfinished(self.root, spec.name))[1])
-        properties = {name: text for name, text in spec.properties.items() if name in PROPERTIES}
         table = DeltaTable.create(
             str(unfinished),
             Schema.from_json(spec.schema.json()),
             partition_by=list(spec.partition_by) or None,
             description=spec.comment,
-            configuration=properties,
+            configuration=spec.plain_properties,
         )
         if spec.constraints:
             table.alter.add_constraint(spec.constraints)

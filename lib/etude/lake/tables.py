@@ -43,6 +43,7 @@ PLAYS = Table(
     ),
     partition_by=("batch_date",),
     constraints={"play_count_positive": "play_count >= 1"},
+    statistics=("played_at",),
 )
 
 INGESTED_FILES = Table(

@@ -9,8 +9,6 @@ from etude.config.listening import ListeningSettings
 from etude.listening.identity import hash_of
 from etude.listening.parsers import HEADER
 
-_BLOCK = 10_000  # ordinals that one explode creates per row
-
 
 def number_records(judged: DataFrame, snapshot: bool, count_rows: bool = False) -> DataFrame:
     """Find repeats and number equal records, in one shuffle.
@@ -28,34 +26,28 @@ def number_records(judged: DataFrame, snapshot: bool, count_rows: bool = False) 
         The columns of `judged`, without the files' headers; ordinal (int, from 0, among equal records of a file), and
         earliest (the first batch of any record of the event).
     """
-    # Clean records are grouped by event id; rejected ones have none and are grouped with equal records.
+    # Clean records are grouped by event id; rejected ones have none and are grouped with equal records. The shuffle
+    # carries an event id once, as the slot.
+    clean = F.col("reason").isNull()
     slot = F.coalesce(F.col("event_id"), F.concat_ws("#", F.col("file"), F.col("record").cast("string")))
-    rows = judged.withColumn("slot", slot).repartition("slot")
-    # Count before ordering: with millions of equal lines one task would sort them all.
-    rows = rows.groupBy("slot", *judged.columns).agg(F.count(F.lit(1)).alias("times"))
+    rows = judged.withColumn("slot", slot).drop("event_id")
     of_slot = Window.partitionBy("slot")
     in_order = [F.asc("file"), F.asc("record")]
     if snapshot:
         in_order = [F.desc("play_count"), *in_order]
-    earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
     in_slot = of_slot.orderBy(*in_order)
-    rows = rows.withColumns({"place": F.row_number().over(in_slot), "earliest": earliest})
+    # Equal records have the same rank, which counts the records before them.
+    rows = rows.withColumns({"nth": F.row_number().over(in_slot), "rank": F.rank().over(in_slot)})
+    earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
+    earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
+    rows = rows.withColumns({"earliest": earliest, "ordinal": F.col("nth") - F.col("rank")})
+    is_header, again = F.col("reason").eqNullSafe(HEADER), F.col("nth") > 1
+    reason, event = F.when(is_header, "repeated_header"), F.col("slot")
     if count_rows:
-        until_here = in_slot.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-        rows = rows.withColumn("before", F.sum("times").over(until_here) - F.col("times"))
-    last = F.col("times").cast("int") - 1
-    rows = rows.withColumn("block", F.explode(F.sequence(F.lit(0), last, F.lit(_BLOCK))))
-    end = F.least(last, F.col("block") + F.lit(_BLOCK - 1))
-    rows = rows.withColumn("ordinal", F.explode(F.sequence(F.col("block"), end)))
-    is_header = F.col("reason").eqNullSafe(HEADER)
-    again = (F.col("place") > 1) | (F.col("ordinal") > 0)
-    clean, reason = F.col("reason").isNull(), F.when(is_header, "repeated_header")
-    if count_rows:
-        nth = F.col("before") + F.col("ordinal")
-        own = F.when(nth > 0, hash_of(F.col("event_id"), nth.cast("string"))).otherwise(F.col("event_id"))
-        rows = rows.withColumn("event_id", F.when(clean, own))
+        event = F.when(again, hash_of(event, (F.col("nth") - 1).cast("string"))).otherwise(event)
     else:
         reason = reason.when(clean & again, "duplicate")
+    rows = rows.withColumn("event_id", F.when(clean, event))
     # The first such line of each file is its header.
     kept = rows.where(~(is_header & (F.col("ordinal") == 0)))
     return kept.withColumn("reason", reason.otherwise(F.col("reason"))).select(*judged.columns, "ordinal", "earliest")

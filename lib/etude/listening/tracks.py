@@ -128,7 +128,8 @@ def _catalogue_claims(catalogue: Catalogue, rank: int) -> DataFrame:
 
 
 def _log_claims(played: DataFrame) -> DataFrame:
-    named = played.select("track_id", "title", "artist_id", F.col("artist").alias("artist_name"))
+    # Distinct rows first: Spark hashes those, but sorts rows for the least of texts.
+    named = played.select("track_id", "title", "artist_id", F.col("artist").alias("artist_name")).distinct()
     best = named.groupBy("track_id").agg(*(F.min(f).alias(f) for f in ("title", "artist_id", "artist_name")))
     claims = [
         _claim(field, F.lit(_FROM_LOG), F.col(field) if field in best.columns else F.lit(None), F.lit(LOG))
