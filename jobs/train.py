@@ -105,7 +105,7 @@ def trained(job: JobRun, training: Training) -> bytes:
     """Train the network; record its figures; return the best epoch's checkpoint."""
     history = train_network(job.spark, training, job.log)
     job.metrics(curves(history, job.settings.train))
-    job.note("distribution", chosen_name(training.settings.distribution))
+    job.note("distribution", chosen_name(training.settings.distribution, training.settings.device))
     job.note("epochs", len(history))
     job.note("best_epoch", best_epoch(history))
     best = checkpoints.best_uri(training.folder)

@@ -154,11 +154,13 @@ def test_fewer_slots_than_ranks_are_refused_before_anything_starts(spark, tmp_pa
 def test_auto_is_horovod_where_it_imports_else_torch(monkeypatch):
     from etude.fusion import distribution as chooser
 
-    monkeypatch.setattr(chooser, "_horovod_imports", lambda: True)
-    assert chosen_name("auto") == "horovod"
-    monkeypatch.setattr(chooser, "_horovod_imports", lambda: False)
-    assert chosen_name("auto") == "torch"
-    assert chosen_name("single") == "single"
+    monkeypatch.setattr(chooser, "_horovod_serves", lambda device: device != "cuda")  # built without NCCL
+    assert chosen_name("auto", "auto") == "horovod"
+    assert chosen_name("auto", "cuda") == "torch"
+    assert chosen_name("horovod", "cuda") == "horovod"
+    monkeypatch.setattr(chooser, "_horovod_serves", lambda device: False)
+    assert chosen_name("auto", "cpu") == "torch"
+    assert chosen_name("single", "auto") == "single"
     assert distribution("single").__module__.endswith("single")
 
 

@@ -24,6 +24,9 @@ def test_a_wheel_is_kept_for_one_torch_one_python_and_one_platform(
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(horovod.sysconfig, "get_platform", lambda: "macosx-14.0-arm64")
         assert horovod.kept_wheel(tmp_path) is None
+    with monkeypatch.context() as with_gpus:
+        with_gpus.setenv("HOROVOD_GPU_OPERATIONS", "NCCL")
+        assert horovod.kept_wheel(tmp_path) is None
     (tmp_path / "constraints.txt").write_text("torch==2.14.0\nhorovod==0.28.1\n")
     assert horovod.kept_wheel(tmp_path) is None
 

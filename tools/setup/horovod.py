@@ -34,9 +34,12 @@ def python_tag() -> str:
 def wheel_folder(root: Path = ROOT) -> Path:
     """Return the folder of the wheel for the pinned torch and this platform; the wheel's name has the Python's tag.
 
-    Several machines may share the disk that holds a checkout.
+    Several machines may share the disk that holds a checkout. A build with HOROVOD_GPU_OPERATIONS, such as NCCL, has a
+    folder of its own.
     """
-    return root / "build" / "wheels" / f"torch-{constraints(root)['torch']}-{sysconfig.get_platform()}"
+    operations = os.environ.get("HOROVOD_GPU_OPERATIONS")
+    name = f"torch-{constraints(root)['torch']}-{sysconfig.get_platform()}"
+    return root / "build" / "wheels" / (f"{name}-{operations.lower()}" if operations else name)
 
 
 def kept_wheel(root: Path = ROOT) -> Path | None:

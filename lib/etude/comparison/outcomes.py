@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from etude.comparison.contest import Contest, Judged, judge
 from etude.config.compare import CompareSettings
 from etude.errors import DataCheckError, InputMissingError
+from etude.fusion.device import CPU
 from etude.fusion.predict import TrainedNetwork
 from etude.ranking.inputs import TrackFacts
 from etude.ranking.models import Known, same_artist
@@ -147,6 +148,6 @@ def judged_epochs(
     rows: pd.DataFrame = examples.toArrow().to_pandas().sort_values("track_idx")
     idx = rows["track_idx"].to_numpy(np.int32)
     return {
-        epoch: judge(contest, Factors(idx, TrainedNetwork(content).predict(rows)))
+        epoch: judge(contest, Factors(idx, TrainedNetwork(content, CPU).predict(rows)))
         for epoch, content in checkpoints.items()
     }

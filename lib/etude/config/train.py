@@ -85,6 +85,11 @@ class TrainSettings(Section):
     distribution: Literal["auto", "horovod", "torch", "single"] = "auto"
     """Backend that runs the ranks; auto: horovod if it can be imported, otherwise torch; single: one rank in the
     driver."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the ranks compute; auto: on GPUs if every rank has one and its distribution can average there, otherwise on
+    the CPU. Checkpoints fit both."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Numbers in which the layers compute; weights, sums and losses are always float32."""
     slots_timeout_s: int = Field(60, ge=0)
     """Seconds to wait for free task slots on a cluster before the run fails."""
     threads: int | None = Field(None, ge=1)

@@ -15,6 +15,7 @@ from etude import storage
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, EtudeError
 from etude.fusion import checkpoint as checkpoints
+from etude.fusion import device
 from etude.fusion.checkpoint import Checkpoint, EpochFigures, Origin
 from etude.fusion.distribution import Ranks
 from etude.fusion.moments import Moments
@@ -82,21 +83,27 @@ class _Loop:
         torch.manual_seed(self.settings.seed)
         self.network = build_network(self.settings, training.shape)
         self.network.set_moments(training.moments)
+        self.device = device.of_rank(self.settings.device, ranks)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if ranks.rank == 0:
+            self.log.info("device=%s precision=%s", self.device, self.settings.precision)
         self.open = reader(self.settings.reader)
         self.columns = (*self.network.inputs, "target")
         self.history: list[EpochFigures] = []
         self._start()
 
     def _start(self) -> None:
-        """Wrap network and optimizer, and load the last checkpoint; every rank reads the file itself."""
-        adam = torch.optim.Adam(
-            self.network.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+        """Load the last checkpoint, which every rank reads itself, move the network, wrap it and its optimizer."""
         last = checkpoints.last_uri(self.training.folder)
         earlier = checkpoints.read(last) if storage.exists(last) else None
         if earlier is not None:
             self.network.load_state_dict(earlier.weights)
             self.history = earlier.history
+        self.network.to(self.device)
+        adam = torch.optim.Adam(
+            self.network.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
         self.trained, self.optimizer = self.ranks.distribute(TrainingLoss(self.network), adam)
         if earlier is not None:
             self.optimizer.load_state_dict(earlier.optimizer)
@@ -151,11 +158,14 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = step_size(self.settings, self.ranks.size, epoch - 1 + done)
         batch = one_crop(to_tensors(rows, self.training.shape))
-        target = self.network.standardise(batch.pop("target"))
         if self.network.metadata is not None:
+            # On the CPU: the same values are hidden on every device.
             batch = hide_known(batch, self.settings.unknown_share)
+        batch = device.moved(batch, self.device)
+        target = self.network.standardise(batch.pop("target"))
         self.optimizer.zero_grad()
-        loss = self.trained(batch, target)
+        with self._precision():
+            loss = self.trained(batch, target)
         loss.backward()
         self.optimizer.step()
         # The gradient of the output's bias is now the mean over all ranks. If one rank's loss isn't finite, all ranks
@@ -165,6 +175,9 @@ class _Loop:
             tracks = self._blamed([] if loss.isfinite() else _suspects(rows))
             raise DataCheckError(f"train: loss is not finite in epoch {epoch}; the batch holds track_idx {tracks}")
         return loss.item()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def _blamed(self, tracks: list[int]) -> list[int]:
         """Collect the tracks that all ranks blame, so that the error of any rank names them."""
@@ -181,9 +194,11 @@ class _Loop:
         sums = torch.zeros(2, dtype=torch.float64)
         mine = share_of(self.training.validation_shards, self.ranks.rank, self.ranks.size)
         for rows in batches(self.open, self.columns, mine, _EVALUATION_ROWS):
-            batch = to_tensors(rows, self.training.shape)
+            batch = device.moved(to_tensors(rows, self.training.shape), self.device)
             target = self.network.standardise(batch.pop("target"))
-            errors = (all_crops(self.network, batch) - target).double().square()
+            with self._precision():
+                found = all_crops(self.network, batch)
+            errors = (found.float() - target).double().square()
             sums += torch.tensor([errors.sum().item(), errors.numel()], dtype=torch.float64)
         total, cells = self.ranks.total(sums).tolist()
         return total / cells

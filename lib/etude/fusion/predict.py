@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude.fusion.regression import Regressions, fold_of, stacked, with_sound
 from etude.fusion.ridge import inputs_of
 from etude.fusion.shape import ExampleShape
+
+if TYPE_CHECKING:
+    import torch
 
 # Spark limits Arrow batches by rows, not bytes; partitions of at most this size keep batches small.
 _PARTITION_BYTES = 32 * 2**20
@@ -83,9 +87,11 @@ def _predict_batches(
     if predictor.network is not None:
         import torch
 
+        from etude.fusion import device
+
         # A task occupies one slot and therefore uses one thread.
         torch.set_num_threads(1)
-        network = TrainedNetwork(predictor.network)
+        network = TrainedNetwork(predictor.network, device.of_task(device.assigned_gpus(TaskContext.get())))
     for batch in batches:
         for start in range(0, len(batch), _ROWS_AT_ONCE):
             piece = batch.iloc[start : start + _ROWS_AT_ONCE]
@@ -100,20 +106,22 @@ def _predict_batches(
 
 
 class TrainedNetwork:
-    """Hold the network of a checkpoint's bytes."""
+    """Hold the network of a checkpoint's bytes, on a device."""
 
-    def __init__(self, checkpoint: bytes):
+    def __init__(self, checkpoint: bytes, device: torch.device):
         from etude.fusion.checkpoint import from_bytes
 
         loaded = from_bytes(checkpoint)
-        self.network, self.shape = loaded.network(), loaded.shape
+        self.network, self.shape, self.device = loaded.network().to(device), loaded.shape, device
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """Return the factors of rows of features: (rows, rank) float32."""
         import torch
 
+        from etude.fusion.device import moved
         from etude.fusion.networks.inputs import all_crops, to_tensors
 
         read = {name: stacked(rows[name]) for name in self.network.inputs}
+        batch = moved(to_tensors(read, self.shape), self.device)
         with torch.no_grad():
-            return self.network.factors(all_crops(self.network, to_tensors(read, self.shape))).numpy()
+            return self.network.factors(all_crops(self.network, batch)).cpu().numpy()

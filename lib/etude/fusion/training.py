@@ -26,7 +26,7 @@ _CONNECTION = re.compile(
 # These may differ between a training and its resumption without changing the result.
 _FREE_TO_CHANGE = frozenset(
     {
-        *("epochs", "patience", "workers", "distribution", "reader", "slots_timeout_s", "threads"),
+        *("epochs", "patience", "workers", "distribution", "device", "reader", "slots_timeout_s", "threads"),
         *("network_share", "ridge_mb", "keep_epochs", "unknown_warning"),
     }
 )
@@ -62,7 +62,8 @@ def train_network(spark: SparkSession, training: Training, log: logging.Logger) 
         DataCheckError: the loss wasn't finite, or the files of the examples don't hold the table's rows.
         EtudeError: a rank was lost.
     """
-    name, ranks = chosen_name(training.settings.distribution), rank_count(training.settings)
+    settings = training.settings
+    name, ranks = chosen_name(settings.distribution, settings.device), rank_count(settings)
     log.info(
         "distribution=%s ranks=%d reader=%s model=%s", name, ranks, training.settings.reader, training.settings.model
     )

@@ -24,8 +24,14 @@ class Ranks(Protocol):
 
     rank: int
     size: int
+    local_rank: int
+    """Number of this rank among those of its machine."""
     local_size: int
     """Ranks on this machine, which share its cores."""
+    gpus: tuple[str, ...]
+    """Addresses of the GPUs that Spark has assigned to this rank."""
+    exchanges_gpu: bool
+    """Whether gradients can stay on GPUs when they are averaged."""
 
     def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
         """Return the network and optimizer to train with.
@@ -45,11 +51,14 @@ class Distribution(Protocol):
         """Run `work(training, ranks)` on each of `ranks` ranks; return the results by rank."""
 
 
-def chosen_name(setting: str) -> str:
-    """Resolve `train.distribution`: auto is horovod if it is installed with support for torch, otherwise torch."""
+def chosen_name(setting: str, device: str) -> str:
+    """Resolve `train.distribution`: auto is horovod if it is installed with support for torch, otherwise torch.
+
+    For `train.device=cuda` it is horovod only if that was built with NCCL.
+    """
     if setting != "auto":
         return setting
-    return "horovod" if _horovod_imports() else "torch"
+    return "horovod" if _horovod_serves(device) else "torch"
 
 
 def distribution(name: str) -> Distribution:
@@ -63,11 +72,11 @@ def distribution(name: str) -> Distribution:
     return run
 
 
-def _horovod_imports() -> bool:
+def _horovod_serves(device: str) -> bool:
     if importlib.util.find_spec("horovod") is None:
         return False
     try:
         import horovod.torch
     except (ImportError, OSError):
         return False
-    return bool(horovod.torch.gloo_built())
+    return bool(horovod.torch.gloo_built()) and (device != "cuda" or bool(horovod.torch.nccl_built()))

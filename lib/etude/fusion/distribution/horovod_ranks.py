@@ -11,6 +11,7 @@ from typing import Any
 import cloudpickle
 import horovod.spark
 import horovod.torch as hvd
+from horovod.spark.task import get_available_devices
 from pyspark.sql import SparkSession
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,7 +26,10 @@ class HorovodRanks:
     def __init__(self) -> None:
         self.rank = hvd.rank()
         self.size = hvd.size()
+        self.local_rank = hvd.local_rank()
         self.local_size = hvd.local_size()
+        self.gpus = tuple(get_available_devices())
+        self.exchanges_gpu = bool(hvd.nccl_built())
 
     def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
         """Send rank 0's weights to all ranks, and return an optimizer that averages gradients before each step."""

@@ -16,7 +16,10 @@ class SingleRank:
 
     rank = 0
     size = 1
+    local_rank = 0
     local_size = 1
+    gpus: tuple[str, ...] = ()
+    exchanges_gpu = True
 
     def distribute(self, network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
         """Return both unchanged."""
