@@ -25,8 +25,8 @@ FOLDER = Path("build/bench/ingest")
 SUBMIT = ["spark-submit", "--master", f"local[{CORES}]", "--driver-memory", "6g"]
 FIRST_DAY = 20_000  # since 1970: 2024-10-04
 SIZES = {
-    "5M": ("parquet", 5_000_000, 100_000, 40_000, 5, 3),
-    "5M, TSV": ("tsv", 5_000_000, 100_000, 40_000, 5, 1),
+    "5M": ("parquet", 5_000_000, 100_000, 40_000, 5, 2),
+    "5M, TSV": ("delimited", 5_000_000, 100_000, 40_000, 5, 1),
     "50M": ("parquet", 50_000_000, 1_000_000, 385_000, 50, 1),
 }
 NIGHT = 1_000_000
@@ -53,7 +53,7 @@ def make_log(folder: Path, kind: str, events: int, users: int, tracks: int, days
         times = pa.array(at, pa.timestamp("s"))
         names = ["user_id", "track_id", "played_at"]
         ids = [user_ids.take(pa.array(user)), track_ids.take(pa.array(track))]
-        file = folder / f"part-{number:03}.{kind}"
+        file = folder / f"part-{number:03}.{'parquet' if kind == 'parquet' else 'tsv'}"
         if kind == "parquet":
             pq.write_table(pa.table([*ids, times.cast(pa.timestamp("us", "UTC"))], names), file)
         else:

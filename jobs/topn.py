@@ -3,7 +3,8 @@
 Every user gets the topn.n candidates with the highest x_u . y_i. If there is a blend run, the factors of all tracks are
 blended ones. Otherwise warm tracks have fitted factors and, if there is a train run, cold tracks have predicted ones. A
 user without factors gets popular tracks. Tracks that the user has
-played are left out (topn.exclude_heard). Held-out plays don't count as played when lists are measured by them.
+played are left out (topn.exclude_heard). Held-out plays don't count as played when lists are measured by them. With
+topn.repeats, a second list of each user, in the table repeats, ranks just the tracks that the user has played.
 
 evaluation.protocol=none writes the lists, and publishes them unless topn.publish=false. strict and paper measure the
 model beside random, popularity, artist_popularity, same_artist, the network and the regression alone, under strict also
@@ -55,24 +56,27 @@ def run(job: JobRun) -> None:
         known = replace(known, neighbours=neighbours)
         job.note("neighbours", {name: each.chosen for name, each in neighbours.items()})
     plan = plan_of(job, known)
-    heard = relevant = training.limit(0)
+    heard = relevant = played = training.limit(0)
     if excludes and evaluated:
         heard = training if days is None else inputs.recent(training, job.batch_date, days)
     elif excludes:
         plays = job.read("plays")
         heard = inputs.heard_plays(plays if days is None else plays_until(plays, job.batch_date, days), users, tracks)
+    if plan.repeats:
+        played = inputs.heard_plays(job.read("plays"), users, tracks)
+        played = played if never is None else played.join(never.pairs, ["user_idx", "track_idx"], "left_anti")
     if never is not None:
         heard = heard.select("user_idx", "track_idx").union(never.pairs).distinct()
     if evaluated:
         relevant = inputs.relevant_plays(interactions, splits, job.settings.evaluation.measured_split)
-    rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant)
+    rows = spread.user_rows(users, job.read("user_factors", run_id=wmf), heard, relevant, played)
     done = spread.ranked(rows, plan, known.fitted.rank, tasks(job, n_users))
 
     found = spread.checks(done)
     check(job, found)
-    lists = spread.list_rows(done, tracks, plan)
-    job.replace("recommendations", lists)
-    write_user_metrics(job, done, plan)
+    job.replace("recommendations", spread.list_rows(done, tracks, plan))
+    write_if(job, "repeats", plan.repeats > 0, spread.repeat_rows(done, tracks, plan))
+    write_if(job, "user_metrics", plan.per_user, spread.user_metric_rows(done, plan))
     if evaluated:
         job.metrics(spread.measured(done, plan))
     else:
@@ -183,11 +187,10 @@ def predicted_alone(job: JobRun, wmf: str, train: str) -> dict[str, DataFrame]:
     return {name: rows.select("track_idx", F.col(name).alias("factors")) for name in ("network", "ridge")}
 
 
-def write_user_metrics(job: JobRun, done: DataFrame, plan: Plan) -> None:
-    """Write each user's metrics if evaluation.per_user is set; otherwise remove those that an earlier attempt wrote."""
-    if plan.per_user or (job.record.attempt > 1 and job.lake.exists("user_metrics")):
-        rows = spread.user_metric_rows(done, plan)
-        job.replace("user_metrics", rows)
+def write_if(job: JobRun, table: str, wanted: bool, rows: DataFrame) -> None:
+    """Write a table that the settings ask for; otherwise remove what an earlier attempt wrote."""
+    if wanted or (job.record.attempt > 1 and job.lake.exists(table)):
+        job.replace(table, rows)
 
 
 def network_of(job: JobRun, train: str) -> tuple[str, int]:
@@ -210,6 +213,8 @@ def check(job: JobRun, found: Checks) -> None:
         DataCheckError: a factor or score is not finite, or a list is shorter than its candidates allow.
     """
     job.count("recommendations", found.rows)
+    if job.settings.topn.repeats and job.settings.evaluation.protocol == "none":
+        job.count("repeats", found.repeats)
     job.count("recommendations_cold", found.cold)
     job.count("recommendations_light", found.light)
     job.count("users_by_popularity", found.fallback)

@@ -266,6 +266,26 @@ def test_lists_keep_to_what_is_asked_of_them(made, start):
     assert "topn.candidates='year > 2000'" in line["error"]
 
 
+def test_repeats_are_of_what_a_user_has_heard(made, start, tmp_path):
+    """Listed beside the others, published with them, without what is never to be listed; gone without the setting."""
+    (tmp_path / "never.csv").write_text("track_id,user_id\nT7,user 3\n")
+    night = ("inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30", f"topn.never={tmp_path}/never.csv")
+    code, line = start("again", "none", *night, "topn.repeats=40", "topn.exclude_heard=false")
+    assert (code, line["error"]) == (0, None)
+    rows = made.look("repeats", run_id="again")
+    assert {(row["user_idx"], int(row["track_id"][1:])) for row in rows} == made.heard - {(3, 7), (11, 29)}
+    assert line["rows"]["repeats"] == len(rows)
+    factors = {row["user_idx"]: np.array(row["factors"]) for row in made.look("user_factors", run_id="update")}
+    of_tracks = {row["track_idx"]: np.array(row["factors"]) for row in made.look("track_factors", run_id="update")}
+    mine = sorted((row for row in rows if row["user_idx"] == 4), key=lambda row: row["position"])
+    expected = [float(of_tracks[int(row["track_id"][1:])] @ factors[4]) for row in mine]
+    assert [row["score"] for row in mine] == pytest.approx(expected, rel=1e-5)
+    assert expected == sorted(expected, reverse=True)
+    assert max(releases(made), key=lambda each: each.release).run_ids["repeats"] == "again"
+    assert start("again", "none", *night)[0] == 0
+    assert made.count("repeats") == 0
+
+
 def test_what_is_never_to_be_listed_is_not(made, start, tmp_path):
     file = tmp_path / "never.csv"
     file.write_text("track_id,user_id\nT7,\nT29,user 3\n")

@@ -69,7 +69,8 @@ def batch(world: World, rows: range | None = None) -> Users:
         flat = np.array([track for tracks in mine for track in tracks], dtype=np.int32)
         return Pairs(np.repeat(np.arange(len(mine)), [len(tracks) for tracks in mine]), flat)
 
-    return Users(np.array(rows, np.int32), world.user_factors[list(rows)], pairs(world.heard), pairs(world.relevant))
+    heard = pairs(world.heard)
+    return Users(np.array(rows, np.int32), world.user_factors[list(rows)], heard, pairs(world.relevant), heard)
 
 
 def without_network(world: World) -> World:

@@ -42,6 +42,7 @@ def frames(spark, world):
         small_frame(spark, factors, "user_idx int, factors array<float>"),
         pair_frame(spark, world.heard),
         pair_frame(spark, world.relevant),
+        pair_frame(spark, world.heard),
     )
 
 
@@ -87,17 +88,28 @@ def test_without_the_option_there_are_no_user_metrics(spark, world, plan):
 
 
 def test_lists_are_those_of_one_task(spark, done, world, plan):
-    tracks, scores, sources, _ = Task(plan).rank(small.batch(world))
     ids = small_frame(spark, [(t, f"T{t}") for t in range(small.N_TRACKS)], "track_idx int, track_id string")
-    listed = spread.list_rows(done, ids, plan)
-    found = sorted(map(tuple, listed.collect()))
-    expected = [
+    assert sorted(map(tuple, spread.list_rows(done, ids, plan).collect())) == places(
+        Task(plan).rank(small.batch(world)).lists
+    )
+    assert spread.repeat_rows(done, ids, plan).isEmpty()
+    served = make_plan(world.known, TopnSettings(n=8, repeats=4), EvaluationSettings(protocol="none"))
+    frame, alone = spread.ranked(frames(spark, world), served, small.RANK, tasks=3), Task(served)
+    found = alone.rank(small.batch(world))
+    assert sorted(map(tuple, spread.list_rows(frame, ids, served).collect())) == places(found.lists)
+    assert sorted(map(tuple, spread.repeat_rows(frame, ids, served).collect())) == places(found.repeats)
+    assert spread.checks(frame) == alone.checks
+    assert alone.checks.repeats
+    frame.unpersist()
+
+
+def places(lists):
+    return [
         (user, place + 1, f"T{track}", float(score), SOURCES[source])
-        for user in range(small.N_USERS)
-        for place, (track, score, source) in enumerate(zip(tracks[user], scores[user], sources[user], strict=True))
+        for user, row in enumerate(zip(*lists, strict=True))
+        for place, (track, score, source) in enumerate(zip(*row, strict=True))
         if track >= 0
     ]
-    assert found == expected
 
 
 def test_bad_factors_of_users_are_counted_and_not_ranked(spark, world, plan):

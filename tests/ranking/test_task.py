@@ -29,7 +29,8 @@ def ranked(world, n=8, protocol="strict", **topn):
         world.known, TopnSettings(n=n, **topn), EvaluationSettings(protocol=protocol, k=(5, 2, 12, 5), seed=3)
     )
     task = Task(plan)
-    tracks, scores, sources, _ = zip(*(task.rank(small.batch(world, part)) for part in batches(world)), strict=True)
+    lists = (task.rank(small.batch(world, part)).lists for part in batches(world))
+    tracks, scores, sources = zip(*lists, strict=True)
     return plan, task, np.concatenate(tracks), np.concatenate(scores), np.concatenate(sources)
 
 
@@ -290,3 +291,37 @@ def test_figures_have_their_seeds():
     row = next(figures(plan, plan.final, "cold", sums.sums, seen_within(sums.seen, plan.cuts)))
     assert row == Metric("fusion", "cold", "users", row.value, seed=7)
     assert {model.name: model.seed for model in plan.models}["random"] == 3
+
+
+def test_repeats_are_the_best_of_what_a_user_has_heard():
+    """By the order of the lists; users without factors get theirs by popularity."""
+    world = small.world()
+    plan = make_plan(world.known, TopnSettings(n=8, repeats=5), EvaluationSettings(protocol="none"))
+    task = Task(plan)
+    found = task.rank(small.batch(world))
+    assert task.checks.repeats == sum(min(5, len(heard)) for heard in world.heard) - shortened(world, plan)
+    for user, (tracks, scores, sources) in enumerate(zip(*found.repeats, strict=True)):
+        known = world.user_factors[user].any()
+        of_all = scores_of(plan, plan.final if known else plan.fallback, world, user, "all")
+        if not known:
+            of_all = {
+                track: np.float32(world.known.facts.plays[track] / world.known.facts.plays.sum()) for track in of_all
+            }
+        ranking = naive.rank({track: of_all[track] for track in world.heard[user] & of_all.keys()}, 5)
+        assert [int(track) for track in tracks if track >= 0] == ranking
+        assert [float(score) for score in scores[: len(ranking)]] == [float(of_all[track]) for track in ranking]
+        names = {SOURCES[source] for source in sources[: len(ranking)]}
+        assert names <= ({"cold", "light", "warm"} if known else {"popularity"})
+    assert not {int(track) for track in found.lists.tracks[0]} & world.heard[0]
+    evaluated = make_plan(world.known, TopnSettings(n=8, repeats=5), EvaluationSettings(protocol="strict"))
+    assert Task(evaluated).rank(small.batch(world)).repeats is None
+
+
+def shortened(world, plan):
+    """How many places the lists lack because heard tracks are no candidates, or by popularity can't be told apart."""
+    lost = 0
+    for user, heard in enumerate(world.heard):
+        model = plan.final if world.user_factors[user].any() else plan.fallback
+        there = {int(track) for part in model.parts.values() for track in part.tracks}
+        lost += min(5, len(heard)) - min(5, len(heard & there))
+    return lost

@@ -19,6 +19,8 @@ from etude.lake import releases
 from etude.lake.lake import Lake, open_lake
 from etude.pseudonym import KEY_VARIABLE, lake_user_id
 
+_LISTS = ("recommendations", "repeats")
+
 
 def add_parser(subparsers: Any) -> None:
     """Describe the command's arguments."""
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def look_up(lake: Lake, raw_id: str, limit: int) -> dict[str, Any]:
-    """Return the user's ids, number of tracks played, and the first positions of the served list.
+    """Return the user's ids, number of tracks played, and the first positions of the served lists.
 
     Raises:
         InputMissingError: the lake knows no such user; the message doesn't repeat the id.
@@ -62,7 +64,7 @@ def look_up(lake: Lake, raw_id: str, limit: int) -> dict[str, Any]:
         "run_id": run_id,
         "release": release.release if release else None,
         "since": release.since if release else None,
-        "recommendations": _places(lake, run_id, index, limit) if run_id else [],
+        **{table: _places(lake, table, run_id, index, limit) if run_id else [] for table in _LISTS},
     }
 
 
@@ -86,9 +88,9 @@ def given_id(argument: str) -> str:
     return sys.stdin.readline().rstrip("\r\n") if argument == "-" else argument
 
 
-def _places(lake: Lake, run_id: str, user_idx: int, limit: int) -> list[dict[str, Any]]:
+def _places(lake: Lake, table: str, run_id: str, user_idx: int, limit: int) -> list[dict[str, Any]]:
     names = ("position", "track_id", "score", "source")
-    rows = lake.look("recommendations", names, run_id=run_id, user_idx=user_idx)
+    rows = lake.look(table, names, run_id=run_id, user_idx=user_idx)
     rows = sorted(rows, key=lambda row: row["position"])[:limit]
     wanted = [row["track_id"] for row in rows]
     titles = {
@@ -114,5 +116,9 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         yield "                has no rows for this user"
         return
     columns = ("position", "title", "artist_name", "track_id", "source", "score")
-    yield ""
-    yield aligned(columns, [[row[name] for name in columns] for row in found["recommendations"]], widest=44)
+    for table in _LISTS:
+        if found[table]:
+            yield ""
+            if table == "repeats":
+                yield "heard before, best now:"
+            yield aligned(columns, [[row[name] for name in columns] for row in found[table]], widest=44)

@@ -25,6 +25,9 @@ class TopnSettings(Section):
     the column user_id, if there is one, the user who doesn't get a track, as in `users`; null or empty means all."""
     max_per_artist: int | None = Field(None, ge=1)
     """Largest number of tracks of one artist in a list, not counting those of unknown artists; null means no limit."""
+    repeats: int | None = Field(None, ge=1, le=10_000)
+    """Length of each user's second list, in the table `repeats`: of the tracks that the user has heard, the best now;
+    null: none. Protocol none only."""
     factors: Literal["blended", "separate"] = "blended"
     """blended: those of a blend run, if there is one that was built on the wmf run; separate: fitted factors for warm
     tracks and predicted ones for cold tracks. Protocol paper always takes separate ones."""

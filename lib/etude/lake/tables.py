@@ -9,6 +9,8 @@ table.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from etude.lake.schema import Column, Table
 
 _RUN = Column("run_id", "string", "Run that wrote the row; its rows count if `runs` says that it succeeded.")
@@ -293,7 +295,7 @@ RECOMMENDATIONS = Table(
         _RUN,
         _USER_IDX,
         Column("position", "int", "1 = best."),
-        Column("track_id", "string", "The recommended track."),
+        Column("track_id", "string", "The listed track."),
         Column(
             "score",
             "float",
@@ -311,6 +313,12 @@ RECOMMENDATIONS = Table(
         "position_from_1": "position >= 1",
         "source_known": "source IN ('cold', 'light', 'warm', 'popularity')",
     },
+)
+
+REPEATS = replace(
+    RECOMMENDATIONS,
+    name="repeats",
+    comment="A second list of every user (`topn.repeats`): of the tracks that the user has heard, the best now.",
 )
 
 SPLITS = Table(
@@ -431,7 +439,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         PLAYS, INGESTED_FILES, REJECTS, TRACKS, USERS, INTERACTIONS, SPLITS, USER_FACTORS, TRACK_FACTORS, MEL, EXAMPLES,
-        PREDICTED_FACTORS, BLENDED_TRACK_FACTORS, RECOMMENDATIONS, METRICS, USER_METRICS,
+        PREDICTED_FACTORS, BLENDED_TRACK_FACTORS, RECOMMENDATIONS, REPEATS, METRICS, USER_METRICS,
         RELEASES, RUNS,
     )
 }  # fmt: skip

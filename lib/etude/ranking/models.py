@@ -89,6 +89,7 @@ def make_plan(known: Known, topn: TopnSettings, evaluation: EvaluationSettings) 
         part_of=part_of,
         bits=-np.log2(np.maximum(known.facts.plays, 1) / max(known.facts.plays.sum(), 1)).astype(np.float32),
         level_of=levels_of(known.facts.listeners),
+        repeats=(topn.repeats or 0) if protocol == "none" else 0,
         per_user=evaluation.per_user and bool(others),
         cap=None if topn.max_per_artist is None else Cap(known.facts.artist, topn.max_per_artist),
     )

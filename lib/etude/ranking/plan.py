@@ -83,6 +83,7 @@ class Plan:
         part_of: (T,) uint8 by track index: position in PARTS, NO_PART if the track is no candidate.
         bits: (T,) float32: -log2 of the track's share of the training plays.
         level_of: (T,) uint8 by track index: position in LEVELS.
+        repeats: length of the lists of heard tracks; 0 for none.
         per_user: whether a task returns each user's metrics, beside their sums.
         cap: limit of tracks per artist in every list; None for no limit.
     """
@@ -96,6 +97,7 @@ class Plan:
     part_of: npt.NDArray[np.uint8]
     bits: Floats
     level_of: npt.NDArray[np.uint8]
+    repeats: int = 0
     per_user: bool = False
     cap: Cap | None = None
 

@@ -1,8 +1,9 @@
 """Distribute ranking over Spark: the plan is broadcast, users are partitioned, one task makes each list.
 
-A task returns a row per user with the list; with `Plan.per_user` a row per user, model and slice with the user's
-metrics; a row per model and slice with their sums; and a row with its counts. The frame is persisted on disk, because
-it is read several times: for lists, user metrics, sums and counts.
+A task returns a row per user with the list; with `Plan.repeats` another with the list of heard tracks; with
+`Plan.per_user` a row per user, model and slice with the user's metrics; a row per model and slice with their sums; and
+a row with its counts. The frame is persisted on disk, because it is read several times: for lists, user metrics, sums
+and counts.
 """
 
 from __future__ import annotations
@@ -21,29 +22,33 @@ from pyspark.sql import functions as F
 from etude.lake.metrics import Metric
 from etude.ranking.plan import SOURCES, Plan
 from etude.ranking.sums import figures, seen_within, user_metrics
-from etude.ranking.task import Checks, Ranked, Task, Users, UserValues
+from etude.ranking.task import Checks, Lists, Task, Users, UserValues
 from etude.search.candidates import Floats, Pairs
 
 _USERS_TOGETHER = 2048
 _SCHEMA = """user_idx int, tracks array<int>, scores array<float>, sources array<int>,
     model string, slice string, user_values array<double>, task int, sums array<double>, seen binary"""
-_CHECKS = "checks"
+_CHECKS, _REPEATS = "checks", "repeats"
+"""Values of `model` in rows that belong to no measured model."""
 
 
-def user_rows(users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: DataFrame) -> DataFrame:
-    """Return a row per user: user_idx, factors, heard and relevant (arrays of track_idx); null where none are.
+def user_rows(
+    users: DataFrame, factors: DataFrame, heard: DataFrame, relevant: DataFrame, played: DataFrame
+) -> DataFrame:
+    """Return a row per user: user_idx, factors; heard, relevant, played (arrays of track_idx); null where none are.
 
     Args:
         users: user_idx of all users who get a list.
         factors: user_idx, factors.
         heard: user_idx, track_idx that may not be listed, distinct.
         relevant: user_idx, track_idx that a good list holds, distinct.
+        played: user_idx, track_idx that a list of repeats may hold, distinct.
     """
     rows = users.select("user_idx").join(factors.select("user_idx", "factors"), "user_idx", "left")
-    for name, pairs in (("heard", heard), ("relevant", relevant)):
+    for name, pairs in (("heard", heard), ("relevant", relevant), ("played", played)):
         lists = pairs.groupBy("user_idx").agg(F.collect_list("track_idx").alias(name))
         rows = rows.join(lists, "user_idx", "left")
-    return rows.select("user_idx", "factors", "heard", "relevant")
+    return rows.select("user_idx", "factors", "heard", "relevant", "played")
 
 
 def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
@@ -63,7 +68,9 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
             for start in range(0, batch.num_rows, _USERS_TOGETHER):
                 users = _users(batch.slice(start, _USERS_TOGETHER), rank)
                 found = task.rank(users)
-                yield _list_rows(users, found)
+                yield _list_rows(users, found.lists)
+                if found.repeats is not None:
+                    yield _list_rows(users, found.repeats, pa.array([_REPEATS] * len(users.user_idx)))
                 yield from map(_value_rows, found.user_values)
         context = TaskContext.get()
         yield _sum_rows(task, context.partitionId() if context else 0)
@@ -74,19 +81,29 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
 
 
 def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
-    """Return user_idx, position, track_id, score, source of every list.
+    """Return user_idx, position, track_id, score, source of every list (see `_places`)."""
+    return _places(done.where(F.col("model").isNull()), tracks, plan)
+
+
+def repeat_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
+    """Return the same of the lists of heard tracks; no rows unless `Plan.repeats`."""
+    return _places(done.where(F.col("model") == _REPEATS), tracks, plan)
+
+
+def _places(lists: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
+    """Return a row for each place of a list.
 
     Args:
-        done: see `ranked`.
+        lists: rows of `ranked`.
         tracks: track_idx, track_id of all tracks; the candidates' rows are broadcast.
         plan: the plan that was ranked.
     """
-    listable = done.sparkSession.createDataFrame(pa.table({"listed_track": plan.candidates}))
+    listable = lists.sparkSession.createDataFrame(pa.table({"listed_track": plan.candidates}))
     ids = tracks.select(F.col("track_idx").alias("listed_track"), "track_id").join(
         F.broadcast(listable), "listed_track", "left_semi"
     )
     names = F.array(*(F.lit(name) for name in SOURCES))
-    places = done.where(F.col("tracks").isNotNull()).select(
+    places = lists.where(F.col("tracks").isNotNull()).select(
         "user_idx", F.posexplode(F.arrays_zip("tracks", "scores", "sources")).alias("place", "listed")
     )
     return places.join(F.broadcast(ids), F.col("listed.tracks") == F.col("listed_track")).select(
@@ -151,7 +168,7 @@ def _add_up(cuts: tuple[int, ...]) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 def _users(batch: pa.RecordBatch, rank: int) -> Users:
     factors, user_idx = _matrix(batch.column("factors"), rank), batch.column("user_idx").to_numpy()
-    return Users(user_idx, factors, _pairs(batch.column("heard")), _pairs(batch.column("relevant")))
+    return Users(user_idx, factors, *(_pairs(batch.column(name)) for name in ("heard", "relevant", "played")))
 
 
 def _matrix(factors: pa.ListArray, rank: int) -> Floats:
@@ -173,11 +190,12 @@ def _flat(lists: pa.ListArray) -> np.ndarray:
     return lists.flatten().to_numpy(zero_copy_only=False)
 
 
-def _list_rows(users: Users, found: Ranked) -> pa.RecordBatch:
+def _list_rows(users: Users, found: Lists, model: pa.Array | None = None) -> pa.RecordBatch:
     listed = found.tracks >= 0
     offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(axis=1))]), pa.int32())
-    lists = [pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in found[:3]]
-    return _batch(user_idx=pa.array(users.user_idx, pa.int32()), tracks=lists[0], scores=lists[1], sources=lists[2])
+    tracks, scores, sources = (pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in found)
+    columns = {"tracks": tracks, "scores": scores, "sources": sources} | ({} if model is None else {"model": model})
+    return _batch(user_idx=pa.array(users.user_idx, pa.int32()), **columns)
 
 
 def _value_rows(found: UserValues) -> pa.RecordBatch:

@@ -13,7 +13,8 @@ from etude.ranking.metrics import Doubles
 from etude.ranking.plan import NO_PART, SLICES, SOURCES, Model, Plan, random_users
 from etude.ranking.sums import SliceSums
 from etude.ranking.wins import wins
-from etude.search.candidates import Floats, Ints, Longs, Pairs
+from etude.search.among import top_n_among
+from etude.search.candidates import NOTHING, Floats, Ints, Longs, Pairs
 from etude.search.exact import top_n
 from etude.search.merge import List, merge, merge_with_quota
 
@@ -27,17 +28,20 @@ class Users:
         factors: (U, rank) float32; zeros if the user has none, NaN if they are unusable.
         heard: pairs of batch row and track that may not be listed.
         relevant: pairs of batch row and track that a good list holds; empty if nothing is measured.
+        played: pairs that a list of repeats may hold; empty if there are no such lists.
     """
 
     user_idx: Ints
     factors: Floats
     heard: Pairs
     relevant: Pairs
+    played: Pairs = NOTHING
 
     def some(self, rows: Longs) -> Users:
         """Return the users at the (ascending) rows."""
-        heard, relevant = (pairs.of_rows(rows, len(self.user_idx)) for pairs in (self.heard, self.relevant))
-        return Users(self.user_idx[rows], self.factors[rows], heard, relevant)
+        height = len(self.user_idx)
+        pairs = (each.of_rows(rows, height) for each in (self.heard, self.relevant, self.played))
+        return Users(self.user_idx[rows], self.factors[rows], *pairs)
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Checks:
         users: users with a list.
         fallback: users whose list is by popularity.
         rows: tracks in all lists.
+        repeats: tracks in all lists of repeats.
         cold: those of source cold.
         light: those of source light.
         short: users whose list is shorter than n and than their unheard candidates allow.
@@ -59,6 +64,7 @@ class Checks:
     users: int = 0
     fallback: int = 0
     rows: int = 0
+    repeats: int = 0
     cold: int = 0
     light: int = 0
     short: int = 0
@@ -83,19 +89,31 @@ class UserValues(NamedTuple):
     values: Doubles
 
 
-class Ranked(NamedTuple):
-    """Hold the lists of a batch of users.
+class Lists(NamedTuple):
+    """Hold a list for each user of a batch.
 
     Attributes:
         tracks: (U, n) int32; -1 at the end of short lists.
         scores: (U, n) float32; -inf at the end of short lists.
         sources: (U, n) int32, positions in SOURCES.
-        user_values: metrics per user; empty unless `Plan.per_user`.
     """
 
     tracks: Ints
     scores: Floats
     sources: Ints
+
+
+class Ranked(NamedTuple):
+    """Hold what is ranked for a batch of users.
+
+    Attributes:
+        lists: the lists.
+        repeats: lists of heard tracks; None unless `Plan.repeats`.
+        user_values: metrics per user; empty unless `Plan.per_user`.
+    """
+
+    lists: Lists
+    repeats: Lists | None
     user_values: list[UserValues]
 
 
@@ -114,7 +132,6 @@ class Task:
         """Rank the candidates for each user, and add up the metrics."""
         shape = len(users.user_idx), self.plan.n
         tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
-        sources = np.full(shape, SOURCES.index("popularity"), np.int32)
         finite = np.isfinite(users.factors).all(axis=1)
         self.checks.bad_factors += int((~finite).sum())
         has_factors = finite & users.factors.any(axis=1)
@@ -123,12 +140,31 @@ class Task:
         for rows, stand_in in ((known, None), (others, self.plan.fallback)):
             if len(rows):
                 tracks[rows], scores[rows] = self._rank(users.some(rows), stand_in, user_values)
-        sources[known] = self.plan.source_of[tracks[known]]
+        sources = self._sources(tracks, known)
         shown = sources[tracks >= 0]
         self.checks.cold += int((shown == SOURCES.index("cold")).sum())
         self.checks.light += int((shown == SOURCES.index("light")).sum())
         self._check(users, known, others, tracks, scores)
-        return Ranked(tracks, scores, sources, user_values)
+        repeats = self._repeats(users, known, others) if self.plan.repeats else None
+        return Ranked(Lists(tracks, scores, sources), repeats, user_values)
+
+    def _repeats(self, users: Users, known: Longs, others: Longs) -> Lists:
+        """Return the lists of heard tracks, in the order of the model of the lists."""
+        plan = self.plan
+        shape = len(users.user_idx), plan.repeats
+        tracks, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+        for rows, model in ((known, plan.final), (others, plan.fallback)):
+            some = users.some(rows)
+            parts = [candidates for part, candidates in model.parts.items() if part in SLICES["all"]]
+            tracks[rows], scores[rows] = top_n_among(_rows(model, some), parts, some.played, plan.repeats, plan.cap)
+        self.checks.repeats += int((tracks >= 0).sum())
+        return Lists(tracks, scores, self._sources(tracks, known))
+
+    def _sources(self, tracks: Ints, known: Longs) -> Ints:
+        """Return what the places of tracks (U, n) rest on; `known` are the rows of users with factors."""
+        sources = np.full(tracks.shape, SOURCES.index("popularity"), np.int32)
+        sources[known] = self.plan.source_of[tracks[known]]
+        return sources
 
     def _rank(self, users: Users, stand_in: Model | None, user_values: list[UserValues]) -> List:
         """Return the users' lists, and measure them; a stand-in ranks if a model needs factors that they lack."""
