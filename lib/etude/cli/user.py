@@ -91,6 +91,8 @@ def given_id(argument: str) -> str:
 def _places(lake: Lake, table: str, run_id: str, user_idx: int, limit: int) -> list[dict[str, Any]]:
     names = ("position", "track_id", "score", "source")
     rows = lake.look(table, names, run_id=run_id, user_idx=user_idx)
+    if not rows:
+        return []
     rows = sorted(rows, key=lambda row: row["position"])[:limit]
     wanted = [row["track_id"] for row in rows]
     titles = {
