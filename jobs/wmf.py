@@ -15,6 +15,7 @@ changed since. wmf.mode=refit fits everything again, from its factors, and rotat
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import Any
 
 from pyspark.errors import AnalysisException
@@ -64,9 +65,9 @@ def fit(job: JobRun, split: Split, earlier: Earlier | None) -> None:
     """Fit, rotate onto the basis of the earlier fit if there is one, fold in held-out tracks, write."""
     settings = job.settings.wmf
     training = split.training.select("user_idx", "track_idx", "play_count")
-    size = Size.of(training)
-    job.count("training_interactions", size.interactions)
-    if not size.interactions:
+    size, n = cache(partial(Size.of, training)), training.count()
+    job.count("training_interactions", n)
+    if not n:
         raise InputMissingError(
             f"evaluation.protocol={job.settings.evaluation.protocol} leaves no interaction for training; "
             "lower evaluation.test_tracks and evaluation.validation_tracks, or don't evaluate: "
@@ -75,9 +76,9 @@ def fit(job: JobRun, split: Split, earlier: Earlier | None) -> None:
     engine, reason = choose(size, settings, unavailable(job.spark))
     if split.withheld is not None:
         size_limit(settings).check(
-            {"user_idx": size.users}, settings.rank
+            {"user_idx": size().users}, settings.rank
         )  # held-out tracks are folded in on the users' factors
-    job.log.info("engine=%s reason=%r size='about %d users, %d tracks'", engine, reason, size.users, size.tracks)
+    job.log.info("engine=%s reason=%r", engine, reason)
     job.note("engine", engine)
     folder = folders.checkpoints(job.lake.root, "wmf", job.run_id)
     fitted = ENGINES[engine](training, settings, folder, job.progress, earlier)

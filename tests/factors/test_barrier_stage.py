@@ -145,8 +145,9 @@ def test_factors_that_are_not_finite_stop_the_fit(plays, tmp_path):
 
 
 def test_an_error_of_a_rank_is_told_and_not_tried_again(plays, tmp_path, caplog, monkeypatch):
-    axes = {side: Axis.of(plays, f"{side}_idx") for side in ("user", "track")}
-    kept = Kept(str(tmp_path), stage._fingerprint(plays, axes, WMF, None))
+    users, cells = Axis.with_hash(plays, "user_idx")
+    axes = {"user": users, "track": Axis.of(plays, "track_idx")}
+    kept = Kept(str(tmp_path), stage._fingerprint(cells, axes, WMF, None))
     monkeypatch.setattr(stage.uuid, "uuid4", lambda: SimpleNamespace(hex="again"))
     storage.write_bytes(storage.join(kept.uri, "100-again"), b"a file where the folder of an iteration should be")
     with pytest.raises(Py4JJavaError) as told:

@@ -63,7 +63,13 @@ def test_each_release_adds_a_row_that_names_all_tables_and_the_one_before(lake):
     promote(lake, "b")
     newest, first = releases.releases(lake)
     assert (first.release, first.previous, newest.release, newest.previous) == (1, None, 2, 1)
-    assert first.run_ids == {"recommendations": "a", "repeats": "a", "track_factors": "fit", "user_factors": "fit", "splits": "fit"}
+    assert first.run_ids == {
+        "recommendations": "a",
+        "repeats": "a",
+        "track_factors": "fit",
+        "user_factors": "fit",
+        "splits": "fit",
+    }
     assert newest.runs() == {"wmf": "fit", "topn": "b"}
     assert newest.reason == "topn run b promoted"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from etude.config.wmf import WmfSettings
 from etude.factors import blocked, mllib
 from etude.factors.barrier import stage
@@ -13,11 +15,11 @@ _COUNTED_WITHIN = 1.05
 """Margin for approximate counts; `blocked` counts exactly and refuses factors over the limit."""
 
 
-def choose(size: Size, settings: WmfSettings, no_barrier: str | None) -> tuple[str, str]:
+def choose(size: Callable[[], Size], settings: WmfSettings, no_barrier: str | None) -> tuple[str, str]:
     """Return the name of the engine for data of this size, and the reason.
 
     Args:
-        size: of the interactions.
+        size: returns that of the interactions; a pass over them, which barrier doesn't need.
         settings: the engine asked for.
         no_barrier: why the session can't run a barrier stage; None if it can.
 
@@ -26,12 +28,12 @@ def choose(size: Size, settings: WmfSettings, no_barrier: str | None) -> tuple[s
     """
     limit = size_limit(settings)
     if settings.engine == "blocked":
-        limit.check({"user_idx": size.users, "track_idx": size.tracks}, settings.rank)
+        limit.check({"user_idx": size().users, "track_idx": size().tracks}, settings.rank)
     if settings.engine != "auto":
         return settings.engine, "set by wmf.engine"
     if no_barrier is None:
         return "barrier", "the executors last, and have free slots"
-    needed = limit.size(size.users + size.tracks, settings.rank)
+    needed = limit.size(size().users + size().tracks, settings.rank)
     if needed * _COUNTED_WITHIN <= limit.megabytes:
         return "blocked", f"{no_barrier}; {needed:,.1f} MB of factors fit {limit.setting}={limit.megabytes}"
     return "mllib", f"{no_barrier}; {needed:,.1f} MB of factors exceed {limit.setting}={limit.megabytes}, or nearly do"

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 from pyspark import BarrierTaskContext, Broadcast, Row
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 import etude
 from etude import storage
@@ -78,8 +77,9 @@ def fit(
     reason = unavailable(spark)
     if reason is not None:
         raise SettingsError(f"wmf.engine=barrier: {reason}; take wmf.engine=auto")
-    axes = {side: Axis.of(interactions, f"{side}_idx") for side in SIDES}
-    kept = Kept(folder, _fingerprint(interactions, axes, settings, earlier))
+    of_users, cells = Axis.with_hash(interactions, "user_idx")
+    axes = {"user": of_users, "track": Axis.of(interactions, "track_idx")}
+    kept = Kept(folder, _fingerprint(cells, axes, settings, earlier))
     kept.remove_others()
     shared = spark.sparkContext.broadcast(axes)
     try:
@@ -239,11 +239,10 @@ def _finished(stage: Future[None], kept: Kept, done: int) -> Iterator[int]:
         told = max(told, now)
 
 
-def _fingerprint(interactions: DataFrame, axes: dict[str, Axis], settings: WmfSettings, earlier: Earlier | None) -> str:
+def _fingerprint(cells: int, axes: dict[str, Axis], settings: WmfSettings, earlier: Earlier | None) -> str:
     """Return what identifies a fit: the interactions, the start, and the settings that its result depends on."""
-    cells = interactions.agg(F.bit_xor(F.xxhash64("user_idx", "track_idx", "play_count"))).first()
     asked = {name: value for name, value in settings.model_dump().items() if name not in _FREE_TO_CHANGE}
-    told = [etude.__version__, asked, cells and cells[0], earlier and earlier.name]
+    told = [etude.__version__, asked, cells, earlier and earlier.name]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for side in SIDES:
         digest.update(axes[side].idx.tobytes() + axes[side].counts.tobytes())
