@@ -119,6 +119,33 @@ def ingest(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def topn(found: dict[str, Any]) -> list[str]:
+    """Show lists, Delta to Delta."""
+    rows = []
+    for name, who in (("implicit", "implicit's topk in a script"), ("mllib", "MLlib's recommendForAllUsers")):
+        each = found[name]
+        users, tracks, _ = each["size"]
+        job = median(run["in_job_s"] for run in each["runs"]["etude"])
+        peer = median(run["whole_s"] for run in each["runs"]["peer"])
+        fast = each["times_as_fast"]
+        shown = f"{fast['median']:.1f}" + (
+            f" ({fast['least']:.1f} to {fast['most']:.1f})" if len(each["runs"]["etude"]) > 1 else ""
+        )
+        rows.append((f"{users:,} users x {tracks:,} tracks", who, f"{job:.0f}", f"{peer:.0f}", shown))
+    full = found["full"]
+    users, tracks, heard = full["size"]
+    return [
+        "`spark-submit jobs/topn.py`, 100 tracks a user, rank 100, heard tracks excluded (MLlib can't), from Delta to "
+        "Delta; seconds without the start of Python and Spark.",
+        "",
+        *table(("size", "peer", "job, s", "peer, s", "times as fast"), rows),
+        "",
+        f"At the full shape, {users:,} users x {tracks:,} tracks with {heard / 1e6:.0f} million heard pairs: "
+        f"{full['in_job_s']:.0f} s, {full['rows']['recommendations'] / 1e6:.0f} million places, "
+        f"{full['peak_mb'] / 1024:.1f} GB.",
+    ]
+
+
 def mel(found: dict[str, Any]) -> list[str]:
     """Show the mel stage by format."""
     rows = [
@@ -162,6 +189,7 @@ SHOWN: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "wmf_job": ("The job wmf", wmf_jobs),
     "wmf_full": ("The job wmf at the shape of the full Taste Profile", wmf_jobs),
     "ingest": ("Ingest", ingest),
+    "topn": ("Lists", topn),
     "mel": ("Mel spectrograms", mel),
     "paper_size": ("All stages at the paper's size", paper_size),
 }

@@ -16,7 +16,7 @@ class TrainSettings(Section):
     no network: it is the regression alone, in seconds."""
     network_run_id: str | None = None
     """The train run whose network predicts again; only the regression is fitted anew. Its factors must have the basis
-    of the wmf run: the same fit, or one that was folded into it. null: a network is trained."""
+    of the wmf run: the same fit, or one that was refitted from it or folded into it. null: a network is trained."""
     unknown_warning: float = Field(0.2, ge=0, le=1)
     """Share of unknown artists, among tracks with an artist, above which a network of an earlier run should be replaced
     and train warns."""
