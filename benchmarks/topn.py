@@ -11,12 +11,19 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from _measured import machine, run, save
 from wmf_job import CORES, make_lake, put, read, spread
+
+from etude.config import load_settings
+from etude.config.load import redacted
+from etude.lake import ledger
+from etude.lake.lake import Lake
+from etude.lake.runs import Run, utc_now
 
 FOLDER = Path("build/bench/topn")
 RANK, N = 100, 100
@@ -31,6 +38,10 @@ def make(lake: Path, users: int, tracks: int, interactions: int) -> None:
     user, track = (pa.array([f"{side}{k}" for k in range(n)]) for side, n in (("user", users), ("track", tracks)))
     put(lake, "plays", event_id=pairs["user_idx"].cast(pa.string()), user_id=user.take(pairs["user_idx"]),
         track_id=track.take(pairs["track_idx"]), play_count=pairs["play_count"])  # fmt: skip
+    made = Run("made", "ingest", date(2026, 1, 31), "none", utc_now(), status="succeeded", ended_at=utc_now())
+    made.settings = redacted(load_settings((), []))
+    made.outputs = {table: Lake(str(lake)).version(table) for table in ("plays", "interactions")}
+    ledger.write(Lake(str(lake)), made)
     settings = [f"lake.root={lake}", f"wmf.rank={RANK}", "wmf.iterations=5"]
     run([*SUBMIT, "jobs/wmf.py", *settings, *NAMED], FOLDER / "wmf.log")
 

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from etude.interactions import MOST_ADDED, added, filtered, keeps_all, sum_plays
+from etude.interactions import MOST_ADDED, added, filtered, keeps_all, sum_plays, unlike_plays
 from etude.job import JobRun, main
-from etude.lake import folders, ledger
+from etude.lake import folders
 from etude.lake.runs import utc_now
 from etude.lake.staging import Staging
 from etude.listening.aliases import Aliases, read_aliases, resolved
@@ -180,20 +180,12 @@ def sums(
 
 
 def why_anew(job: JobRun) -> str | None:
-    """Return why `interactions` isn't the sum of all plays that the lake holds; None if it is."""
+    """Return why new plays can't be added to `interactions`; None if they can."""
     if not keeps_all(job.settings.listening.model_dump()):
         return "listening.* filters them"
     if job.settings.catalogue.aliases or job.lake.has_values("tracks", ["alias_of"]):
         return "some ids are aliases"
-    last = next(iter(job.graph.newest(("ingest",))), None)
-    if last is None or "interactions" not in last.outputs:
-        return "no run before has summed them"
-    if not keeps_all(ledger.whole(job.lake, last).settings["listening"]):
-        return "listening.* filtered them before"
-    versions = {**last.inputs, **last.outputs}
-    if any(job.lake.changed_since(table, versions[table]) for table in ("plays", "interactions")):
-        return "a table has changed since the last run"
-    return None
+    return unlike_plays(job.lake, job.graph)
 
 
 def replace_rejects(job: JobRun, read: Sequence[Catalogue | Aliases], known: DataFrame) -> None:

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from etude import fitting
 from etude.content import has_features
 from etude.errors import DataCheckError, InputMissingError
-from etude.interactions import plays_until
+from etude.interactions import plays_until, unlike_plays
 from etude.job import JobRun, main
 from etude.lake import Metric, ledger
 from etude.ranking import inputs, spread
@@ -60,10 +60,9 @@ def run(job: JobRun) -> None:
     if excludes and evaluated:
         heard = training if days is None else inputs.recent(training, job.batch_date, days)
     elif excludes:
-        plays = job.read("plays")
-        heard = inputs.heard_plays(plays if days is None else plays_until(plays, job.batch_date, days), users, tracks)
+        heard = heard_plays(job, days, users, tracks)
     if plan.repeats:
-        played = inputs.heard_plays(job.read("plays"), users, tracks)
+        played = heard_plays(job, None, users, tracks)
         played = played if never is None else played.join(never.pairs, ["user_idx", "track_idx"], "left_anti")
     if never is not None:
         heard = heard.select("user_idx", "track_idx").union(never.pairs).distinct()
@@ -83,6 +82,17 @@ def run(job: JobRun) -> None:
         job.metrics(served_shares(found, plan))
         job.publishes = job.settings.topn.publish
     done.unpersist()
+
+
+def heard_plays(job: JobRun, days: int | None, users: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Return user_idx, track_idx of all plays, or of those in the last days until the batch date.
+
+    If `interactions` has every play of the lake, it is read: it has indices already.
+    """
+    if days is None and unlike_plays(job.lake, job.graph) is None:
+        return job.read("interactions").select("user_idx", "track_idx")
+    plays = job.read("plays")
+    return inputs.heard_plays(plays if days is None else plays_until(plays, job.batch_date, days), users, tracks)
 
 
 def train_run(job: JobRun, wmf: str) -> str | None:

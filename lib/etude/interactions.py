@@ -13,6 +13,9 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.errors import InputMissingError
 from etude.hashing import id_key, uniform
+from etude.lake import ledger
+from etude.lake.graph import RunGraph
+from etude.lake.lake import Lake
 from etude.lake.staging import Staging
 from etude.tracks import indices
 
@@ -231,6 +234,24 @@ def filtered(
 def keeps_all(settings: Mapping[str, Any]) -> bool:
     """Tell if settings of `listening`, by name, filter no interaction."""
     return all(settings[name] == neutral for name, neutral in _NEUTRAL.items())
+
+
+def unlike_plays(lake: Lake, graph: RunGraph) -> str | None:
+    """Return why the newest `interactions` may not be the sum of the newest `plays`, of all of them; None if it is.
+
+    Args:
+        lake: the lake.
+        graph: its runs.
+    """
+    last = next(iter(graph.newest(("ingest",))), None)
+    if last is None or "interactions" not in last.outputs:
+        return "no run before has summed them"
+    if not keeps_all(ledger.whole(lake, last).settings["listening"]):
+        return "listening.* filtered them before"
+    versions = {**last.inputs, **last.outputs}
+    if any(lake.changed_since(table, versions[table]) for table in ("plays", "interactions")):
+        return "a table has changed since the last run"
+    return None
 
 
 def _cored(rows: DataFrame, least: tuple[int, int], complaint: str, staging: Staging) -> tuple[DataFrame, int]:

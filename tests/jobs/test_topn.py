@@ -297,6 +297,28 @@ def test_what_is_never_to_be_listed_is_not(made, start, tmp_path):
     assert start("never", "none", *night, "topn.never=/nowhere.csv")[0] == 3
 
 
+def test_heard_tracks_are_read_from_interactions_if_they_hold_all_plays(made, start):
+    """Here they lack three pairs, which are listed then; with filters in the last ingest the plays are read."""
+    night = ("inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30")
+    written = {table: made.version(table) for table in ("plays", "interactions")}
+
+    def listed(run_id, *settings, outputs):
+        run = succeeded("ingest", "last", "none", *settings, hour=23, outputs=outputs)
+        row = dict(zip(RUNS.column_names, run, strict=True))
+        made.replace("runs", [row], job="ingest", run_id="last")
+        code, line = start(run_id, "none", *night)
+        assert code == 0
+        found = {(user, int(row["track_id"][1:])) for user, rows in lists_of(made, run_id).items() for row in rows}
+        return "plays" in line["inputs"], found
+
+    reads_plays, found = listed("by pairs", outputs=written)
+    assert (reads_plays, made.heard & found) == (False, {(1, 29), (11, 4), (11, 5)})
+    assert listed("by plays", "listening.max_tracks=9", outputs=written)[0]
+    reads_plays, found = listed("newer", outputs=written | {"plays": written["plays"] - 1})
+    assert (reads_plays, made.heard & found) == (True, set())
+    made.replace("runs", [], job="ingest", run_id="last")
+
+
 def test_plays_before_the_last_days_exclude_nothing(made, start):
     settings = ("inputs.wmf_run_id=update", "inputs.train_run_id=night", "topn.n=30", "topn.exclude_heard_days=3")
     code, _ = start("next week", "none", *settings, day=DAY + timedelta(days=7))
