@@ -84,7 +84,9 @@ def fit(job: JobRun, split: Split, earlier: Earlier | None) -> None:
     fitted = ENGINES[engine](training, settings, folder, job.progress, earlier)
     for step, loss in fitted.losses:
         job.metrics([Metric(engine, "train", "loss", loss, step=step, seed=settings.seed)])
-    if earlier is not None:
+    if earlier is None:
+        job.note("basis", job.run_id)
+    else:
         fitted, found = onto(fitted, earlier, settings.rank)
         job.count("common_tracks", found.tracks)
         job.log.info("basis common_tracks=%d drift=%.4f residual=%.4f", found.tracks, found.drift, found.residual)

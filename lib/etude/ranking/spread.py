@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pyspark import StorageLevel, TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from threadpoolctl import threadpool_limits
 
 from etude.lake.metrics import Metric
 from etude.ranking.plan import SOURCES, Plan
@@ -63,6 +64,8 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
     shared = rows.sparkSession.sparkContext.broadcast(plan)
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # A task has one slot: with more threads, the tasks of a machine would take turns at its cores.
+        threadpool_limits(limits=1)
         task = Task(shared.value)
         for batch in batches:
             for start in range(0, batch.num_rows, _USERS_TOGETHER):

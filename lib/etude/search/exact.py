@@ -110,6 +110,8 @@ def _search(
     order = np.argsort(excluded, kind="stable")
     excluded_rows, excluded = excluded_rows[order], excluded[order]
     active, rows, row_of = np.arange(len(users)), users, np.arange(len(users))
+    # One buffer for all blocks: a new one each time costs as much as the product, for the pages that the system clears.
+    products = np.empty(len(users) * max(_LARGEST_BLOCK, _FIRST_BLOCK, room), np.float32)
     start, width = 0, max(_FIRST_BLOCK, room)
     while start < len(candidates.norms):
         going = lengths[active] * candidates.norms[start] * (1 + 1e-6) >= worst[active] - error[active]
@@ -121,7 +123,8 @@ def _search(
             row_of = np.full(len(users), -1)
             row_of[active] = np.arange(len(active))
         stop = min(start + width, len(candidates.norms))
-        block = rows @ candidates.vectors[start:stop].T
+        block = products[: len(rows) * (stop - start)].reshape(len(rows), stop - start)
+        np.matmul(rows, candidates.vectors[start:stop].T, out=block)
         low, high = np.searchsorted(excluded, (start, stop))
         at = row_of[excluded_rows[low:high]]
         block[at[at >= 0], excluded[low:high][at >= 0] - start] = -np.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from etude.search.candidates import Floats, Ints
 from etude.search.cap import Cap
@@ -18,13 +19,23 @@ def merge(parts: list[List], n: int, cap: Cap | None = None) -> List:
     """
     tracks = np.concatenate([part[0] for part in parts], axis=1)
     scores = np.concatenate([part[1] for part in parts], axis=1)
-    order = np.lexsort((tracks, -scores), axis=1)
+    order = np.argsort(_keys(tracks, scores), axis=1)
     if cap is not None:
         return cap.cut(np.take_along_axis(tracks, order, axis=1), np.take_along_axis(scores, order, axis=1), n)
     order = order[:, :n]
     missing = ((0, 0), (0, n - order.shape[1]))
     tracks = np.pad(np.take_along_axis(tracks, order, axis=1), missing, constant_values=-1)
     return tracks, np.pad(np.take_along_axis(scores, order, axis=1), missing, constant_values=-np.inf)
+
+
+def _keys(tracks: Ints, scores: Floats) -> npt.NDArray[np.int64]:
+    """Return int64 keys that ascend by score descending, then track ascending; one sort instead of two.
+
+    The bits of a float32, read as an integer, ascend with positive numbers and descend with negative ones.
+    """
+    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes -0 the same bits as 0
+    ascending = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF))
+    return (-ascending << 32) + tracks
 
 
 def merge_with_quota(warm: List, cold: List, n: int, least: float, most: float = 1.0, cap: Cap | None = None) -> List:

@@ -100,9 +100,9 @@ class Received:
     earlier: dict[str, list[bytes]]
 
     def put_earlier(self, side: str, values: np.ndarray) -> None:
-        """Put the earlier factors of a side into all its rows (n, rank) float32."""
+        """Put the earlier factors of a side into all its rows (n, rank) float32, and forget them."""
         rank = values.shape[1]
-        for data in self.earlier[side]:
+        for data in self.earlier.pop(side):
             n = len(data) // (4 + 4 * rank)
             rows = np.frombuffer(data, np.int32, n)
             values[rows] = np.frombuffer(data, np.float32, offset=4 * n).reshape(n, rank)
