@@ -17,7 +17,7 @@ def test_every_table_says_whose_data_it_holds_and_how_long():
     subjects = {name: table.subject for name, table in TABLES.items()}
     assert {name for name, subject in subjects.items() if subject == "user_id"} == {"plays", "users"}
     assert {name for name, subject in subjects.items() if subject == "user_idx"} == {
-        *("interactions", "splits", "user_factors", "recommendations", "user_metrics")
+        *("interactions", "splits", "user_factors", "recommendations", "repeats", "user_metrics")
     }
     assert all(table.lifetime in LIFETIMES for table in TABLES.values())
     assert all(table.has_runs for table in TABLES.values() if table.lifetime == "run")
