@@ -79,7 +79,7 @@ def main(path: str) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     for name, peer, pairs, size in (
-        ("implicit", implicits, 3, (50_000, 385_000, 2_350_000)),
+        ("implicit", implicits, 2, (50_000, 385_000, 2_350_000)),
         ("mllib", mllibs, 1, (10_000, 50_000, 940_000)),
     ):
         make(FOLDER / name, *size)
