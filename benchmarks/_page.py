@@ -29,8 +29,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[str]:
     return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
 
 
-def spread(found: dict[str, float]) -> str:
-    return f"{found['median']:.2f} ({found['least']:.2f} to {found['most']:.2f})"
+def spread(found: dict[str, float], digits: int = 2) -> str:
+    """Show the median; with several runs, the least and the most too."""
+    median_, least, most = (f"{found[name]:.{digits}f}" for name in ("median", "least", "most"))
+    return f"{median_} ({least} to {most})" if found["least"] < found["most"] else median_
 
 
 def wmf_sweeps(found: dict[str, Any]) -> list[str]:
@@ -103,7 +105,7 @@ def ingest(found: dict[str, Any]) -> list[str]:
                 name,
                 f"{of['etude'][0]:.0f}",
                 f"{of['plain'][0]:.0f}",
-                spread(each["throughput"]) if len(each["runs"]["etude"]) > 1 else f"{each['throughput']['median']:.2f}",
+                spread(each["throughput"]),
                 f"{of['etude'][1] / 1024:.1f} and {of['plain'][1] / 1024:.1f} GB",
             )
         )
@@ -127,11 +129,8 @@ def topn(found: dict[str, Any]) -> list[str]:
         users, tracks, _ = each["size"]
         job = median(run["in_job_s"] for run in each["runs"]["etude"])
         peer = median(run["whole_s"] for run in each["runs"]["peer"])
-        fast = each["times_as_fast"]
-        shown = f"{fast['median']:.1f}" + (
-            f" ({fast['least']:.1f} to {fast['most']:.1f})" if len(each["runs"]["etude"]) > 1 else ""
-        )
-        rows.append((f"{users:,} users x {tracks:,} tracks", who, f"{job:.0f}", f"{peer:.0f}", shown))
+        fast = spread(each["times_as_fast"], 1)
+        rows.append((f"{users:,} users x {tracks:,} tracks", who, f"{job:.0f}", f"{peer:.0f}", fast))
     full = found["full"]
     users, tracks, heard = full["size"]
     return [

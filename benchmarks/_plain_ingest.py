@@ -1,4 +1,4 @@
-"""Read a log as a plain script of Spark would: deduplicate, number ids, sum, and write two Delta tables.
+"""Read a log as a plain script of Spark would: deduplicate, number ids, sum, and write Delta tables.
 
     spark-submit benchmarks/_plain_ingest.py LOG KIND OUT
 

@@ -62,7 +62,7 @@ def run(job: JobRun) -> None:
     elif excludes:
         heard = heard_plays(job, days, users, tracks)
     if plan.repeats:
-        played = heard_plays(job, None, users, tracks)
+        played = heard if excludes and days is None else heard_plays(job, None, users, tracks)
         played = played if never is None else played.join(never.pairs, ["user_idx", "track_idx"], "left_anti")
     if never is not None:
         heard = heard.select("user_idx", "track_idx").union(never.pairs).distinct()
@@ -73,6 +73,8 @@ def run(job: JobRun) -> None:
 
     found = spread.checks(done)
     check(job, found)
+    if plan.repeats:
+        job.count("repeats", found.repeats)
     job.replace("recommendations", spread.list_rows(done, tracks, plan))
     write_if(job, "repeats", plan.repeats > 0, spread.repeat_rows(done, tracks, plan))
     write_if(job, "user_metrics", plan.per_user, spread.user_metric_rows(done, plan))
@@ -223,8 +225,6 @@ def check(job: JobRun, found: Checks) -> None:
         DataCheckError: a factor or score is not finite, or a list is shorter than its candidates allow.
     """
     job.count("recommendations", found.rows)
-    if job.settings.topn.repeats and job.settings.evaluation.protocol == "none":
-        job.count("repeats", found.repeats)
     job.count("recommendations_cold", found.cold)
     job.count("recommendations_light", found.light)
     job.count("users_by_popularity", found.fallback)

@@ -187,7 +187,7 @@ def test_factors_that_are_not_finite_stop_the_fit(plays):
 
 
 def test_factors_over_the_limit_are_refused_before_the_fit_and_auto_chooses_mllib():
-    small, large = Size(10, 10, 100), Size(4_000_000, 2_000_000, 10**9)
+    small, large = Size(10, 10), Size(4_000_000, 2_000_000)
     settings = WmfSettings(rank=100, max_broadcast_mb=2048)
     assert choose(lambda: small, settings, NO_BARRIER)[0] == "blocked"
     assert choose(lambda: large, settings, NO_BARRIER) == (
@@ -195,9 +195,9 @@ def test_factors_over_the_limit_are_refused_before_the_fit_and_auto_chooses_mlli
         f"{NO_BARRIER}; 2,288.8 MB of factors exceed wmf.max_broadcast_mb=2048, or nearly do",
     )
     assert choose(pytest.fail, settings, None)[0] == "barrier"  # without a look at the size
-    near = Size(3_200_000, 2_000_000, 10**9)  # 1,984 MB by approximate counts; blocked would refuse 2,049
+    near = Size(3_200_000, 2_000_000)  # 1,984 MB by approximate counts; blocked would refuse 2,049
     assert choose(lambda: near, settings, NO_BARRIER)[0] == "mllib"
-    assert choose(lambda: Size(3_000_000, 2_000_000, 10**9), settings, NO_BARRIER)[0] == "blocked"
+    assert choose(lambda: Size(3_000_000, 2_000_000), settings, NO_BARRIER)[0] == "blocked"
     asked = settings.model_copy(update={"engine": "blocked"})
     with pytest.raises(DataCheckError, match=r"4,000,000 .* 2,000,000 .* 2,289 MB, .*max_broadcast_mb=2048"):
         choose(lambda: large, asked, None)

@@ -20,15 +20,13 @@ class Size:
 
     users: int
     tracks: int
-    interactions: int
 
     @classmethod
     def of(cls, interactions: DataFrame) -> Size:
-        """Count users, tracks and interactions."""
+        """Count users and tracks."""
         found = interactions.agg(
             F.approx_count_distinct("user_idx", 0.02).alias("users"),
             F.approx_count_distinct("track_idx", 0.02).alias("tracks"),
-            F.count(F.lit(1)).alias("interactions"),
         ).first()
         assert found is not None
         return cls(**found.asDict())

@@ -44,11 +44,16 @@ def _lack(ranks: Ranks, cuda: Any) -> str | None:
     if not ranks.exchanges_gpu:
         return "this build of Horovod exchanges no gradients between GPUs (etude doctor; train.distribution=torch does)"
     found = cuda.device_count()
-    if ranks.gpus and not (ranks.gpus[0].isdecimal() and int(ranks.gpus[0]) < found):
+    if ranks.gpus and _assigned(ranks.gpus, cuda) is None:
         return f"Spark assigned GPU {ranks.gpus[0]}, and torch finds {found}, numbered from 0"
     if not ranks.gpus and ranks.local_size > found:
         return f"{ranks.local_size} ranks of its machine need as many GPUs, and torch finds {found}"
     return None
+
+
+def _assigned(gpus: tuple[str, ...], cuda: Any) -> int | None:
+    """Return the number of the first assigned GPU; None if there is none, or torch doesn't find it."""
+    return int(gpus[0]) if gpus and gpus[0].isdecimal() and int(gpus[0]) < cuda.device_count() else None
 
 
 def assigned_gpus(context: TaskContext | None) -> tuple[str, ...]:
@@ -59,9 +64,8 @@ def assigned_gpus(context: TaskContext | None) -> tuple[str, ...]:
 
 def of_task(gpus: tuple[str, ...], cuda: Any = torch.cuda) -> torch.device:
     """Return the device for predictions of a task: its first GPU, if Spark has assigned one and torch finds it."""
-    if gpus and cuda.is_available() and gpus[0].isdecimal() and int(gpus[0]) < cuda.device_count():
-        return torch.device("cuda", int(gpus[0]))
-    return CPU
+    number = _assigned(gpus, cuda) if cuda.is_available() else None
+    return CPU if number is None else torch.device("cuda", number)
 
 
 def moved(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

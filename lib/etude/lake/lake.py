@@ -87,11 +87,10 @@ class Lake:
         up, or is longer than 100 commits, tells of its newest part only.
         """
         for number in range(version, max(version - _LOOK_BACK, -1), -1):
-            try:
-                commit = storage.read_bytes(f"{folders.log(self.root, table)}/{number:020d}.json")
-            except FileNotFoundError:
+            commit = self._commit(table, number)
+            if commit is None:
                 return
-            for line in commit.splitlines():
+            for line in commit:
                 if b'"commitInfo"' in line[:40]:
                     said = _COMMITTER.fullmatch(str(json.loads(line)["commitInfo"].get("userMetadata")))
                     if said:
@@ -104,14 +103,20 @@ class Lake:
         """
         newest = self.version(table)
         for number in range(version + 1, (ABSENT if newest is None else newest) + 1):
-            try:
-                commit = storage.read_bytes(f"{folders.log(self.root, table)}/{number:020d}.json")
-            except FileNotFoundError:
+            commit = self._commit(table, number)
+            if commit is None:
                 return True
-            actions = (json.loads(line) for line in commit.splitlines())
+            actions = map(json.loads, commit)
             if any(action.get(kind, {}).get("dataChange") for action in actions for kind in ("add", "remove")):
                 return True
         return False
+
+    def _commit(self, table: str, version: int) -> list[bytes] | None:
+        """Return the lines of a commit, JSON objects; None if the log was cleaned of it."""
+        try:
+            return storage.read_bytes(f"{folders.log(self.root, table)}/{version:020d}.json").splitlines()
+        except FileNotFoundError:
+            return None
 
     def read(self, table: str, version: int | None = None, **equals: Any) -> DataFrame:
         """Return the table's rows that fulfil every `column=value`; a typed empty frame if there is no table yet.

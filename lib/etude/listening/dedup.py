@@ -39,7 +39,6 @@ def number_records(judged: DataFrame, snapshot: bool, count_rows: bool = False) 
     # Equal records have the same rank, which counts the records before them.
     rows = rows.withColumns({"nth": F.row_number().over(in_slot), "rank": F.rank().over(in_slot)})
     earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
-    earliest = F.min("first_batch").over(of_slot) if snapshot else F.col("first_batch")
     rows = rows.withColumns({"earliest": earliest, "ordinal": F.col("nth") - F.col("rank")})
     is_header, again = F.col("reason").eqNullSafe(HEADER), F.col("nth") > 1
     reason, event = F.when(is_header, "repeated_header"), F.col("slot")

@@ -65,22 +65,26 @@ def ranked(rows: DataFrame, plan: Plan, rank: int, tasks: int) -> DataFrame:
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         # A task has one slot: with more threads, the tasks of a machine would take turns at its cores.
-        threadpool_limits(limits=1)
-        task = Task(shared.value)
-        for batch in batches:
-            for start in range(0, batch.num_rows, _USERS_TOGETHER):
-                users = _users(batch.slice(start, _USERS_TOGETHER), rank)
-                found = task.rank(users)
-                yield _list_rows(users, found.lists)
-                if found.repeats is not None:
-                    yield _list_rows(users, found.repeats, pa.array([_REPEATS] * len(users.user_idx)))
-                yield from map(_value_rows, found.user_values)
-        context = TaskContext.get()
-        yield _sum_rows(task, context.partitionId() if context else 0)
+        with threadpool_limits(limits=1):
+            yield from _rank_batches(batches, shared.value, rank)
 
     # Sorted by user_idx, so that a task's batches, and so the sums' last digits, are the same in a rerun.
     ordered = rows.repartition(tasks, "user_idx").sortWithinPartitions("user_idx")
     return ordered.mapInArrow(work, _SCHEMA).persist(StorageLevel.DISK_ONLY)
+
+
+def _rank_batches(batches: Iterable[pa.RecordBatch], plan: Plan, rank: int) -> Iterator[pa.RecordBatch]:
+    task = Task(plan)
+    for batch in batches:
+        for start in range(0, batch.num_rows, _USERS_TOGETHER):
+            users = _users(batch.slice(start, _USERS_TOGETHER), rank)
+            found = task.rank(users)
+            yield _list_rows(users, found.lists)
+            if found.repeats is not None:
+                yield _list_rows(users, found.repeats, _REPEATS)
+            yield from map(_value_rows, found.user_values)
+    context = TaskContext.get()
+    yield _sum_rows(task, context.partitionId() if context else 0)
 
 
 def list_rows(done: DataFrame, tracks: DataFrame, plan: Plan) -> DataFrame:
@@ -193,12 +197,17 @@ def _flat(lists: pa.ListArray) -> np.ndarray:
     return lists.flatten().to_numpy(zero_copy_only=False)
 
 
-def _list_rows(users: Users, found: Lists, model: pa.Array | None = None) -> pa.RecordBatch:
+def _list_rows(users: Users, found: Lists, model: str | None = None) -> pa.RecordBatch:
     listed = found.tracks >= 0
     offsets = pa.array(np.concatenate([[0], np.cumsum(listed.sum(axis=1))]), pa.int32())
     tracks, scores, sources = (pa.ListArray.from_arrays(offsets, pa.array(values[listed])) for values in found)
-    columns = {"tracks": tracks, "scores": scores, "sources": sources} | ({} if model is None else {"model": model})
-    return _batch(user_idx=pa.array(users.user_idx, pa.int32()), **columns)
+    return _batch(
+        user_idx=pa.array(users.user_idx, pa.int32()),
+        model=pa.array([model] * len(users.user_idx), pa.string()),
+        tracks=tracks,
+        scores=scores,
+        sources=sources,
+    )
 
 
 def _value_rows(found: UserValues) -> pa.RecordBatch:

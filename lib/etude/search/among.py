@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from etude.search.candidates import Candidates, Floats, Longs, Pairs
-from etude.search.cap import Cap
+from etude.search.cap import Cap, earlier_equals
 from etude.search.exact import score
 from etude.search.merge import List
 
@@ -35,9 +35,9 @@ def top_n_among(users: Floats, parts: Iterable[Candidates], pairs: Pairs, n: int
     if cap is not None:
         artist = cap.artist[track]
         codes = np.unique(np.stack([row, artist], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-        kept = (artist == 0) | (_earlier(codes) < cap.most)
+        kept = (artist == 0) | (earlier_equals(codes[None])[0] < cap.most)
         row, track, value = row[kept], track[kept], value[kept]
-    place = _earlier(row)
+    place = earlier_equals(row[None])[0]
     listed = place < n
     tracks[row[listed], place[listed]] = track[listed]
     scores[row[listed], place[listed]] = value[listed]
@@ -54,15 +54,3 @@ def _scored(users: Floats, candidates: Candidates, pairs: Pairs) -> tuple[Longs,
         some = slice(first, first + _SCORED_TOGETHER)
         scores[some] = score(users[row[some]], candidates.vectors[vector[some]][:, None])[:, 0]
     return row, pairs.tracks[mine], scores
-
-
-def _earlier(codes: Longs) -> Longs:
-    """Return for each entry of (P,) how many entries before it are equal."""
-    order = np.argsort(codes, kind="stable")
-    ascending = codes[order]
-    places = np.arange(len(codes))
-    new = np.ones(len(codes), dtype=bool)
-    new[1:] = ascending[1:] != ascending[:-1]
-    earlier = np.empty_like(places)
-    earlier[order] = places - np.maximum.accumulate(np.where(new, places, 0))
-    return earlier

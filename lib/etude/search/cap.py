@@ -28,7 +28,7 @@ class Cap:
 
     def cut(self, tracks: Ints, scores: Floats, n: int) -> tuple[Ints, Floats]:
         """Return the first n tracks that the limit admits of each list (U, m), best first, -1 and -inf at the end."""
-        kept = (tracks >= 0) & ((self.artist[tracks] == 0) | (_earlier(self.artist[tracks]) < self.most))
+        kept = (tracks >= 0) & ((self.artist[tracks] == 0) | (earlier_equals(self.artist[tracks]) < self.most))
         order = np.argsort(~kept, axis=1, kind="stable")[:, :n]
         kept = np.take_along_axis(kept, order, axis=1)
         missing = ((0, 0), (0, n - order.shape[1]))
@@ -57,7 +57,7 @@ class Cap:
         return every - np.bincount(rows, weights=lost, minlength=users).astype(np.int64)
 
 
-def _earlier(artists: Longs) -> Longs:
+def earlier_equals(artists: Longs) -> Longs:
     """Return for each entry of (U, m) how many entries before it in its row are equal."""
     order = np.argsort(artists, axis=1, kind="stable")
     ascending = np.take_along_axis(artists, order, axis=1)
