@@ -38,34 +38,40 @@ _MEL = "track_id string, mel array<float>"
 
 def main(path: str) -> None:
     """Make the corpus, run the stages, write the figures."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
-    measured = {"corpus": run(["etude", "demo-corpus", str(FOLDER / "landing"), *SIZE], FOLDER / "corpus.log")}
-    common = ["--config", "conf/paper.yaml", f"lake.root={FOLDER}/lake", "--run-id", "paper"]
-    catalogue = json.dumps([{"path": f"{FOLDER}/landing/catalogue/catalogue.csv", "tag_delimiter": "|"}])
-    logs = [f"listening.path={FOLDER}/landing/plays", f"catalogue.sources={catalogue}"]
-    measured["ingest"] = job("ingest", [*common, *logs])
-    rendered = render_all()
+    measured, rendered = make(FOLDER, SIZE)
     for name in ("wmf", "train", "topn"):
-        measured[name] = job(name, [*common, "train.epochs=2"])
+        measured[name] = job(FOLDER, name, "train.epochs=2")
     lines = {name: json.loads(each.last_line) for name, each in measured.items()}
     figures = {"rows": {name: lines[name].get("rows") for name in measured}, "rendered_s": rendered}
     write(path, {**figures, "metrics": metrics()}, **measured)
 
 
-def job(name: str, arguments: list[str]) -> Measured:
-    """Run one job."""
-    print(f"paper_size: {name}", file=sys.stderr, flush=True)
-    return run(["spark-submit", f"jobs/{name}.py", *arguments], FOLDER / f"{name}.log")
+def make(folder: Path, size: list[str]) -> tuple[dict[str, Measured], float]:
+    """Make a corpus, ingest it and render its pieces; return what the jobs took, and the seconds of rendering."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    measured = {"corpus": run(["etude", "demo-corpus", str(folder / "landing"), *size], folder / "corpus.log")}
+    catalogue = json.dumps([{"path": f"{folder}/landing/catalogue/catalogue.csv", "tag_delimiter": "|"}])
+    measured["ingest"] = job(
+        folder, "ingest", f"listening.path={folder}/landing/plays", f"catalogue.sources={catalogue}"
+    )
+    return measured, render_all(folder, size)
 
 
-def render_all() -> float:
+def job(folder: Path, name: str, *arguments: str, run_id: str = "paper") -> Measured:
+    """Run one job on the lake below a folder."""
+    print(f"{folder.name}: {name} {' '.join(arguments)}", file=sys.stderr, flush=True)
+    common = ["--config", "conf/paper.yaml", f"lake.root={folder}/lake", "--run-id", run_id]
+    return run(["spark-submit", f"jobs/{name}.py", *common, *arguments], folder / f"{name}.log")
+
+
+def render_all(folder: Path, size: list[str]) -> float:
     """Write rows of `mel` of every piece; return the seconds."""
-    settings = load_settings(["conf/paper.yaml"], [f"lake.root={FOLDER}/lake"])
+    settings = load_settings(["conf/paper.yaml"], [f"lake.root={folder}/lake"])
     begun = datetime.now(timezone.utc)
     with spark_session("paper_size", settings.spark, settings.lake) as spark:
         lake, recipe = Lake(settings.lake.root, spark), Recipe(**settings.mel.recipe)
-        rows = spectrograms(spark, recipe).select(
+        rows = spectrograms(spark, recipe, size).select(
             "track_id",
             F.lit(0).alias("crop"),
             F.lit(settings.mel.settings_sha256).alias("settings_sha256"),
@@ -84,9 +90,9 @@ def render_all() -> float:
     return (datetime.now(timezone.utc) - begun).total_seconds()
 
 
-def spectrograms(spark: SparkSession, recipe: Recipe):
+def spectrograms(spark: SparkSession, recipe: Recipe, size: list[str]):
     """Return track_id, mel of every piece of the corpus."""
-    demo = load_settings((), SIZE).demo
+    demo = load_settings((), size).demo
     tracks = plant_tracks(demo)
     ids = np.array(track_ids(demo.tracks).to_pylist())
     shared = spark.sparkContext.broadcast((tracks.style, tracks.key, ids))

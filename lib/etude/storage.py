@@ -14,10 +14,11 @@ import posixpath
 import re
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 from etude.errors import SettingsError
 
@@ -147,16 +148,26 @@ def read_bytes(uri: str) -> bytes:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write a whole file; a reader sees the old content or the new one, never a part."""
+    with writing(uri) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def writing(uri: str) -> Iterator[NativeFile]:
+    """Yield a stream; what was written to it becomes the file at the end, as in `write_bytes`.
+
+    On S3, a body that fails leaves what it had written.
+    """
     system, path = filesystem(uri)
     if isinstance(system, fs.S3FileSystem):
         with system.open_output_stream(path) as stream:
-            stream.write(data)
+            yield stream
         return
     system.create_dir(posixpath.dirname(path), recursive=True)
     unfinished = posixpath.join(posixpath.dirname(path), f".{uuid.uuid4().hex}.tmp")
     try:
         with system.open_output_stream(unfinished) as stream:
-            stream.write(data)
+            yield stream
         system.move(unfinished, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError, OSError):

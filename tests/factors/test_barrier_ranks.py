@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
+from barrier_fits import Fitted, on_machines
 from dense import dense_loss, small_interactions
 from rings import Together
 
@@ -19,10 +17,7 @@ from etude.errors import DataCheckError, EtudeError
 from etude.factors import blocks
 from etude.factors.barrier import memory, rows
 from etude.factors.barrier.kept import Kept
-from etude.factors.barrier.memory import share
-from etude.factors.barrier.rank import Task, work
-from etude.factors.barrier.rows import OTHER, SIDES, Deal, _Chunks, received
-from etude.factors.blocks import Axis, Packer
+from etude.factors.barrier.rows import SIDES, received
 from etude.vectors import Factors
 
 WMF = WmfSettings(rank=6, iterations=4, confidence="linear", alpha=5, regularization=2, checkpoint_interval=2)
@@ -35,55 +30,9 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "_FLUSH_ROWS", 100)
 
 
-def machines(monkeypatch, of_rank):
-    """Let each rank believe that it runs on the machine with its number in `of_rank`."""
-
-    def identity():
-        return f"machine {of_rank[int(threading.current_thread().name.split()[1])]}"
-
-    monkeypatch.setattr(memory.machine, "identity", identity)
-
-
-class Fitted:
-    """Fit by some ranks, whose blocks are dealt as Spark's tasks would."""
-
-    def __init__(self, folder, ranks, settings=WMF, played=PLAYED):
-        self.settings, self.ranks = settings, ranks
-        counts = {side: played[f"{side}_idx"].value_counts().sort_index() for side in SIDES}
-        self.axes = {side: Axis(found.index.to_numpy("i4"), found.to_numpy()) for side, found in counts.items()}
-        self.deals = {side: Deal.of(axis.counts, ranks, settings) for side, axis in self.axes.items()}
-        self.chunks = self.dealt(played)
-        self.kept = Kept(str(folder), "fit")
-
-    def dealt(self, played):
-        positions = {side: SimpleNamespace(value=axis.positions()) for side, axis in self.axes.items()}
-        packers = {side: Packer(positions[side], positions[OTHER[side]], self.deals[side].starts) for side in SIDES}
-        deal = _Chunks(packers, self.deals, np.arange(self.ranks), self.settings)
-        found = defaultdict(list)
-        batches = pa.Table.from_pandas(played, preserve_index=False).to_batches(max_chunksize=30)
-        for batch in deal(batches):
-            for row in batch.to_pylist():
-                found[row["key"]].append(row)
-        return found
-
-    def run(self):
-        task = Task(self.axes, self.deals, self.settings, self.kept, self.kept.newest(), f"by{self.ranks}")
-
-        def rank_of(rank, door):
-            return work(task, rank, received(self.chunks[rank], self.deals, rank), door, self.ranks)
-
-        return Together(self.ranks).run(rank_of)
-
-    def factors(self, side):
-        return self.kept.read(self.kept.newest(), side, slice(0, len(self.axes[side])))
-
-    def frame(self, side):
-        return pd.DataFrame({f"{side}_idx": self.axes[side].idx, "factors": list(self.factors(side))})
-
-
 @pytest.fixture
 def alone(tmp_path):
-    found = Fitted(tmp_path / "alone", 1)
+    found = Fitted(tmp_path / "alone", 1, WMF, PLAYED)
     found.run()
     return found
 
@@ -92,8 +41,8 @@ def alone(tmp_path):
     "of_rank", [[0, 0], [0, 1], [0, 0, 0, 0, 0], [0, 0, 1], [0, 1, 0, 2, 1], list(range(4))], ids=lambda m: f"on {m}"
 )
 def test_any_ranks_on_any_machines_find_the_same(alone, tmp_path, monkeypatch, of_rank):
-    machines(monkeypatch, of_rank)
-    several = Fitted(tmp_path / "several", len(of_rank))
+    on_machines(monkeypatch, of_rank)
+    several = Fitted(tmp_path / "several", len(of_rank), WMF, PLAYED)
     several.run()
     for side in SIDES:
         one = alone.factors(side)
@@ -105,7 +54,7 @@ def test_any_ranks_on_any_machines_find_the_same(alone, tmp_path, monkeypatch, o
 
 def test_a_rank_may_have_no_rows_of_a_side(tmp_path, alone):
     """Sixteen ranks, and fewer blocks of tracks."""
-    many = Fitted(tmp_path / "many", 16)
+    many = Fitted(tmp_path / "many", 16, WMF, PLAYED)
     empty = [rank for rank in range(16) if many.deals["track"].rows(rank).start == many.deals["track"].rows(rank).stop]
     assert empty
     many.run()
@@ -117,10 +66,10 @@ def test_a_rank_may_have_no_rows_of_a_side(tmp_path, alone):
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_a_fit_goes_on_from_the_iteration_that_was_kept(alone, tmp_path, ranks):
     """With another number of ranks too."""
-    short = Fitted(tmp_path, 2, WMF.model_copy(update={"iterations": 2}))
+    short = Fitted(tmp_path, 2, WMF.model_copy(update={"iterations": 2}), PLAYED)
     short.run()
     assert short.kept.newest().iteration == 2
-    rest = Fitted(tmp_path, ranks)
+    rest = Fitted(tmp_path, ranks, WMF, PLAYED)
     rest.run()
     assert [step for step, _ in rest.kept.newest().losses] == [1, 2, 3, 4]
     for side in SIDES:
@@ -131,10 +80,10 @@ def test_only_the_newest_complete_iteration_is_kept(tmp_path):
     kept = Kept(str(tmp_path), "fit")
     some = Factors(np.arange(3, dtype="i4"), np.eye(3, dtype="f4"))
     for iteration in (2, 10):
-        kept.write(iteration, "a", "user", 0, some)
+        kept.write(iteration, "a", "user", 0, [some])
         kept.complete(iteration, "a", [(iteration, 1.5)])
     assert storage.list_folders(kept.uri) == ["10-a"]
-    kept.write(12, "a", "user", 0, some)  # and no more: a rank was lost
+    kept.write(12, "a", "user", 0, [some])  # and no more: a rank was lost
     assert kept.newest() == (10, "a", [(10, 1.5)])
     Kept(str(tmp_path), "other").remove_others()
     assert kept.newest() == (0, "", [])
@@ -144,21 +93,21 @@ def test_what_a_lost_attempt_has_written_is_not_among_the_rows(tmp_path):
     """Other ranks cut the rows elsewhere, so a file that stays would repeat some."""
     kept = Kept(str(tmp_path), "fit")
     some = Factors(np.arange(3, dtype="i4"), np.ones((3, 3), dtype="f4"))
-    kept.write(2, "lost", "user", 2, some.where(some.idx == 2))
-    kept.write(2, "new", "user", 0, some)
+    kept.write(2, "lost", "user", 2, [some.where(some.idx == 2)])
+    kept.write(2, "new", "user", 0, [some])
     kept.complete(2, "new", [])
-    kept.write(2, "lost", "user", 1, some.where(some.idx == 1))  # by a rank that was thought dead
+    kept.write(2, "lost", "user", 1, [some.where(some.idx == 1)])  # by a rank that was thought dead
     assert len(storage.list_files(kept.folder(kept.newest(), "user"))) == 1
     assert kept.read(kept.newest(), "user", slice(0, 3)).tolist() == some.values.tolist()
 
 
 def test_all_ranks_know_that_factors_are_not_finite(tmp_path):
     with pytest.raises(DataCheckError, match=r"iteration 1, users: factors of 60 of 60 rows are not finite"):
-        Fitted(tmp_path, 2, WMF.model_copy(update={"alpha": 1e38})).run()
+        Fitted(tmp_path, 2, WMF.model_copy(update={"alpha": 1e38}), PLAYED).run()
 
 
 def test_a_rank_that_lacks_a_block_says_so(tmp_path):
-    found = Fitted(tmp_path, 2)
+    found = Fitted(tmp_path, 2, WMF, PLAYED)
     found.chunks[1] = [row for row in found.chunks[1] if row["block"] != found.deals["user"].first[1]]
     with pytest.raises(EtudeError, match=r"rank 1 received \d+ blocks of users, expected \d+ others"):
         received(found.chunks[1], found.deals, 1)
@@ -166,16 +115,17 @@ def test_a_rank_that_lacks_a_block_says_so(tmp_path):
 
 def test_ranks_of_a_machine_share_memory_and_leave_no_file(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_SHARED_MEMORY", tmp_path)
-    machines(monkeypatch, [0, 0, 1])
+    on_machines(monkeypatch, [0, 0, 1])
     three = threading.Barrier(3)
 
     def member(rank, door):
-        ring = door.join(rank, range(3))
-        common = share({"user": (4, 2), "track": (0, 2)}, ring)
-        assert common.values["track"].shape == (0, 2)
-        common.values["user"][rank] = rank + 1
+        groups = memory.machines(door.join(rank, range(3)))
+        here = door.join(rank, next(group for group in groups if rank in group))
+        values = memory.share({"user": (4, 2), "track": (0, 2)}, here)
+        assert values["track"].shape == (0, 2)
+        values["user"][rank] = rank + 1
         three.wait(10)
-        return common.groups, common.values["user"].sum(axis=1).tolist()
+        return groups, values["user"].sum(axis=1).tolist()
 
     together, shared, other = (
         ([[0, 1], [2]], [2.0, 4.0, 0.0, 0.0]),

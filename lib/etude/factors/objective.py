@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from etude.config.wmf import WmfSettings
 
-_GRAM_ROWS = 65_536
+_GRAM_ROWS = 8_192
 
 
 def extra_confidence(play_count: np.ndarray, settings: WmfSettings) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from etude.config.wmf import WmfSettings
 from etude.hashing import uniforms
 
-_ROWS = 65_536
+_ROWS = 8_192
 
 
 def start(idx: np.ndarray, side: str, settings: WmfSettings) -> np.ndarray:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etude import storage
@@ -51,12 +53,17 @@ class Kept:
             if other != self.name:
                 storage.delete(storage.join(self.parent, other))
 
-    def write(self, iteration: int, attempt: str, side: str, first_row: int, rows: Factors) -> None:
-        """Write some rows of a side."""
-        buffer = io.BytesIO()
-        pq.write_table(rows.to_table(f"{side}_idx"), buffer, compression="none", use_dictionary=False)
-        folder = storage.join(self.uri, f"{iteration}-{attempt}", side)
-        storage.write_bytes(storage.join(folder, f"{first_row:012d}.parquet"), buffer.getvalue())
+    def write(self, iteration: int, attempt: str, side: str, first_row: int, pieces: Iterable[Factors]) -> None:
+        """Write some rows of a side, a row group per piece: so only one piece is copied at a time."""
+        column = f"{side}_idx"
+        schema = pa.schema([(column, pa.int32()), ("factors", pa.list_(pa.float32()))])
+        file = storage.join(self.uri, f"{iteration}-{attempt}", side, f"{first_row:012d}.parquet")
+        with (
+            storage.writing(file) as stream,
+            pq.ParquetWriter(stream, schema, compression="none", use_dictionary=False) as writer,
+        ):
+            for piece in pieces:
+                writer.write_table(piece.to_table(column))
 
     def complete(self, iteration: int, attempt: str, losses: list[tuple[int, float]]) -> None:
         """Declare an iteration complete, and remove the others. All ranks must have written their rows."""

@@ -6,8 +6,8 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,64 +18,82 @@ from etude.factors.barrier.ring import Ring
 _SHARED_MEMORY = Path("/dev/shm")
 
 
-@dataclass(frozen=True)
-class Common:
-    """Hold what the ranks of a machine share.
+def machines(ring: Ring) -> list[list[int]]:
+    """Return the ranks of each machine, ascending; the machine of the lowest rank first.
 
-    Attributes:
-        values: side -> (n, rank) float32, mapped by all ranks of this machine.
-        groups: the ranks of each machine, ascending; the machine of the lowest rank first.
-    """
-
-    values: dict[str, np.ndarray]
-    groups: list[list[int]]
-
-    def group_of(self, rank: int) -> int:
-        """Return the number of the group that a rank belongs to."""
-        return next(n for n, group in enumerate(self.groups) if rank in group)
-
-
-def share(shapes: Mapping[str, tuple[int, int]], ring: Ring) -> Common:
-    """Map one file of zeros on each machine, and remove its name: it ends with the last rank that maps it.
-
-    Ranks share a file if they run on one machine and see each other's files (containers of one machine don't).
+    Ranks belong to one machine if they see each other's files (containers of one machine don't).
 
     Args:
-        shapes: side -> (n, rank).
         ring: all ranks.
+    """
+    folders = dict.fromkeys([Path(tempfile.gettempdir()), *([_SHARED_MEMORY] if _has_shared_memory() else [])])
+    with ExitStack() as files:
+        mine = [
+            files.enter_context(tempfile.NamedTemporaryFile(prefix="etude-rank-", dir=each)).name for each in folders
+        ]
+        told = ring.gather("\n".join([machine.identity(), *mine]).encode())
+        said = [text.decode().split("\n") for text in told]
+        first = next(rank for rank, (host, *names) in enumerate(said) if host == machine.identity() and _visible(names))
+        firsts = ring.gather(b"%d" % first)  # now all have looked
+    groups: dict[bytes, list[int]] = {}
+    for rank, text in enumerate(firsts):
+        groups.setdefault(text, []).append(rank)
+    return list(groups.values())
+
+
+def _visible(names: Sequence[str]) -> bool:
+    return all(Path(name).exists() for name in names)
+
+
+def share(shapes: Mapping[str, tuple[int, int]], here: Ring) -> dict[str, np.ndarray]:
+    """Map one file of zeros, and remove its name: it ends with the last rank that maps it.
+
+    Args:
+        shapes: side -> (n, rank), the same at all members.
+        here: the ranks of a machine.
+
+    Returns:
+        side -> (n, rank) float32, which all members see.
 
     Raises:
         OSError: there is no room for the file.
     """
     size = max(1, sum(4 * n * rank for n, rank in shapes.values()))
-    handle, name = tempfile.mkstemp(prefix="etude-factors-", dir=_folder(size))
-    with open(handle, "r+b") as mine:
-        try:
-            told = ring.gather(f"{machine.identity()}\n{name}".encode())
-            names = [text.decode().split("\n") for text in told]
-            leader = next((where for host, where in names if host == machine.identity() and Path(where).exists()), name)
-            with open(leader, "r+b") as shared:
-                leaders = ring.gather(f"{machine.identity()}\n{leader}".encode())  # now all have opened it
-                Path(name).unlink()
-                if leader == name:
-                    _reserve(mine.fileno(), size)
-                ring.gather()
-                mapped = mmap.mmap(shared.fileno(), size)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    groups: dict[bytes, list[int]] = {}
-    for rank, text in enumerate(leaders):
-        groups.setdefault(text, []).append(rank)
+    name = _reserved(size) if here.place == 0 else ""
+    try:
+        with open(here.gather(name.encode())[0].decode(), "r+b") as file:
+            here.gather()  # now all have opened it
+            mapped = mmap.mmap(file.fileno(), size)
+    finally:
+        if name:
+            Path(name).unlink()
     values, first = {}, 0
     for side, (n, rank) in shapes.items():
         values[side] = np.frombuffer(mapped, np.float32, n * rank, first).reshape(n, rank)
         first += 4 * n * rank
-    return Common(values, list(groups.values()))
+    return values
+
+
+def _reserved(size: int) -> str:
+    """Make a file of some bytes; return its name."""
+    handle, name = tempfile.mkstemp(prefix="etude-factors-", dir=_folder(size))
+    try:
+        _reserve(handle, size)
+    except OSError:
+        Path(name).unlink()
+        raise
+    finally:
+        os.close(handle)
+    return name
+
+
+def _has_shared_memory() -> bool:
+    return _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK)
 
 
 def _folder(size: int) -> Path:
     """Return the folder of shared memory if there is room; containers often have 64 MB of it."""
-    if _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK) and shutil.disk_usage(_SHARED_MEMORY).free > size:
+    if _has_shared_memory() and shutil.disk_usage(_SHARED_MEMORY).free > size:
         return _SHARED_MEMORY
     return Path(tempfile.gettempdir())
 

@@ -1,22 +1,22 @@
 """Do the work of one rank: solve its rows of both sides, and exchange what is new with the other ranks.
 
 The ranks of a machine write their rows into one array that all of them map, so nothing has to be sent. Between machines
-the first rank of each sends the rows of all its neighbours around a ring.
+the first rank of each sends and receives for all its neighbours; `held` says which rows.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from etude.config.wmf import WmfSettings
+from etude.factors.barrier.common import Common, meet
 from etude.factors.barrier.kept import Kept, Newest
-from etude.factors.barrier.memory import Common, share
 from etude.factors.barrier.ring import Door, Ring
 from etude.factors.barrier.rows import SIDES, Deal, Received
 from etude.factors.blocks import OTHER, Axis
@@ -26,7 +26,7 @@ from etude.factors.solve import improve
 from etude.factors.start import start
 from etude.vectors import Factors
 
-_TURNED_ROWS = 65_536
+_TURNED_ROWS, _KEPT_ROWS = 8_192, 65_536
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,12 @@ def work(task: Task, rank: int, mine: Received, door: Door, ranks: int) -> dict[
         DataCheckError: a factor is not finite.
         PeerLostError: a neighbour has gone.
     """
-    ring = door.join(rank, range(ranks))
-    common = share({side: (len(axis), task.settings.rank) for side, axis in task.axes.items()}, ring)
-    group = common.groups[common.group_of(rank)]
-    between = door.join(rank, [members[0] for members in common.groups]) if rank == group[0] else None
-    try:
-        with threadpool_limits(limits=1):
-            return _Rank(task, rank, mine, common, ring, between).fit()
-    finally:
-        ring.close()
-        if between is not None:
-            between.close()
+    with ExitStack() as opened, threadpool_limits(limits=1):
+        ring = door.join(rank, range(ranks))
+        opened.callback(ring.close)
+        common = meet(task.deals, mine.blocks, rank, task.settings.rank, door, ring, opened)
+        mine = Received(common.renumbered(mine.blocks), mine.earlier)
+        return _Rank(task, rank, mine, common, ring).fit()
 
 
 class _Rank:
@@ -84,11 +79,11 @@ class _Rank:
     sweep, and the other side with it. `_turns` is the product of all rotations.
     """
 
-    def __init__(self, task: Task, rank: int, mine: Received, common: Common, ring: Ring, between: Ring | None):
+    def __init__(self, task: Task, rank: int, received: Received, common: Common, ring: Ring):
         self._task, self._settings, self._rank = task, task.settings, rank
-        self._mine, self._ring, self._between = mine, ring, between
-        self._values, self._groups = common.values, common.groups
+        self._received, self._common, self._ring = received, common, ring
         self._own = {side: deal.rows(rank) for side, deal in task.deals.items()}
+        self._mine = {side: common.values[side][common.held[side].of(rows)] for side, rows in self._own.items()}
         self._grams: dict[str, np.ndarray] = {}
         self._seconds = dict.fromkeys(("solving", "waiting", "turning", "sending", "keeping"), 0.0)
         self._turns = np.eye(self._settings.rank)
@@ -119,18 +114,19 @@ class _Rank:
         for side in SIDES:
             rows = self._own[side]
             if self._task.done.iteration and rows.start < rows.stop:
-                self._values[side][rows] = self._task.kept.read(self._task.done, side, rows)
+                self._mine[side][:] = self._task.kept.read(self._task.done, side, rows)
             else:
-                self._values[side][rows] = start(self._task.axes[side].idx[rows], side, self._settings)
-                self._mine.put_earlier(side, self._values[side])
+                self._mine[side][:] = start(self._task.axes[side].idx[rows], side, self._settings)
+                self._received.put_earlier(side, self._mine[side], rows.start)
         self._publish("track", 0.0, "start, tracks")
 
     def _sweep(self, side: str, what: str) -> float:
         """Solve this rank's rows of a side and publish them; return the loss, which is known after the tracks."""
-        fixed, loss = self._values[OTHER[side]], 0.0
+        fixed, loss = self._common.values[OTHER[side]], 0.0
+        mine, first = self._mine[side], self._own[side].start
         with self._timing("solving"):
-            for block in self._mine.blocks[side]:
-                rows = self._values[side][block.rows]
+            for block in self._received.blocks[side]:
+                rows = mine[block.rows.start - first : block.rows.stop - first]
                 rows[:], played = improve(block, fixed, self._grams[OTHER[side]], rows, self._settings)
                 loss += played
             if side == "track":
@@ -152,7 +148,7 @@ class _Rank:
         """
         rank = self._settings.rank
         with self._timing("turning"):
-            mine = gram(self._values[side][self._own[side]])
+            mine = gram(self._mine[side])
         with self._timing("waiting"):
             told = self._ring.gather(np.append(mine, loss).tobytes())
         total = np.sum([np.frombuffer(each) for each in told], axis=0)
@@ -168,40 +164,39 @@ class _Rank:
                 self._turn(each, turn)
         with self._timing("sending"):
             self._ring.gather()
-            if self._between is not None:
-                self._between.exchange([self._rows_of(side, group) for group in self._groups])
+            if side in self._common.between:
+                self._common.between[side].exchange()
             self._ring.gather()
         return whole
 
     def _penalty(self, side: str) -> float:
-        rows = self._own[side]
-        return penalty(self._values[side][rows], row_regularization(self._task.axes[side].counts[rows], self._settings))
+        counts = self._task.axes[side].counts[self._own[side]]
+        return penalty(self._mine[side], row_regularization(counts, self._settings))
 
     def _check_finite(self, side: str, what: str) -> None:
         if np.isfinite(self._grams[side]).all():
             return
-        mine = self._values[side][self._own[side]]
-        bad = np.array([(~np.isfinite(mine).all(axis=1)).sum()], np.int64)
+        bad = np.array([(~np.isfinite(self._mine[side]).all(axis=1)).sum()], np.int64)
         total = sum(int(np.frombuffer(each, np.int64)[0]) for each in self._ring.gather(bad.tobytes()))
         raise not_finite(what, total, len(self._task.axes[side]))
 
     def _turn(self, side: str, turn: np.ndarray) -> None:
-        rows = self._values[side][self._own[side]]
+        rows = self._mine[side]
         for first in range(0, len(rows), _TURNED_ROWS):  # in pieces: the copies stay small
             piece = rows[first : first + _TURNED_ROWS]
             piece[:] = turned(piece, turn)
-
-    def _rows_of(self, side: str, group: list[int]) -> list[memoryview]:
-        """Return the bytes of the rows that a machine's ranks solve."""
-        return [self._values[side][self._task.deals[side].rows(rank)].reshape(-1).view(np.uint8).data for rank in group]
 
     def _keep(self, iteration: int, losses: list[tuple[int, float]]) -> None:
         """Write this rank's rows, in the basis of the start values."""
         for side, rows in self._own.items():
             if rows.start < rows.stop:
-                values = turned(self._values[side][rows], self._turns.T)
-                mine = Factors(self._task.axes[side].idx[rows], values)
-                self._task.kept.write(iteration, self._task.attempt, side, rows.start, mine)
+                self._task.kept.write(iteration, self._task.attempt, side, rows.start, self._turned_back(side))
         self._ring.gather()
         if self._rank == 0:
             self._task.kept.complete(iteration, self._task.attempt, losses)
+
+    def _turned_back(self, side: str) -> Iterator[Factors]:
+        idx, mine = self._task.axes[side].idx[self._own[side]], self._mine[side]
+        for first in range(0, len(mine), _KEPT_ROWS):
+            piece = slice(first, first + _KEPT_ROWS)
+            yield Factors(idx[piece], turned(mine[piece], self._turns.T))

@@ -1,7 +1,8 @@
 """Pass messages among ranks around a ring: each hears from the one before it and tells the one after it.
 
 A ring of n members takes n - 1 steps to bring everybody's message to everybody, and sends every byte over each
-connection once. The connections are those of multiprocessing, which check that both ends know the same key.
+connection once. Links with members further away bring a member just what it asks for. The connections are those of
+multiprocessing, which check that both ends know the same key.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import secrets
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,14 +37,47 @@ def new_key() -> bytes:
     return secrets.token_bytes(32)
 
 
-class Ring:
-    """Hold a member's place among `size` members, and its connections to both neighbours."""
+class Link:
+    """Hold a member's connections to one member that it hears and one that it tells."""
 
-    def __init__(self, place: int, size: int, before: Connection[Any, Any] | None, after: Connection[Any, Any] | None):
-        """Use connections that `join` made; None for the only member of a ring."""
-        self.place, self.size = place, size
-        self._before, self._after = before, after
+    def __init__(self, name: str, before: Connection[Any, Any], after: Connection[Any, Any]):
+        """Use connections that a `Door` made; `name` says whose they are."""
+        self._name, self._before, self._after = name, before, after
         self._sender = ThreadPoolExecutor(1)
+
+    def pass_on(self, message: bytes | memoryview, into: memoryview | None = None) -> bytes:
+        """Send a message while another one comes in: into a buffer, if one is given.
+
+        Raises:
+            PeerLostError: one of the two members has gone.
+        """
+        try:
+            sent = self._sender.submit(self._after.send_bytes, message)
+            received = b""
+            if into is None:
+                received = self._before.recv_bytes()
+            else:
+                self._before.recv_bytes_into(into)
+            sent.result()
+        except (EOFError, OSError) as error:
+            time.sleep(_NOTICED_S)  # Spark takes the first error as the cause, which should be the neighbour's own
+            raise PeerLostError(f"{self._name} lost a neighbour: {error!r}") from error
+        return received
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._sender.shutdown(wait=False)
+        self._before.close()
+        self._after.close()
+
+
+class Ring:
+    """Hold a member's place among `size` members, and its link to both neighbours."""
+
+    def __init__(self, place: int, size: int, link: Link | None):
+        """Use a link that a `Door` made; None for the only member of a ring."""
+        self.place, self.size = place, size
+        self._link = link
 
     def gather(self, mine: bytes = b"") -> list[bytes]:
         """Return the messages of all members by place. No member returns before all have called."""
@@ -66,27 +101,13 @@ class Ring:
                 self._pass_on(mine[n] if n < len(mine) else b"", theirs[n] if n < len(theirs) else None)
 
     def _pass_on(self, message: bytes | memoryview, into: memoryview | None = None) -> bytes:
-        """Send a message on while the next one comes in: into a buffer, if one is given."""
-        assert self._before is not None and self._after is not None
-        try:
-            sent = self._sender.submit(self._after.send_bytes, message)
-            received = b""
-            if into is None:
-                received = self._before.recv_bytes()
-            else:
-                self._before.recv_bytes_into(into)
-            sent.result()
-        except (EOFError, OSError) as error:
-            time.sleep(_NOTICED_S)  # Spark takes the first error as the cause, which should be the neighbour's own
-            raise PeerLostError(f"rank {self.place} of {self.size} lost a neighbour: {error!r}") from error
-        return received
+        assert self._link is not None
+        return self._link.pass_on(message, into)
 
     def close(self) -> None:
         """Close the connections."""
-        self._sender.shutdown(wait=False)
-        for connection in (self._before, self._after):
-            if connection is not None:
-                connection.close()
+        if self._link is not None:
+            self._link.close()
 
 
 class Door:
@@ -107,28 +128,39 @@ class Door:
         self._listener = Listener((bound, 0), family, authkey=key)
         mine = f"{LOOPBACK if host is None else host} {self._listener.address[1]}"
         self._addresses = [text.rpartition(" ") for text in announce(mine)]
+        self._came: dict[int, list[Connection[Any, Any]]] = defaultdict(list)
 
     def join(self, rank: int, members: Sequence[int]) -> Ring:
-        """Make the ring of some ranks, this one among them. All ranks must have made the ring before."""
+        """Make the ring of some ranks, this one among them."""
         place, size = members.index(rank), len(members)
-        if size == 1:
-            return Ring(0, 1, None, None)
+        return Ring(place, size, None if size == 1 else self.link(rank, members, 1))
+
+    def link(self, rank: int, members: Sequence[int], step: int) -> Link:
+        """Connect to the members that stand `step` places before and after this one, around the ring of members.
+
+        All of them must ask for their links in the same order.
+        """
+        place, size = members.index(rank), len(members)
         with ThreadPoolExecutor(1) as thread:
-            coming = thread.submit(self._accept)
-            after = self._connect(members[(place + 1) % size])
-            return Ring(place, size, coming.result(), after)
+            coming = thread.submit(self._accept, members[(place - step) % size])
+            going = self._connect(rank, members[(place + step) % size])
+            return Link(f"rank {place} of {size}", coming.result(), going)
 
-    def _accept(self) -> Connection[Any, Any]:
-        while True:
+    def _accept(self, rank: int) -> Connection[Any, Any]:
+        """Return the next connection of a rank; those of others, which are ahead, are kept for later."""
+        while not self._came[rank]:
             with suppress(AuthenticationError, EOFError, ConnectionError):  # of a stranger
-                return self._listener.accept()
+                made = self._listener.accept()
+                self._came[int(made.recv_bytes())].append(made)
+        return self._came[rank].pop(0)
 
-    def _connect(self, rank: int) -> Connection[Any, Any]:
-        host, _, port = self._addresses[rank]
+    def _connect(self, rank: int, other: int) -> Connection[Any, Any]:
+        host, _, port = self._addresses[other]
         family, *_, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
         made = Client(
             (str(address[0]), int(port)), "AF_INET6" if family == socket.AF_INET6 else "AF_INET", authkey=self._key
         )
+        made.send_bytes(b"%d" % rank)
         with socket.socket(fileno=os.dup(made.fileno())) as same:
             same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # messages are small, and are waited for
         return made

@@ -53,6 +53,11 @@ class Deal:
         inner = np.searchsorted(ends, shares) + 1
         return cls(starts, np.concatenate([[0], np.minimum(inner, len(ends)), [len(ends)]]).astype(np.int64))
 
+    @property
+    def size(self) -> int:
+        """Return the number of rows of the side."""
+        return int(self.starts[-1])
+
     def rows(self, rank: int) -> slice:
         """Return the rows that a rank solves."""
         return slice(int(self.starts[self.first[rank]]), int(self.starts[self.first[rank + 1]]))
@@ -99,12 +104,12 @@ class Received:
     blocks: dict[str, list[Block]]
     earlier: dict[str, list[bytes]]
 
-    def put_earlier(self, side: str, values: np.ndarray) -> None:
-        """Put the earlier factors of a side into all its rows (n, rank) float32, and forget them."""
+    def put_earlier(self, side: str, values: np.ndarray, first: int) -> None:
+        """Put the earlier factors of a side into this rank's rows, (n, rank) float32 from row `first`; forget them."""
         rank = values.shape[1]
         for data in self.earlier.pop(side):
             n = len(data) // (4 + 4 * rank)
-            rows = np.frombuffer(data, np.int32, n)
+            rows = np.frombuffer(data, np.int32, n) - first
             values[rows] = np.frombuffer(data, np.float32, offset=4 * n).reshape(n, rank)
 
 
