@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from _measured import Measured, run, write
+from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -69,6 +70,7 @@ def render_all(folder: Path, size: list[str]) -> float:
     """Write rows of `mel` of every piece; return the seconds."""
     settings = load_settings(["conf/paper.yaml"], [f"lake.root={folder}/lake"])
     begun = datetime.now(timezone.utc)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Spark's workers can't import it
     with spark_session("paper_size", settings.spark, settings.lake) as spark:
         lake, recipe = Lake(settings.lake.root, spark), Recipe(**settings.mel.recipe)
         rows = spectrograms(spark, recipe, size).select(

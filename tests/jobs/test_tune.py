@@ -12,8 +12,9 @@ import pytest
 
 from etude.config import load_settings
 from etude.job import Arguments, execute
-from etude.lake import Lake
+from etude.lake import Lake, ledger
 from etude.logs import job_logger
+from etude.report.searches import newest_search
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
 import tune
@@ -66,3 +67,9 @@ def test_it_finds_better_settings_than_absurd_ones_and_goes_on_where_it_stopped(
     assert (code, again["best"]) == (0, line["best"])
     after = {(row["job"], row["run_id"]): row["attempt"] for row in lake.look("runs", ["job", "run_id", "attempt"])}
     assert {key for key, attempt in after.items() if attempt > 1} == {("tune", "t")}
+
+    page = newest_search(lake, ledger.graph(lake))
+    assert (page.run_id, page.metric, page.k, len(page.trials)) == ("t", "ndcg", 10, 7)
+    assert page.best().value == pytest.approx(line["best"]["ndcg"], abs=1e-5)
+    assert (page.given().rank, page.given().alpha) == (4, 0.001)
+    assert [trial.as_given for trial in page.trials].count(True) == 2

@@ -20,6 +20,8 @@ from etude.report.facts import (
     Mel,
     Rejected,
     Sample,
+    Search,
+    Trial,
 )
 
 START = datetime(2026, 1, 31, 3, 0, tzinfo=timezone.utc)
@@ -146,6 +148,17 @@ def sample(number: int) -> Sample:
     return Sample(100 + number, 6 * (number + 1), played, lines)
 
 
+def searched() -> Search:
+    points = [("log", 1.0, 10.0), ("log", 3.2, 25.0), ("linear", 12.0, 60.0), ("linear", 0.5, 2.0)]
+    trials = [
+        Trial(rank, form, alpha, regularization, 0.11 + 0.013 * number + rank / 5000, as_given=number == 0)
+        for rank in (32, 100)
+        for number, (form, alpha, regularization) in enumerate(points)
+        if rank == 32 or number in (0, 3)
+    ]
+    return Search("tune", "ndcg", 100, tuple(trials))
+
+
 def facts() -> Facts:
     rejects = (
         Rejected("ingest", "demo-log", "duplicate", 2_811),
@@ -186,6 +199,7 @@ def facts() -> Facts:
         production_figures=Figures(learning_figures()[:15], "none"),
         lists=Lists(2_000, 200_000, {"warm": 171_000, "cold": 28_000, "popularity": 1_000}, 1_402),
         samples=tuple(sample(number) for number in range(4)),
+        search=searched(),
     )
 
 

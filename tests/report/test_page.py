@@ -168,3 +168,11 @@ def test_the_warming_curve_shows_a_blend_between_its_parts():
     for label in ("none", "2-3", "16 and more", "plays only"):
         assert f">{label}</text>" in picture
     assert "As a track warms up" not in render(before)
+
+
+def test_a_search_of_settings_shows_its_trials_and_what_it_found_beside_what_was_given(html):
+    assert "Run tune made 6 trials. Best: NDCG@100 0.169 with rank 100, linear confidence, alpha 0.5" in html
+    assert "with the settings as given 0.130." in html
+    picture = html[html.index("Settings tried") : html.index('id="sound"')]
+    assert picture.count(">best<") == picture.count(">as given<") == 1
+    assert "Settings tried" not in render(fabricated.bare())

@@ -11,9 +11,9 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from etude.report.facts import Mel
+from etude.report.facts import Mel, Search
 from etude.report.palette import ACCENT, GRID, INK, MUTED, SECOND, Look, themed
 
 Points = Sequence[tuple[float, float]]
@@ -92,6 +92,37 @@ def by_listeners(lines: Sequence[tuple[Look, Points]], levels: Sequence[str], ti
         axes.set_xlabel("users who have played the track in training")
         axes.set_title(title, loc="left", fontsize=10, color=MUTED, pad=8)
         return _svg(figure, f"{title} by listeners: " + ", ".join(look.label for look, _ in lines))
+
+
+def trials(search: Search) -> str:
+    """Draw the settings that a search tried: a circle per trial, a panel per confidence; better ones are darker."""
+    forms = list(dict.fromkeys(trial.confidence for trial in search.trials))
+    ranks = sorted({trial.rank for trial in search.trials})
+    values = [trial.value for trial in search.trials]
+    span = max(values) - min(values) or 1.0
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "both"}):
+        figure = Figure(figsize=(7.4, 3.2))
+        panels = figure.subplots(1, len(forms), sharey=True, squeeze=False)[0]
+        for axes, form in zip(panels, forms, strict=True):
+            axes.set(xscale="log", yscale="log", xlabel="alpha")
+            axes.set_title(form, loc="left", fontsize=10, color=MUTED, pad=8)
+            for trial in (trial for trial in search.trials if trial.confidence == form):
+                size = 4 + 9 * (ranks.index(trial.rank) + 1) / len(ranks)
+                axes.plot(
+                    [trial.alpha], [trial.regularization], "o", markersize=size, markeredgecolor=ACCENT,
+                    markerfacecolor=(ACCENT, 0.08 + 0.92 * (trial.value - min(values)) / span),
+                )  # fmt: skip
+            for name, named in (("best", search.best()), ("as given", search.given())):
+                if named is not None and named.confidence == form:
+                    at = (named.alpha, named.regularization)
+                    axes.annotate(name, at, (0, 10), textcoords="offset points", ha="center", fontsize=9.5)
+            axes.margins(0.15)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_locator(NullLocator())
+        panels[0].set_ylabel("regularization")
+        return _svg(figure, f"{search.metric}@{search.k} of settings tried: " + ", ".join(forms))
 
 
 def mel_picture(mel: Mel) -> str:

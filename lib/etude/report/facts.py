@@ -110,6 +110,36 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Hold settings of wmf that a search tried, and the value by which it judged them."""
+
+    rank: int
+    confidence: str
+    alpha: float
+    regularization: float
+    value: float
+    as_given: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """Hold the trials of a search of settings, by ascending rank and descending value."""
+
+    run_id: str
+    metric: str
+    k: int
+    trials: tuple[Trial, ...]
+
+    def best(self) -> Trial:
+        """Return the best trial of the largest rank."""
+        return max(self.trials, key=lambda trial: (trial.rank, trial.value))
+
+    def given(self) -> Trial | None:
+        """Return the trial of the largest rank with the settings as given."""
+        return max((trial for trial in self.trials if trial.as_given), key=lambda trial: trial.rank, default=None)
+
+
+@dataclass(frozen=True)
 class Mel:
     """Hold one mel spectrogram: `db` is n_mels x n_frames."""
 
@@ -173,3 +203,4 @@ class Facts:
     production_figures: Figures = field(default_factory=lambda: Figures((), "none"))
     lists: Lists | None = None
     samples: tuple[Sample, ...] = ()
+    search: Search | None = None

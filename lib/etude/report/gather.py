@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from etude.config.audio import MelSettings
 from etude.config.report import ReportSettings
+from etude.lake import ledger
 from etude.lake.lake import Lake
 from etude.report.chains import chains, figures
 from etude.report.facts import (
@@ -28,6 +29,7 @@ from etude.report.facts import (
     Rejected,
     Sample,
 )
+from etude.report.searches import newest_search
 
 
 class Reader(Protocol):
@@ -77,6 +79,7 @@ def gather(reader: Reader, lake: Lake, settings: ReportSettings, written_at: dat
         production_figures=measured[1],
         lists=lists,
         samples=samples,
+        search=newest_search(lake, ledger.graph(lake)),
     )
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from etude.config.non_defaults import non_defaults
 from etude.lake.runs import Run
 from etude.report import charts, numbers, sentences, tables
-from etude.report.facts import Chain, Facts, Figures, Mel, Rejected
+from etude.report.facts import Chain, Facts, Figures, Mel, Rejected, Search
 from etude.report.palette import look, ordered
 from etude.report.staff import staff
 
@@ -93,6 +93,7 @@ def context(facts: Facts) -> dict[str, Any]:
         "rejects": {job: _reject_bars(facts, job) for job in ("ingest", "mel")},
         "ways": [w for metric, at in (("recall", k), ("auc", 0)) if (w := _way(figures, metric, at))],
         "loss": _loss(facts),
+        "search": _search(facts.search),
         "training": _training(figures),
         "errors": [t for s in ("test", "validation") if (t := tables.errors(figures, s)) is not None],
         "msle": sentences.msle_left_out(figures),
@@ -169,6 +170,10 @@ def _loss(facts: Facts) -> dict[str, Any] | None:
                 "of": name,
             }
     return None
+
+
+def _search(search: Search | None) -> Picture | None:
+    return None if search is None else Picture(Markup(charts.trials(search)), sentences.search(search))
 
 
 def _training(figures: Figures) -> dict[str, Any] | None:

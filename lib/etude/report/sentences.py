@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from etude.report.facts import Chain, Facts, Figures, Lists
+from etude.report.facts import Chain, Facts, Figures, Lists, Search
 from etude.report.numbers import count, figure, percent, plural
 from etude.report.palette import listed, look
 
@@ -185,3 +185,14 @@ def lists(found: Lists) -> str:
 def total_seconds(chain: Chain) -> float:
     """Return the wall time of all runs of a chain (s)."""
     return sum(run.seconds or 0.0 for run in chain.values())
+
+
+def search(found: Search) -> str:
+    """Say what a search of settings found, beside the settings as given."""
+    best, given = found.best(), found.given()
+    name = {"ndcg": "NDCG", "recall": "Recall", "map": "MAP"}[found.metric]
+    said = (
+        f"Run {found.run_id} made {len(found.trials)} trials. Best: {name}@{found.k} {figure(best.value)} with rank "
+        f"{best.rank}, {best.confidence} confidence, alpha {best.alpha:g} and regularization {best.regularization:g}"
+    )
+    return said + (f"; with the settings as given {figure(given.value)}." if given else ".")
