@@ -33,6 +33,11 @@ class Common:
         """Return blocks of both sides whose columns are places in `values`."""
         return {side: [self.held[OTHER[side]].renumbered(block) for block in of] for side, of in blocks.items()}
 
+    def held_share(self) -> float:
+        """Return the share of both sides' rows that this machine holds."""
+        sizes = [(each.size, each.size if each.places is None else len(each.places)) for each in self.held.values()]
+        return sum(size for size, _ in sizes) / max(1, sum(whole for _, whole in sizes))
+
 
 def meet(
     deals: Mapping[str, Deal],

@@ -51,7 +51,7 @@ class Task:
 
 
 def work(task: Task, rank: int, mine: Received, door: Door, ranks: int) -> dict[str, float]:
-    """Fit; return the seconds by kind of work.
+    """Fit; return figures for the log: the seconds by kind of work, and the share of all rows that this machine holds.
 
     Args:
         task: what all ranks know.
@@ -69,7 +69,8 @@ def work(task: Task, rank: int, mine: Received, door: Door, ranks: int) -> dict[
         opened.callback(ring.close)
         common = meet(task.deals, mine.blocks, rank, task.settings.rank, door, ring, opened)
         mine = Received(common.renumbered(mine.blocks), mine.earlier)
-        return _Rank(task, rank, mine, common, ring).fit()
+        seconds = _Rank(task, rank, mine, common, ring).fit()
+        return {**{f"{kind}_s": taken for kind, taken in seconds.items()}, "held_share": common.held_share()}
 
 
 class _Rank:

@@ -190,7 +190,8 @@ def _run(
     if problems:
         raise DataCheckError(problems[0])
     kinds = " ".join(
-        f"{kind}_s={min(s[kind] for _, s in ended):.1f}..{max(s[kind] for _, s in ended):.1f}" for kind in ended[0][1]
+        f"{kind}={min(told[kind] for _, told in ended):.2f}..{max(told[kind] for _, told in ended):.2f}"
+        for kind in ended[0][1]
     )
     log.info("engine=barrier ranks=%d seconds=%.1f %s", ranks, time.monotonic() - begun, kinds)
 
@@ -209,7 +210,7 @@ class _Stage:
     local: bool
 
     def __call__(self, chunks: Iterable[Row]) -> Iterator[tuple[str, dict[str, float]]]:
-        """Do a rank's work; yield why the fit ended early, or nothing, and the seconds by kind of work."""
+        """Do a rank's work; yield why the fit ended early, or nothing, and figures for the log."""
         lean_worker()
         context, begun = BarrierTaskContext.get(), time.monotonic()
         hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
@@ -219,11 +220,11 @@ class _Stage:
         task = Task(self.axes.value, self.deals, self.settings, self.kept, self.done, self.attempt)
         door = Door(None if self.local else hosts[rank], self.key, context.allGather)
         try:
-            seconds = work(task, rank, mine, door, len(hosts))
+            figures = work(task, rank, mine, door, len(hosts))
         except DataCheckError as error:  # all ranks know it
             yield str(error), {}
         else:
-            yield "", {"receiving": received_s, **seconds}
+            yield "", {"receiving_s": received_s, **figures}
         finally:
             door.close()
 
