@@ -69,16 +69,26 @@ def wmf_jobs(found: dict[str, Any]) -> list[str]:
                 spread(each["job_ratio"]),
                 spread(each["sweeps_ratio"]),
                 f"{each['loss_ratio']:.5f}",
+                f"{each['slots_gain']:.2f}",
                 f"{of('etude', 'peak_mb') / 1024:.1f} and {of('implicit', 'peak_mb') / 1024:.1f} GB",
             )
         )
     lines = [
         "`spark-submit jobs/wmf.py` against a script that reads the same Delta table, fits by implicit and writes "
         "Delta tables. Rank 100, 15 iterations. The ratio of the sweeps compares the slowest rank's solving, turning "
-        "and sending with implicit's fit.",
+        "and sending with implicit's fit; the gain compares them with one slot.",
         "",
         *table(
-            ("size", "job, s", "script, s", "job / script", "sweeps / fit", "loss, ratio", "memory, job and script"),
+            (
+                "size",
+                "job, s",
+                "script, s",
+                "job / script",
+                "sweeps / fit",
+                "loss, ratio",
+                "gain of two slots",
+                "memory, job and script",
+            ),
             rows,
         ),
     ]
@@ -167,6 +177,54 @@ def mel(found: dict[str, Any]) -> list[str]:
             ("format", "job, files/s", "window, files/s", "job / window", "whole, files/s", "job / whole", "peak GB"),
             rows,
         ),
+        "",
+        "The decoding process beside the same work without it, and files of an hour beside those of 30 seconds; one core:",
+        "",
+        *table(
+            (
+                "format",
+                "guarded, files/s",
+                "bare, files/s",
+                "cost of the guard",
+                "30 s, ms a file",
+                "an hour, ms a file",
+            ),
+            [
+                (
+                    form,
+                    *(f"{found['guard'][form][way]:.0f}" for way in ("guarded", "bare")),
+                    f"{100 * (1 - found['guard'][form]['guarded'] / found['guard'][form]['bare']):.0f}%",
+                    *(f"{found['lengths'][form][name]:.1f}" for name in ("short_ms", "hour_ms")),
+                )
+                for form in found["formats"]
+            ],
+        ),
+        "",
+        f"{found['small']['files']:,} WAV files of four seconds: {found['small']['in_job_s']:.0f} s, "
+        f"{found['small']['parquet_files']} files in the lake, {found['small']['peak_mb'] / 1024:.1f} GB.",
+    ]
+
+
+def train(found: dict[str, Any]) -> list[str]:
+    """Show readers and trainings."""
+    rates = found["readers"]["rows_per_s"]
+    rows = [
+        (
+            each["model"],
+            each["reader"],
+            each["ranks"],
+            f"{each['rows_per_s']:,.0f}",
+            f"{100 * each['input_wait_share']:.1f}%",
+            f"{each['peak_mb'] / 1024:.1f}",
+        )
+        for each in found["trainings"]
+    ]
+    return [
+        f"Reading {found['readers']['rows']:,} examples as training gets them, in one thread, rows/s: plain pyarrow "
+        f"{rates['scan']:,.0f}, arrow {rates['arrow']:,.0f} ({rates['arrow'] / rates['scan']:.2f} of it), petastorm "
+        f"{rates['petastorm']:,.0f} ({rates['petastorm'] / rates['scan']:.2f}). The third epoch of trainings:",
+        "",
+        *table(("model", "reader", "ranks", "rows/s", "waiting for input", "peak GB"), rows),
     ]
 
 
@@ -190,6 +248,7 @@ SHOWN: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "ingest": ("Ingest", ingest),
     "topn": ("Lists", topn),
     "mel": ("Mel spectrograms", mel),
+    "train": ("Training and its readers", train),
     "paper_size": ("All stages at the paper's size", paper_size),
 }
 

@@ -75,11 +75,11 @@ def put(root: Path, name: str, **columns: Any) -> None:
     tables.replace(spec, pa.table([column(field) for field in schema], schema), {})
 
 
-def etudes(lake: Path, engine: str) -> tuple[Measured, dict[str, Any]]:
+def etudes(lake: Path, engine: str, slots: int = CORES) -> tuple[Measured, dict[str, Any]]:
     """Run the job; return what it took, and the times in its log."""
     settings = [f"lake.root={lake}", f"wmf.rank={RANK}", f"wmf.iterations={ITERATIONS}", f"wmf.engine={engine}"]
     measured = run(
-        ["spark-submit", "--master", f"local[{CORES}]", "--driver-memory", "4g", "jobs/wmf.py", *settings,
+        ["spark-submit", "--master", f"local[{slots}]", "--driver-memory", "4g", "jobs/wmf.py", *settings,
          "evaluation.protocol=none", "--run-id", "bench", "--batch-date", "2026-01-31"], FOLDER / "wmf.log",
     )  # fmt: skip
     in_job = json.loads(measured.last_line)["seconds"]
@@ -138,6 +138,9 @@ def compare(name: str, users: int, tracks: int, interactions: int, pairs: int) -
             print(f"wmf_job: {name} pair {pair + 1} {who} {rows[who][-1]}", file=sys.stderr, flush=True)
     theirs = [row["wall_s"] for row in rows["implicit"]]
     loss = losses(lake)
+    alone, told = etudes(lake, "auto", 1)
+    one_slot = {**alone.figures(), **told}
+    both = statistics.median(sweeps(row) for row in rows["etude"])
     shutil.rmtree(lake / "user_factors")
     return {
         "size": {"users": users, "tracks": tracks, "interactions": interactions},
@@ -145,6 +148,8 @@ def compare(name: str, users: int, tracks: int, interactions: int, pairs: int) -
         "job_ratio_without_session": spread([e["in_job_s"] / i for e, i in zip(rows["etude"], theirs, strict=True)]),
         "sweeps_ratio": spread([sweeps(e) / i["fit_s"] for e, i in zip(rows["etude"], rows["implicit"], strict=True)]),
         "loss_ratio": loss["etude"] / loss["implicit"],
+        "one_slot": one_slot,
+        "slots_gain": sweeps(one_slot) / both,
         "runs": rows,
     }
 

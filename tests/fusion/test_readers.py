@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ import pytest
 from etude import storage
 from etude.errors import DataCheckError
 from etude.fusion.readers import batches, epoch_batches, reader
+from etude.fusion.readers.batches import _ahead
 from etude.fusion.shards import Shard, training_turn
 from fusion.planted import columns_of, plant, write_shards
 
@@ -123,3 +126,32 @@ def test_only_the_columns_asked_for_are_read(name, stored, tmp_path):
     pq.write_table(table, tmp_path / "0.parquet")
     given = list(batches(reader(name), ("target",), (Shard(0, (tmp_path / "0.parquet").as_uri(), len(table)),), 50))
     assert set(given[0]) == {"track_idx", "target"}
+
+
+def test_the_next_item_is_made_while_the_consumer_works():
+    made = threading.Event()
+
+    def items():
+        yield 1
+        made.set()
+        yield 2
+
+    ahead = _ahead(items())
+    assert next(ahead) == 1
+    assert made.wait(10)
+    assert list(ahead) == [2]
+
+
+def test_an_epoch_that_is_given_up_closes_its_files():
+    closed = []
+
+    def items():
+        try:
+            yield from range(10)
+        finally:
+            closed.append(True)
+
+    ahead = _ahead(items())
+    assert next(ahead) == 0
+    ahead.close()
+    assert closed == [True]

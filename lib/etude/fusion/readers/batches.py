@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
+from typing import TypeVar
 
 import numpy as np
 
 from etude.errors import DataCheckError
 from etude.fusion.shards import Shard, Turn
 
+_Item = TypeVar("_Item")
+
 Rows = dict[str, np.ndarray]
 """Columns of the same number of rows: (rows,) int32, or (rows, n) float32 or int32."""
+
+Ordered = tuple[Rows, np.ndarray]
+"""Rows, and the numbers of some of them in the order to be given: (n,) int64."""
 
 Opener = Callable[[Sequence[Shard], Sequence[str]], AbstractContextManager[Iterator[Rows]]]
 """Opens shards for reading some columns; yields the rows of one row group after the other, in the shards' order."""
@@ -26,7 +33,8 @@ def epoch_batches(opener: Opener, columns: Sequence[str], turn: Turn, seed: int,
         DataCheckError: the files don't hold the table's rows.
     """
     given = 0
-    for rows in _cut(_whole_shards(opener, columns, turn.shards, (seed, epoch)), turn.batch_size):
+    shards = _ahead(_whole_shards(opener, columns, turn.shards, (seed, epoch)))
+    for rows in _ahead(_cut(shards, turn.batch_size)):
         if given < turn.steps:
             given += 1
             yield rows
@@ -37,22 +45,32 @@ def epoch_batches(opener: Opener, columns: Sequence[str], turn: Turn, seed: int,
 def batches(opener: Opener, columns: Sequence[str], shards: Sequence[Shard], batch_size: int) -> Iterator[Rows]:
     """Yield all rows of some shards once, ordered by shard and track; the last batch may be smaller."""
     if shards:
-        yield from _cut(_whole_shards(opener, columns, shards, None), batch_size, rest=True)
+        whole = _ahead(_whole_shards(opener, columns, shards, None))
+        yield from _ahead(_cut(whole, batch_size, rest=True))
 
 
 def _whole_shards(
     opener: Opener, columns: Sequence[str], shards: Sequence[Shard], shuffle: tuple[int, int] | None
-) -> Iterator[Rows]:
-    """Yield one dictionary per shard, rows sorted by track_idx, then permuted by (*shuffle, shard) if it is given."""
+) -> Generator[Ordered]:
+    """Yield each shard with the order of its rows: by track_idx, then permuted by (*shuffle, shard) if it is given."""
     with opener(shards, ["track_idx", *columns]) as groups:
         for shard in shards:
             rows = _take(groups, shard)
             order = np.argsort(rows["track_idx"], kind="stable")
             if shuffle is not None:
                 order = order[np.random.default_rng((*shuffle, shard.number)).permutation(len(order))]
-            yield {name: values[order] for name, values in rows.items()}
+            yield rows, order
         if next(groups, None) is not None:
             raise DataCheckError("examples: the files hold more rows than the table counts")
+
+
+def _ahead(items: Generator[_Item]) -> Generator[_Item]:
+    """Let a thread make the next item while the consumer works on one."""
+    with closing(items), ThreadPoolExecutor(1) as thread:  # the thread ends first
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _take(groups: Iterator[Rows], shard: Shard) -> Rows:
@@ -66,26 +84,31 @@ def _take(groups: Iterator[Rows], shard: Shard) -> Rows:
         found += len(part["track_idx"])
     if found != shard.rows:
         raise DataCheckError(f"examples: shard {shard.number} gave {found} rows, the table counts {shard.rows}")
-    return parts[0] if len(parts) == 1 else _joined(parts)
+    return _joined(parts)
 
 
-def _cut(shards: Iterator[Rows], size: int, rest: bool = False) -> Iterator[Rows]:
-    waiting: list[Rows] = []
-    held = 0
-    for rows in shards:
-        waiting.append(rows)
-        held += len(rows["track_idx"])
-        if held < size:
-            continue
-        together = _joined(waiting)
-        whole = held // size * size
-        for start in range(0, whole, size):
-            yield {name: values[start : start + size] for name, values in together.items()}
-        waiting = [{name: values[whole:] for name, values in together.items()}]
-        held -= whole
+def _cut(shards: Iterator[Ordered], size: int, rest: bool = False) -> Generator[Rows]:
+    """Yield batches of `size` rows, each a copy: small arrays take memory that was used before, whole shards don't."""
+    held: list[Ordered] = []
+    missing = size
+    for rows, order in shards:
+        first = 0
+        while len(order) - first >= missing:
+            yield _ordered([*held, (rows, order[first : first + missing])])
+            first += missing
+            held, missing = [], size
+        if first < len(order):
+            held.append((rows, order[first:]))
+            missing -= len(order) - first
     if rest and held:
-        yield _joined(waiting)
+        yield _ordered(held)
+
+
+def _ordered(parts: Sequence[Ordered]) -> Rows:
+    return _joined([{name: values[order] for name, values in rows.items()} for rows, order in parts])
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
