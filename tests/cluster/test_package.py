@@ -22,15 +22,21 @@ RUN = ["evaluation.protocol=none", "--run-id", "r", "--batch-date", "2026-01-31"
 
 def lines(section: str) -> str:
     """The commands of a section of the page."""
-    found = re.search(rf"^## {section}$.*?^```sh$(.*?)^```$", PAGE, re.M | re.S)
+    found = re.search(rf"^##+ {section}$.*?^```sh$(.*?)^```$", PAGE, re.M | re.S)
     assert found
     return found[1]
 
 
-def test_the_documented_lines_need_nothing_on_the_executors(corpus, tmp_path):
-    subprocess.run(["make", "package"], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
+@pytest.mark.parametrize(
+    ("part", "sections", "jobs"),
+    [("core", ("Standalone",), ("ingest", "mel", "wmf", "topn")), ("train", ("Standalone", "Training"), ("train",))],
+)
+def test_the_documented_lines_need_nothing_on_the_executors(part, sections, jobs, corpus, tmp_path):
+    for each in dict.fromkeys(("core", part)):
+        subprocess.run(["make", "package", f"PART={each}"], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
     lake = tmp_path / "lake"
-    script = lines("Standalone").replace("--config conf/site.yaml", shlex.join([*corpus.settings(lake), *RUN]))
+    here = shlex.join([*corpus.settings(lake), *RUN])
+    script = "".join(map(lines, sections)).replace("--config conf/site.yaml", here)
     outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYSPARK_PYTHON")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with standalone(tmp_path / "cluster", workers=2, cores=1, memory="3g") as cluster:
@@ -45,11 +51,9 @@ def test_the_documented_lines_need_nothing_on_the_executors(corpus, tmp_path):
             text=True,
         )
         environments = [*(tmp_path / "cluster").glob("worker-*/*/*/environment/bin/python")]
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"job"')]
+    told = {line["job"]: line for line in map(json.loads, re.findall(r'^\{"job".*$', done.stdout, re.M))}
     assert done.returncode == 0, (told, done.stdout[-2000:], done.stderr[-2000:])
-    assert [(line["job"], line["status"]) for line in told] == [
-        (job, "succeeded") for job in ("ingest", "mel", "wmf", "topn")
-    ]
-    assert told[1]["rows"]["crops_computed"] > 0
-    assert told[2]["engine"] == "barrier"
+    assert {job: told[job]["status"] for job in jobs} == dict.fromkeys(jobs, "succeeded")
+    assert told["mel"]["rows"]["crops_computed"] > 0
+    assert told["wmf"]["engine"] == "barrier"
     assert len(environments) >= 2

@@ -21,34 +21,27 @@ class Common:
 
     Attributes:
         values: side -> (held, rank) float32, mapped by all ranks of this machine.
-        held: side -> which rows these are.
+        own: side -> the rows that this rank solves, a part of `values`.
+        held_share: share of both sides' rows that this machine holds.
         between: side -> exchange with the other machines; only at the first rank of a machine.
     """
 
     values: dict[str, np.ndarray]
-    held: dict[str, Held]
+    own: dict[str, np.ndarray]
+    held_share: float
     between: dict[str, Around | Between]
-
-    def renumbered(self, blocks: Mapping[str, Sequence[Block]]) -> dict[str, list[Block]]:
-        """Return blocks of both sides whose columns are places in `values`."""
-        return {side: [self.held[OTHER[side]].renumbered(block) for block in of] for side, of in blocks.items()}
-
-    def held_share(self) -> float:
-        """Return the share of both sides' rows that this machine holds."""
-        sizes = [(each.size, each.size if each.places is None else len(each.places)) for each in self.held.values()]
-        return sum(size for size, _ in sizes) / max(1, sum(whole for _, whole in sizes))
 
 
 def meet(
     deals: Mapping[str, Deal],
-    blocks: Mapping[str, Sequence[Block]],
+    blocks: dict[str, list[Block]],
     rank: int,
     factors: int,
     door: Door,
     ring: Ring,
     opened: ExitStack,
 ) -> Common:
-    """Meet the other ranks; all of them must call this.
+    """Meet the other ranks; all of them must call this. Afterwards the columns of `blocks` are places in `values`.
 
     Args:
         deals: which rank solves which rows of a side.
@@ -66,11 +59,14 @@ def meet(
     if len(groups) > 1:
         for side, deal in deals.items():
             held[side] = choose(needed(blocks[OTHER[side]], deal.rows(rank), deal.size), here, ring)
+            blocks[OTHER[side]] = [held[side].renumbered(block) for block in blocks[OTHER[side]]]
     values = share({side: (each.size, factors) for side, each in held.items()}, here)
     between: dict[str, Around | Between] = {}
     if here.place == 0 and len(groups) > 1:
         between = _between(deals, rank, values, held, groups, door, opened)
-    return Common(values, held, between)
+    own = {side: values[side][held[side].of(deal.rows(rank))] for side, deal in deals.items()}
+    whole = sum(deal.size for deal in deals.values())
+    return Common(values, own, sum(each.size for each in held.values()) / max(1, whole), between)
 
 
 def _between(

@@ -68,9 +68,8 @@ def work(task: Task, rank: int, mine: Received, door: Door, ranks: int) -> dict[
         ring = door.join(rank, range(ranks))
         opened.callback(ring.close)
         common = meet(task.deals, mine.blocks, rank, task.settings.rank, door, ring, opened)
-        mine = Received(common.renumbered(mine.blocks), mine.earlier)
         seconds = _Rank(task, rank, mine, common, ring).fit()
-        return {**{f"{kind}_s": taken for kind, taken in seconds.items()}, "held_share": common.held_share()}
+        return {**{f"{kind}_s": taken for kind, taken in seconds.items()}, "held_share": common.held_share}
 
 
 class _Rank:
@@ -83,8 +82,7 @@ class _Rank:
     def __init__(self, task: Task, rank: int, received: Received, common: Common, ring: Ring):
         self._task, self._settings, self._rank = task, task.settings, rank
         self._received, self._common, self._ring = received, common, ring
-        self._own = {side: deal.rows(rank) for side, deal in task.deals.items()}
-        self._mine = {side: common.values[side][common.held[side].of(rows)] for side, rows in self._own.items()}
+        self._rows = {side: deal.rows(rank) for side, deal in task.deals.items()}
         self._grams: dict[str, np.ndarray] = {}
         self._seconds = dict.fromkeys(("solving", "waiting", "turning", "sending", "keeping"), 0.0)
         self._turns = np.eye(self._settings.rank)
@@ -113,18 +111,18 @@ class _Rank:
     def _begin(self) -> None:
         """Set this rank's rows to their start values, to earlier factors, or to the iteration to go on from."""
         for side in SIDES:
-            rows = self._own[side]
+            rows = self._rows[side]
             if self._task.done.iteration and rows.start < rows.stop:
-                self._mine[side][:] = self._task.kept.read(self._task.done, side, rows)
+                self._common.own[side][:] = self._task.kept.read(self._task.done, side, rows)
             else:
-                self._mine[side][:] = start(self._task.axes[side].idx[rows], side, self._settings)
-                self._received.put_earlier(side, self._mine[side], rows.start)
+                self._common.own[side][:] = start(self._task.axes[side].idx[rows], side, self._settings)
+                self._received.put_earlier(side, self._common.own[side], rows.start)
         self._publish("track", 0.0, "start, tracks")
 
     def _sweep(self, side: str, what: str) -> float:
         """Solve this rank's rows of a side and publish them; return the loss, which is known after the tracks."""
         fixed, loss = self._common.values[OTHER[side]], 0.0
-        mine, first = self._mine[side], self._own[side].start
+        mine, first = self._common.own[side], self._rows[side].start
         with self._timing("solving"):
             for block in self._received.blocks[side]:
                 rows = mine[block.rows.start - first : block.rows.stop - first]
@@ -149,7 +147,7 @@ class _Rank:
         """
         rank = self._settings.rank
         with self._timing("turning"):
-            mine = gram(self._mine[side])
+            mine = gram(self._common.own[side])
         with self._timing("waiting"):
             told = self._ring.gather(np.append(mine, loss).tobytes())
         total = np.sum([np.frombuffer(each) for each in told], axis=0)
@@ -171,25 +169,25 @@ class _Rank:
         return whole
 
     def _penalty(self, side: str) -> float:
-        counts = self._task.axes[side].counts[self._own[side]]
-        return penalty(self._mine[side], row_regularization(counts, self._settings))
+        counts = self._task.axes[side].counts[self._rows[side]]
+        return penalty(self._common.own[side], row_regularization(counts, self._settings))
 
     def _check_finite(self, side: str, what: str) -> None:
         if np.isfinite(self._grams[side]).all():
             return
-        bad = np.array([(~np.isfinite(self._mine[side]).all(axis=1)).sum()], np.int64)
+        bad = np.array([(~np.isfinite(self._common.own[side]).all(axis=1)).sum()], np.int64)
         total = sum(int(np.frombuffer(each, np.int64)[0]) for each in self._ring.gather(bad.tobytes()))
         raise not_finite(what, total, len(self._task.axes[side]))
 
     def _turn(self, side: str, turn: np.ndarray) -> None:
-        rows = self._mine[side]
+        rows = self._common.own[side]
         for first in range(0, len(rows), _TURNED_ROWS):  # in pieces: the copies stay small
             piece = rows[first : first + _TURNED_ROWS]
             piece[:] = turned(piece, turn)
 
     def _keep(self, iteration: int, losses: list[tuple[int, float]]) -> None:
         """Write this rank's rows, in the basis of the start values."""
-        for side, rows in self._own.items():
+        for side, rows in self._rows.items():
             if rows.start < rows.stop:
                 self._task.kept.write(iteration, self._task.attempt, side, rows.start, self._turned_back(side))
         self._ring.gather()
@@ -197,7 +195,7 @@ class _Rank:
             self._task.kept.complete(iteration, self._task.attempt, losses)
 
     def _turned_back(self, side: str) -> Iterator[Factors]:
-        idx, mine = self._task.axes[side].idx[self._own[side]], self._mine[side]
+        idx, mine = self._task.axes[side].idx[self._rows[side]], self._common.own[side]
         for first in range(0, len(mine), _KEPT_ROWS):
             piece = slice(first, first + _KEPT_ROWS)
             yield Factors(idx[piece], turned(mine[piece], self._turns.T))
