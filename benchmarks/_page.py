@@ -178,7 +178,7 @@ def mel(found: dict[str, Any]) -> list[str]:
             rows,
         ),
         "",
-        "The decoding process beside the same work without it, and files of an hour beside those of 30 seconds; one core:",
+        "The decoding process beside the same work without it; files of an hour beside those of 30 seconds; one core:",
         "",
         *table(
             (
