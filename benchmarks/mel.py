@@ -5,9 +5,6 @@
 Folders of FLAC, Ogg, MP3 and WAV files of one minute, 44.1 kHz, stereo. Both use as many processes as there are cores.
 The job's rate is that of additional files: the difference between two jobs, so that the start of Spark doesn't count.
 The second peer decodes whole files, as scripts often do.
-
-Then what the decoding process of its own costs beside the same work without it; what a file of an hour costs beside one
-of 30 seconds; and the job over 100,000 small files.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -30,9 +26,6 @@ import numpy as np
 import soundfile
 from _measured import machine, run, save
 
-from etude.audio.compute import limits_of, recipe_of
-from etude.audio.features import spectrograms
-from etude.audio.guard import Guard
 from etude.config.audio import MelSettings
 
 FOLDER = Path("build/bench/mel")
@@ -42,8 +35,6 @@ RATE, SECONDS, DISTINCT = 44_100, 60, 12
 FEW, MANY, ALONE = 500, 3_000, 600
 """Files of the two jobs, and of the loop over windows; a third of them of the loop over whole files."""
 MEL = MelSettings()
-SMALL, ROUNDS = 100_000, 5
-SHORT_S, HOUR_S = 30, 3600
 
 
 def sound(seconds: float, rng: np.random.Generator) -> np.ndarray:
@@ -69,23 +60,24 @@ def make(form: str) -> None:
     for n in range(DISTINCT):
         write(folder / f"{n}.{form}", form, sound(SECONDS, rng))
     for size in (FEW, MANY):
-        link(folder, form, size)
+        link(folder, FOLDER / f"{form}-{size}", size)
 
 
-def link(folder: Path, form: str, size: int) -> None:
+def link(folder: Path, many: Path, size: int) -> None:
     """Link to the files of a folder under many names."""
-    (FOLDER / f"{form}-{size}").mkdir()
+    files = sorted(folder.iterdir())
+    many.mkdir()
     for n in range(size):
-        os.link(folder / f"{n % DISTINCT}.{form}", FOLDER / f"{form}-{size}" / f"{n:05d}.{form}")
+        file = files[n % len(files)]
+        os.link(file, many / f"{n:06d}{file.suffix}")
 
 
-def job(form: str, size: int) -> dict[str, float]:
+def job(files: Path, size: int, lake: Path) -> dict[str, float]:
     """Run the job on a new lake."""
-    lake = FOLDER / "lake"
     shutil.rmtree(lake, ignore_errors=True)
-    settings = [f"lake.root={lake}", f"audio.root={FOLDER / f'{form}-{size}'}", "--run-id", "bench"]
+    settings = [f"lake.root={lake}", f"audio.root={files}", "--run-id", "bench"]
     command = ["spark-submit", "--master", f"local[{CORES}]", "jobs/mel.py", *settings]
-    measured = run(command, FOLDER / "mel.log")
+    measured = run(command, lake.parent / "mel.log")
     told = json.loads(measured.last_line)
     assert told["rows"]["crops_computed"] == size, told
     return {**measured.figures(), "in_job_s": told["seconds"]}
@@ -113,7 +105,7 @@ def whole(path: str) -> float:
 
 def loop(read: Callable[[str], float], form: str, size: int) -> float:
     """Return the files per second of a pool that reads them."""
-    paths = [str(FOLDER / f"{form}-{MANY}" / f"{n:05d}.{form}") for n in range(size)]
+    paths = [str(FOLDER / f"{form}-{MANY}" / f"{n:06d}.{form}") for n in range(size)]
     with ProcessPoolExecutor(CORES) as pool:
         list(pool.map(read, paths[: 4 * CORES]))  # imports and caches
         begun = time.monotonic()
@@ -123,7 +115,7 @@ def loop(read: Callable[[str], float], form: str, size: int) -> float:
 
 def compare(form: str) -> dict[str, Any]:
     make(form)
-    few, many = job(form, FEW), job(form, MANY)
+    few, many = (job(FOLDER / f"{form}-{size}", size, FOLDER / "lake") for size in (FEW, MANY))
     ours = (MANY - FEW) / (many["in_job_s"] - few["in_job_s"])
     bare, all_of_it = loop(window, form, ALONE), loop(whole, form, ALONE // 3)
     found = {
@@ -137,71 +129,10 @@ def compare(form: str) -> dict[str, Any]:
     return {**found, "jobs": {FEW: few, MANY: many}}
 
 
-def per_file(path: Path) -> float:
-    """Return the milliseconds for one crop of a file, without a process of its own; the median of some crops."""
-    recipe, taken = recipe_of(MEL), []
-    for n in range(2 * ROUNDS + 1):
-        begun = time.monotonic()
-        (found,) = spectrograms(str(path), f"track {n}", [0], recipe)
-        taken.append(1000 * (time.monotonic() - begun))
-        assert found.mel.size  # no refusal
-    return median(taken)
-
-
-def by_length(form: str) -> dict[str, float]:
-    """Return the milliseconds for a file of 30 seconds, and for one of an hour."""
-    short, hour = (FOLDER / f"{name}.{form}" for name in ("short", "hour"))
-    samples = sound(SHORT_S, np.random.default_rng(1))
-    write(short, form, samples)
-    write(hour, form, samples, HOUR_S // SHORT_S)
-    found = {"short_ms": per_file(short), "hour_ms": per_file(hour)}
-    hour.unlink()
-    print(f"mel: {form} {found}", file=sys.stderr, flush=True)
-    return found
-
-
-def guarded(form: str) -> dict[str, float]:
-    """Return the files per second through the decoding process, and of the same function in this one; in turn."""
-    recipe, guard = recipe_of(MEL), Guard(recipe_of(MEL), limits_of(MEL))
-    paths = [str(FOLDER / f"{form}-{MANY}" / f"{n:05d}.{form}") for n in range(200)]
-
-    def rate(ask: Callable[[str], Any]) -> float:
-        begun = time.monotonic()
-        for path in paths:
-            ask(path)
-        return len(paths) / (time.monotonic() - begun)
-
-    ways = {
-        "guarded": lambda path: guard.spectrograms(path, path, [0]),
-        "bare": lambda path: spectrograms(path, path, [0], recipe),
-    }
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            found[name].append(rate(way))
-    guard.close()
-    print(f"mel: {form} {found}", file=sys.stderr, flush=True)
-    return {name: median(rates) for name, rates in found.items()}
-
-
-def small() -> dict[str, float]:
-    """Run the job over many WAV files of four seconds; return what it took, and the files of the table."""
-    folder = FOLDER / "small"
-    folder.mkdir()
-    for n in range(DISTINCT):
-        write(folder / f"{n}.wav", "wav", sound(4, np.random.default_rng(n)))
-    link(folder, "wav", SMALL)
-    found = job("wav", SMALL)
-    parts = sum(1 for _ in (FOLDER / "lake" / "mel").rglob("*.parquet"))
-    return {**found, "files": SMALL, "parquet_files": parts}
-
-
 def main(path: str) -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    formats = {form: compare(form) for form in FORMATS}
-    lengths, guards = ({form: measure(form) for form in FORMATS} for measure in (by_length, guarded))
-    save(path, {"machine": machine(), "formats": formats, "lengths": lengths, "guard": guards, "small": small()})
+    save(path, {"machine": machine(), "formats": {form: compare(form) for form in FORMATS}})
     shutil.rmtree(FOLDER)
 
 
