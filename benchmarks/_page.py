@@ -219,9 +219,9 @@ def train(found: dict[str, Any]) -> list[str]:
         for each in found["trainings"]
     ]
     return [
-        f"Reading {found['readers']['rows']:,} examples in shuffled batches, rows/s; beside it a plain scan by pyarrow: scan "
-        f"{rates['scan']:,.0f}, arrow {rates['arrow']:,.0f} ({rates['arrow'] / rates['scan']:.2f} of it), petastorm "
-        f"{rates['petastorm']:,.0f} ({rates['petastorm'] / rates['scan']:.2f}). The third epoch of trainings:",
+        f"Reading {found['readers']['rows']:,} examples in shuffled batches, rows/s: arrow {rates['arrow']:,.0f}, "
+        f"petastorm {rates['petastorm']:,.0f}; {rates['arrow'] / rates['scan']:.2f} and {rates['petastorm'] / rates['scan']:.2f} of "
+        f"a plain scan by pyarrow ({rates['scan']:,.0f}). The third epoch of trainings:",
         "",
         *table(("model", "reader", "ranks", "rows/s", "waiting for input", "peak GB"), rows),
     ]
