@@ -207,6 +207,7 @@ def mel_files(found: dict[str, Any]) -> list[str]:
 def train(found: dict[str, Any]) -> list[str]:
     """Show readers and trainings."""
     rates = found["readers"]["rows_per_s"]
+    shares = " and ".join(f"{rates[name] / rates['scan']:.2f}" for name in ("arrow", "petastorm"))
     rows = [
         (
             each["model"],
@@ -220,8 +221,8 @@ def train(found: dict[str, Any]) -> list[str]:
     ]
     return [
         f"Reading {found['readers']['rows']:,} examples in shuffled batches, rows/s: arrow {rates['arrow']:,.0f}, "
-        f"petastorm {rates['petastorm']:,.0f}; {rates['arrow'] / rates['scan']:.2f} and {rates['petastorm'] / rates['scan']:.2f} of "
-        f"a plain scan by pyarrow ({rates['scan']:,.0f}). The third epoch of trainings:",
+        f"petastorm {rates['petastorm']:,.0f}; {shares} of a plain scan by pyarrow ({rates['scan']:,.0f}). The third "
+        "epoch of trainings:",
         "",
         *table(("model", "reader", "ranks", "rows/s", "waiting for input", "peak GB"), rows),
     ]
