@@ -62,7 +62,8 @@ def by_length(form: str) -> dict[str, float]:
 def guarded(form: str) -> dict[str, float]:
     """Return the crops per second through the decoding process, and of the same function in this one; in turn."""
     file, _ = short(form)
-    recipe, guard = recipe_of(mel.MEL), Guard(recipe_of(mel.MEL), limits_of(mel.MEL))
+    recipe = recipe_of(mel.MEL)
+    guard = Guard(recipe, limits_of(mel.MEL))
 
     def rate(ask: Callable[[str], Any]) -> float:
         begun = time.monotonic()

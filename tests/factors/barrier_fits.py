@@ -64,3 +64,15 @@ class Fitted:
 
     def frame(self, side):
         return pd.DataFrame({f"{side}_idx": self.axes[side].idx, "factors": list(self.factors(side))})
+
+
+def fitted(folder, ranks, settings, played):
+    found = Fitted(folder, ranks, settings, played)
+    found.run()
+    return found
+
+
+def assert_same_factors(found, expected):
+    for side in SIDES:
+        one = expected.factors(side)
+        assert np.linalg.norm(found.factors(side) - one) < 1e-5 * np.linalg.norm(one)

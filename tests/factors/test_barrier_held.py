@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from barrier_fits import Fitted, on_machines
+from barrier_fits import Fitted, assert_same_factors, fitted, on_machines
 from rings import Together
 
 from etude.config.wmf import WmfSettings
@@ -19,7 +19,6 @@ from etude.factors.barrier import common, held, rows
 from etude.factors.barrier.held import Between, Held, choose, needed
 from etude.factors.barrier.rank import Task
 from etude.factors.barrier.ring import new_key
-from etude.factors.barrier.rows import SIDES
 from etude.factors.blocks import Block
 
 WMF = WmfSettings(rank=6, iterations=3, confidence="linear", alpha=5, regularization=2, checkpoint_interval=3)
@@ -45,9 +44,7 @@ def small_blocks(monkeypatch):
 
 @pytest.fixture
 def alone(tmp_path):
-    found = Fitted(tmp_path / "alone", 1, WMF, PLAYED)
-    found.run()
-    return found
+    return fitted(tmp_path / "alone", 1, WMF, PLAYED)
 
 
 @pytest.mark.parametrize("of_rank", [[0, 1, 2], [0, 0, 1, 2, 1], list(range(6))], ids=lambda m: f"on {m}")
@@ -59,9 +56,7 @@ def test_machines_that_hold_what_they_read_find_the_same(alone, tmp_path, monkey
     several.run()
     assert len(exchanged) == 2 * len(set(of_rank)), "a side was held whole"
     assert max(each.size / len(each.places) for each in exchanged) < held.MOST_SHARE
-    for side in SIDES:
-        one = alone.factors(side)
-        assert np.linalg.norm(several.factors(side) - one) < 1e-5 * np.linalg.norm(one)
+    assert_same_factors(several, alone)
 
 
 def test_one_side_may_be_whole_and_the_other_not(tmp_path, monkeypatch):
@@ -77,8 +72,7 @@ def test_one_side_may_be_whole_and_the_other_not(tmp_path, monkeypatch):
     assert {len(each.places) for each in exchanged} == {600}
     on_machines(monkeypatch, [0])
     one.run()
-    for side in SIDES:
-        assert np.linalg.norm(several.factors(side) - one.factors(side)) < 1e-5 * np.linalg.norm(one.factors(side))
+    assert_same_factors(several, one)
 
 
 def test_what_a_rank_needs_is_what_it_solves_and_reads():
@@ -120,10 +114,8 @@ def test_ranks_without_memory_for_both_sides_find_the_same(tmp_path):
     assert any("Cannot allocate memory" in text for text in said), said
     assert not found.kept.newest().iteration
     assert run_apart(tmp_path / "parts", task, found.chunks, ranks, 210, share=held.MOST_SHARE) == [""] * ranks
-    one = Fitted(tmp_path / "one", 1, settings, played)
-    one.run()
-    for side in SIDES:
-        assert np.linalg.norm(found.factors(side) - one.factors(side)) < 1e-5 * np.linalg.norm(one.factors(side))
+    one = fitted(tmp_path / "one", 1, settings, played)
+    assert_same_factors(found, one)
 
 
 def run_apart(folder: Path, task: Task, chunks, ranks: int, megabytes: int, share: float) -> list[str]:

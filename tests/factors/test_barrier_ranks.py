@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from barrier_fits import Fitted, on_machines
+from barrier_fits import Fitted, assert_same_factors, fitted, on_machines
 from dense import dense_loss, small_interactions
 from rings import Together
 
@@ -17,7 +17,7 @@ from etude.errors import DataCheckError, EtudeError
 from etude.factors import blocks
 from etude.factors.barrier import memory, rows
 from etude.factors.barrier.kept import Kept
-from etude.factors.barrier.rows import SIDES, received
+from etude.factors.barrier.rows import received
 from etude.vectors import Factors
 
 WMF = WmfSettings(rank=6, iterations=4, confidence="linear", alpha=5, regularization=2, checkpoint_interval=2)
@@ -32,9 +32,7 @@ def small_blocks(monkeypatch):
 
 @pytest.fixture
 def alone(tmp_path):
-    found = Fitted(tmp_path / "alone", 1, WMF, PLAYED)
-    found.run()
-    return found
+    return fitted(tmp_path / "alone", 1, WMF, PLAYED)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +42,7 @@ def test_any_ranks_on_any_machines_find_the_same(alone, tmp_path, monkeypatch, o
     on_machines(monkeypatch, of_rank)
     several = Fitted(tmp_path / "several", len(of_rank), WMF, PLAYED)
     several.run()
-    for side in SIDES:
-        one = alone.factors(side)
-        assert np.linalg.norm(several.factors(side) - one) < 1e-5 * np.linalg.norm(one)
+    assert_same_factors(several, alone)
     losses = dict(several.kept.newest().losses)
     assert list(losses) == [1, 2, 3, 4]
     assert losses[4] == pytest.approx(dense_loss(PLAYED, several.frame("user"), several.frame("track"), WMF), 1e-5)
@@ -72,8 +68,7 @@ def test_a_fit_goes_on_from_the_iteration_that_was_kept(alone, tmp_path, ranks):
     rest = Fitted(tmp_path, ranks, WMF, PLAYED)
     rest.run()
     assert [step for step, _ in rest.kept.newest().losses] == [1, 2, 3, 4]
-    for side in SIDES:
-        assert np.linalg.norm(rest.factors(side) - alone.factors(side)) < 1e-5 * np.linalg.norm(alone.factors(side))
+    assert_same_factors(rest, alone)
 
 
 def test_only_the_newest_complete_iteration_is_kept(tmp_path):

@@ -17,7 +17,9 @@ _EVALUATED = ("strict", "paper")
 _COLUMNS = ("run_id", "job", "model", "slice", "metric", "value", "k", "step", "seed")
 
 
-def chains(lake: Lake, evaluation_run_id: str | None, production_run_id: str | None) -> tuple[Chain, Chain]:
+def chains(
+    lake: Lake, graph: RunGraph, evaluation_run_id: str | None, production_run_id: str | None
+) -> tuple[Chain, Chain]:
     """Return the evaluated runs and the production runs, as asked for or chosen.
 
     Evaluation: the newest succeeded run under strict or paper of the latest stage that any reached. Production: the
@@ -26,7 +28,6 @@ def chains(lake: Lake, evaluation_run_id: str | None, production_run_id: str | N
     Raises:
         InputMissingError: a run asked for hasn't succeeded, or no run has.
     """
-    graph = ledger.graph(lake)
     if not graph.newest(makers()):
         raise InputMissingError("no succeeded run in the lake; run jobs/pipeline.py first")
     release = releases.current(lake)

@@ -55,7 +55,8 @@ def gather(reader: Reader, lake: Lake, settings: ReportSettings, written_at: dat
     Raises:
         InputMissingError: a run named in the settings isn't there, or the lake holds no succeeded run at all.
     """
-    evaluation, production = chains(lake, settings.evaluation_run_id, settings.production_run_id)
+    graph = ledger.graph(lake)
+    evaluation, production = chains(lake, graph, settings.evaluation_run_id, settings.production_run_id)
     measured = figures(lake, evaluation, production)
     lists: Lists | None = None
     samples: tuple[Sample, ...] = ()
@@ -79,7 +80,7 @@ def gather(reader: Reader, lake: Lake, settings: ReportSettings, written_at: dat
         production_figures=measured[1],
         lists=lists,
         samples=samples,
-        search=newest_search(lake, ledger.graph(lake)),
+        search=newest_search(lake, graph),
     )
 
 

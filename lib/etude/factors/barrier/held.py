@@ -34,8 +34,10 @@ class Held:
 
     def of(self, rows: slice) -> slice:
         """Return the places of contiguous rows, all of them held."""
-        if self.places is None or rows.start == rows.stop:
-            return rows if self.places is None else slice(0, 0)
+        if self.places is None:
+            return rows
+        if rows.start == rows.stop:
+            return slice(0, 0)
         first = int(self.places[rows.start])
         return slice(first, first + rows.stop - rows.start)
 

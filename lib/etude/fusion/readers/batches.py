@@ -33,8 +33,7 @@ def epoch_batches(opener: Opener, columns: Sequence[str], turn: Turn, seed: int,
         DataCheckError: the files don't hold the table's rows.
     """
     given = 0
-    shards = _ahead(_whole_shards(opener, columns, turn.shards, (seed, epoch)))
-    for rows in _ahead(_cut(shards, turn.batch_size)):
+    for rows in _read(opener, columns, turn.shards, turn.batch_size, (seed, epoch)):
         if given < turn.steps:
             given += 1
             yield rows
@@ -45,8 +44,18 @@ def epoch_batches(opener: Opener, columns: Sequence[str], turn: Turn, seed: int,
 def batches(opener: Opener, columns: Sequence[str], shards: Sequence[Shard], batch_size: int) -> Iterator[Rows]:
     """Yield all rows of some shards once, ordered by shard and track; the last batch may be smaller."""
     if shards:
-        whole = _ahead(_whole_shards(opener, columns, shards, None))
-        yield from _ahead(_cut(whole, batch_size, rest=True))
+        yield from _read(opener, columns, shards, batch_size, rest=True)
+
+
+def _read(
+    opener: Opener,
+    columns: Sequence[str],
+    shards: Sequence[Shard],
+    size: int,
+    shuffle: tuple[int, int] | None = None,
+    rest: bool = False,
+) -> Generator[Rows]:
+    return _ahead(_cut(_ahead(_whole_shards(opener, columns, shards, shuffle)), size, rest))
 
 
 def _whole_shards(
@@ -87,7 +96,7 @@ def _take(groups: Iterator[Rows], shard: Shard) -> Rows:
     return _joined(parts)
 
 
-def _cut(shards: Iterator[Ordered], size: int, rest: bool = False) -> Generator[Rows]:
+def _cut(shards: Iterator[Ordered], size: int, rest: bool) -> Generator[Rows]:
     """Yield batches of `size` rows, each a copy: small arrays take memory that was used before, whole shards don't."""
     held: list[Ordered] = []
     missing = size
