@@ -34,7 +34,7 @@ from etude.interactions import played
 from etude.job import JobRun, main
 from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
-from etude.splits import Split, split_interactions
+from etude.splits import Split, split_interactions, split_rows, splits_of
 from etude.vectors import collect
 
 
@@ -52,13 +52,13 @@ def run(job: JobRun) -> None:
         )
     with Staging(job.spark, folders.checkpoints(job.lake.root, f"wmf-{job.run_id}")) as staging:
         of_batch = interactions(job, staging)
+        if mode == "fold_in":
+            extend(job, of_batch, staging)
+            return
         split = split_interactions(
             of_batch, job.read("users"), job.read("tracks"), job.settings.evaluation, staging.keep
         )
-        if mode == "fold_in":
-            extend(job, of_batch, split, staging)
-        else:
-            fit(job, split, earlier_fit(job) if mode == "refit" else None)
+        fit(job, split, earlier_fit(job) if mode == "refit" else None)
 
 
 def fit(job: JobRun, split: Split, earlier: Earlier | None) -> None:
@@ -98,11 +98,12 @@ def fit(job: JobRun, split: Split, earlier: Earlier | None) -> None:
         held_out = fold_in(split.withheld, "track_idx", users, settings)
         job.count("held_out_tracks", len(held_out.idx))
         tracks = tracks.unionByName(held_out.to_frame(job.spark, "track_idx").withColumn("origin", F.lit("held_out")))
-    write(job, split.rows, fitted.users.withColumn("origin", F.lit("fit")), tracks)
+    rows = split.rows if split.rows is not None else track_rows(job, fitted.tracks)
+    write(job, rows, fitted.users.withColumn("origin", F.lit("fit")), tracks)
     storage.delete(folder)
 
 
-def extend(job: JobRun, of_batch: DataFrame, split: Split, staging: Staging) -> None:
+def extend(job: JobRun, of_batch: DataFrame, staging: Staging) -> None:
     """Keep the factors of an earlier run; fold in users and tracks that have changed since.
 
     Raises:
@@ -119,7 +120,13 @@ def extend(job: JobRun, of_batch: DataFrame, split: Split, staging: Staging) -> 
     of_tracks = update(of_batch, "track_idx", earlier["track"], news, known_users, settings)
     job.count("users_folded_in", len(of_users.folded.idx))
     job.count("tracks_folded_in", len(of_tracks.folded.idx))
-    write(job, split.rows, of_users.rows("user_idx"), of_tracks.rows("track_idx"))
+    played = staging.keep(of_batch.select("track_idx").distinct())
+    write(job, track_rows(job, played), of_users.rows("user_idx"), of_tracks.rows("track_idx"))
+
+
+def track_rows(job: JobRun, played: DataFrame) -> DataFrame:
+    """Return the rows of `splits` of protocol none, from the tracks with plays (track_idx)."""
+    return split_rows(splits_of(played, job.read("tracks"), job.settings.evaluation), None)
 
 
 def earlier_run(job: JobRun) -> str:

@@ -51,6 +51,11 @@ def track_splits(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
     return drawn.select("track_idx", split.alias("split"))
 
 
+def splits_of(played: DataFrame, tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
+    """Return `track_splits` of the tracks in `played` (track_idx); a track without plays has no split."""
+    return track_splits(tracks.join(played, "track_idx", "left_semi"), settings)
+
+
 def _year_cuts(tracks: DataFrame, settings: EvaluationSettings) -> DataFrame:
     """Return release_year, test_below, held_below: the newest years take the shares of tracks with a known year."""
     known = tracks.where(F.col("release_year").isNotNull()).groupBy("release_year").count()
@@ -146,8 +151,8 @@ def split_rows(tracks: DataFrame, plays: DataFrame | None) -> DataFrame:
 class Split:
     """Hold interactions after the split; `training` and `withheld` have the columns of the given interactions."""
 
-    rows: DataFrame
-    """Rows of the `splits` table, without run_id."""
+    rows: DataFrame | None
+    """Rows of the `splits` table, without run_id; None if nothing depends on them before the fit (protocol none)."""
     training: DataFrame
     """Interactions that wmf fits."""
     withheld: DataFrame | None
@@ -161,7 +166,7 @@ def split_interactions(
     settings: EvaluationSettings,
     keep: Callable[[DataFrame], DataFrame],
 ) -> Split:
-    """Split interactions by the protocol.
+    """Split interactions by the protocol; `none` withholds nothing, and costs nothing here.
 
     Args:
         interactions: rows of `interactions`.
@@ -173,9 +178,10 @@ def split_interactions(
     Raises:
         DataCheckError: see `track_splits` and `play_splits`.
     """
-    played = tracks.join(interactions.select("track_idx").distinct(), "track_idx", "left_semi")
-    of_track = keep(track_splits(played, settings))
-    if settings.protocol != "strict":
+    if settings.protocol == "none":
+        return Split(None, interactions, None)
+    of_track = keep(splits_of(interactions.select("track_idx").distinct(), tracks, settings))
+    if settings.protocol == "paper":
         return Split(split_rows(of_track, None), interactions, None)
     is_train = F.col("split") == TRAIN
     warm = interactions.join(of_track.where(is_train), "track_idx", "left_semi")
