@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from etude.arguments import Arguments
-from etude.config.tune import TuneSettings
+from etude.config.tune import OF_TRIALS, TuneSettings
 from etude.config.wmf import WmfSettings
 from etude.errors import InputMissingError
 from etude.pipeline import Step
@@ -83,17 +83,14 @@ def value_of(rows: Sequence[Mapping[str, Any]], tune: TuneSettings) -> float:
     Raises:
         InputMissingError: it wasn't measured: no user has validation plays of warm tracks.
     """
-    wanted = {"slice": "warm", "metric": tune.metric, "k": tune.k}
+    wanted = {**OF_TRIALS, "metric": tune.metric, "k": tune.k}
     for row in rows:
-        if row["model"] not in _BASELINES and all(row[name] == value for name, value in wanted.items()):
+        if all(row[name] == value for name, value in wanted.items()):
             return float(row["value"])
     raise InputMissingError(
         f"no {tune.metric}@{tune.k}: no user has validation plays of warm tracks; expected users with several tracks, "
         "and evaluation.validation_plays > 0"
     )
-
-
-_BASELINES = ("random", "popularity", "artist_popularity", "same_artist", "true_factors", "network", "ridge")
 
 
 def layer(point: Point, rank: int, said: str) -> str:

@@ -73,3 +73,6 @@ def test_it_finds_better_settings_than_absurd_ones_and_goes_on_where_it_stopped(
     assert page.best().value == pytest.approx(line["best"]["ndcg"], abs=1e-5)
     assert (page.given().rank, page.given().alpha) == (4, 0.001)
     assert [trial.as_given for trial in page.trials].count(True) == 2
+
+    lake.replace("metrics", [], job="topn")
+    assert newest_search(lake, ledger.graph(lake)) is None

@@ -121,6 +121,14 @@ def test_a_row_takes_the_place_of_its_own_and_no_others(either):
     assert [row["run_id"] for row in either.read("runs").collect()] == ["c"]
 
 
+def test_a_list_stands_for_any_of_its_values_and_an_empty_one_for_none(either):
+    either.replace("runs", [entry(run_id) for run_id in ("a", "b", "c")])
+    for wanted in (["a", "c"], ("b",), []):
+        assert sorted(row["run_id"] for row in either.look("runs", run_id=wanted)) == list(wanted)
+        assert either.count("runs", run_id=wanted) == len(wanted)
+        assert either.read("runs", run_id=wanted).count() == len(wanted)
+
+
 def test_what_the_table_forbids_is_refused(either):
     either.replace("runs", [entry("a")], job="wmf", run_id="a")
     with pytest.raises(Exception, match=r"(?i)status_known|validation|constraint"):

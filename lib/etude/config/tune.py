@@ -10,6 +10,9 @@ from etude.config.base import Section
 
 Positive = Annotated[float, Field(gt=0)]
 
+OF_TRIALS = {"model": "wmf", "slice": "warm"}
+"""Rows of `metrics` that judge trials: with separate factors and no content, the model that topn measures is wmf's."""
+
 
 class TuneSettings(Section):
     """Configure the search for settings of wmf: random points, of which the best are tried again with larger ranks."""

@@ -274,6 +274,8 @@ def _test(equals: Equals) -> Any:
     """Return the condition that every `column=value` holds, for pyarrow; None if there is none."""
     import pyarrow.dataset as ds
 
+    if any(isinstance(value, list | tuple) and not value for value in equals.values()):
+        return ds.scalar(False)  # an empty list has no type to compare
     tests = [
         ds.field(column).isin(value) if isinstance(value, list | tuple) else ds.field(column) == value
         for column, value in equals.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from etude.config.tune import OF_TRIALS
 from etude.lake import ledger
 from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
@@ -10,18 +11,18 @@ from etude.report.facts import Search, Trial
 
 
 def newest_search(lake: Lake, graph: RunGraph) -> Search | None:
-    """Return the trials of the newest search that succeeded; None if there is none."""
+    """Return the trials of the newest search that succeeded; None if there is none, or its trials were deleted."""
     found = graph.newest(("tune",))
     if not found:
         return None
     run = ledger.whole(lake, found[0])
     metric, k = run.settings["tune"]["metric"], run.settings["tune"]["k"]
     fits = {fit.run_id: fit for fit in map(Run.from_row, lake.look("runs", job="wmf", parent=run.run_id))}
-    # With separate factors and no content, the model that topn measures is wmf's.
-    rows = lake.look("metrics", job="topn", run_id=list(fits), model="wmf", slice="warm", metric=metric, k=k)
+    rows = lake.look("metrics", job="topn", run_id=list(fits), metric=metric, k=k, **OF_TRIALS)
     # The number of a trial's point stands in its run_id; 0 has the settings as given.
     trials = [_trial(fits[row["run_id"]], f"{run.run_id}-0-", row["value"]) for row in rows]
-    return Search(run.run_id, metric, k, tuple(sorted(trials, key=lambda trial: (trial.rank, -trial.value))))
+    ordered = sorted(trials, key=lambda trial: (trial.rank, -trial.value))
+    return Search(run.run_id, metric, k, tuple(ordered)) if ordered else None
 
 
 def _trial(fit: Run, given: str, value: float) -> Trial:
