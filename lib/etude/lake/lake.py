@@ -21,6 +21,7 @@ from etude.config import Settings
 from etude.errors import DataCheckError, InputMissingError
 from etude.frames import arrow_table
 from etude.lake import folders, small
+from etude.lake.conditions import fulfilling
 from etude.lake.conflicts import commit, no_fence
 from etude.lake.conform import conform
 from etude.lake.runs import ABSENT
@@ -132,7 +133,7 @@ class Lake:
             reader = reader.option("versionAsOf", version)
         rows = reader.load(self.uri(table))
         small.check_columns(TABLES[table], rows.columns)
-        return small.fulfilling(rows.select(*TABLES[table].column_names), equals)
+        return fulfilling(rows.select(*TABLES[table].column_names), equals)
 
     def look(self, table: str, columns: Sequence[str] = (), **equals: Any) -> list[dict[str, Any]]:
         """Return the rows that fulfil every `column=value` as dictionaries; for few rows.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +21,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from etude import storage
 from etude.errors import DataCheckError
 from etude.lake import folders
+from etude.lake.conditions import Equals, arrow_filter, deltalake_predicate, fulfilling, quoted, spark_predicate
 from etude.lake.conflicts import commit, no_fence
 from etude.lake.schema import Table
 
-Equals = Mapping[str, Any]
 Fence = Callable[[], None]
 Rows = list[dict[str, Any]]
 
@@ -72,12 +72,12 @@ class Deltalake:
         if data is None:
             return no_rows(spec, columns)
         check_columns(spec, data.schema.names)
-        return data.to_table(columns=list(columns), filter=_test(equals))
+        return data.to_table(columns=list(columns), filter=arrow_filter(equals))
 
     def count(self, spec: Table, equals: Equals) -> int:
         """Return the number of rows."""
         data = self._data(spec)
-        return 0 if data is None else int(data.count_rows(filter=_test(equals)))
+        return 0 if data is None else int(data.count_rows(filter=arrow_filter(equals)))
 
     def has_values(self, spec: Table, columns: Sequence[str]) -> bool:
         """Tell if any row has a value in any of the columns."""
@@ -108,7 +108,7 @@ class Deltalake:
         table = self._open(spec)
         schema = pa.schema(table.schema().to_arrow())
         said = CommitProperties(custom_metadata={"userMetadata": self.writer}) if self.writer else None
-        predicate = _condition(equals) or None
+        predicate = deltalake_predicate(equals) or None
         try:
             write_deltalake(table, rows.cast(schema), mode="overwrite", predicate=predicate, commit_properties=said)
         except DeltaError as error:
@@ -170,16 +170,6 @@ class Deltalake:
         return ds.dataset(paths, format="parquet", filesystem=system, partitioning=partitioning)
 
 
-def _condition(equals: Equals) -> str:
-    """Return the condition that every `column=value` holds, as deltalake's SQL; it doubles quotes."""
-    tests = {name: value if isinstance(value, list | tuple) else [value] for name, value in equals.items()}
-    return " AND ".join(f"{name} IN ({', '.join(map(_literal, values))})" for name, values in tests.items())
-
-
-def _literal(value: object) -> str:
-    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
-
-
 class BySpark:
     """Go through a Spark session."""
 
@@ -236,18 +226,11 @@ def check_columns(spec: Table, found: Sequence[str]) -> None:
         )
 
 
-def fulfilling(rows: DataFrame, equals: Equals) -> DataFrame:
-    """Return the rows that fulfil every `column=value`."""
-    for column, value in equals.items():
-        rows = rows.where(F.col(column).isin(*(value if isinstance(value, list | tuple) else [value])))
-    return rows
-
-
 def overwrite(rows: DataFrame, uri: str, equals: Equals, fence: Fence = no_fence) -> None:
     """Put `rows` in the place of all rows of a Delta table that fulfil every `column=value`, in one commit."""
     writer = rows.write.format("delta").mode("overwrite")
     if equals:
-        writer = writer.option("replaceWhere", _predicate(equals))
+        writer = writer.option("replaceWhere", spark_predicate(equals))
     commit(lambda: writer.save(uri), fence)
 
 
@@ -268,38 +251,6 @@ def as_rows(table: Any, spec: Table) -> Rows:
 
 def _is_array(spec: Table, name: str) -> bool:
     return any(column.name == name and column.type.startswith("array<") for column in spec.columns)
-
-
-def _test(equals: Equals) -> Any:
-    """Return the condition that every `column=value` holds, for pyarrow; None if there is none."""
-    import pyarrow.dataset as ds
-
-    if any(isinstance(value, list | tuple) and not value for value in equals.values()):
-        return ds.scalar(False)  # an empty list has no type to compare
-    tests = [
-        ds.field(column).isin(value) if isinstance(value, list | tuple) else ds.field(column) == value
-        for column, value in equals.items()
-    ]
-    return reduce(operator.and_, tests) if tests else None
-
-
-def _predicate(equals: Equals) -> str:
-    """Return the condition that every `column=value` holds, as Spark SQL."""
-    return " AND ".join(_equals(column, value) for column, value in equals.items())
-
-
-def _equals(column: str, value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "(" + " OR ".join(_equals(column, each) for each in value) + ")"
-    if isinstance(value, bool | int | float):
-        return f"`{column}` = {value}"
-    return f"`{column}` = {quoted(value)}"
-
-
-def quoted(text: object) -> str:
-    """Return a text as a literal of Spark SQL."""
-    escaped = str(text).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def create_statement(spec: Table, uri: str) -> str:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
+from etude.lake.conditions import quoted
 from etude.lake.lake import Lake
 from etude.lake.schema import Table
-from etude.lake.small import quoted
 from etude.lake.tables import TABLES
 from etude.stages import publishers
 from etude.storage import to_uri

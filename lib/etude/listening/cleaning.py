@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from etude.config.listening import ListeningSettings
 from etude.errors import SettingsError
 from etude.frames import small_frame
-from etude.lake.small import quoted
+from etude.lake.conditions import quoted
 from etude.listening.identity import event_id, hmac_sha256, name_id, normal_name
 from etude.pseudonym import BLANKS
 
