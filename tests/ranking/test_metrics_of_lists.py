@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import tracemalloc
 
 import naive
@@ -78,7 +77,3 @@ def test_wins_don_t_depend_on_how_many_scores_fit(monkeypatch):
     whole = wins(users, candidates, 2, pairs)
     monkeypatch.setattr("etude.ranking.wins._CELLS", 31)
     np.testing.assert_array_equal(wins(users, candidates, 2, pairs), whole)
-
-
-def test_examples_in_the_docstrings():
-    assert doctest.testmod(metrics).failed == 0
