@@ -3,6 +3,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from pyarrow import fs
@@ -105,7 +106,7 @@ def remote(folder, monkeypatch):
         monkeypatch.setattr(
             storage,
             "filesystem",
-            lambda uri: (chosen, uri.removeprefix("remote://")) if uri.startswith("remote:") else real(uri),
+            lambda uri: (chosen, unquote(uri.removeprefix("remote://"))) if uri.startswith("remote:") else real(uri),
         )
 
     serve(system)
@@ -130,6 +131,26 @@ def test_files_elsewhere_are_found_listed_and_fetched(folder, remote):
     assert dict(list_folder("remote://music", (".wav",), where))["album.wav"].reason == "not_a_file"
     with pytest.raises(RefusedError, match="missing: no such file"):
         fetch("remote://music/none.wav", 9.0)
+
+
+@pytest.mark.usefixtures("remote")
+def test_signs_with_a_meaning_in_uris_have_none_in_names(folder):
+    names = ["Song #1.wav", "What's up?.wav", "AC%2FDC - x.wav", "a b%20c.wav", "a b c.wav", "caf\xe9;=&+,.wav"]
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    for base in ("remote://music", file_uri(str(folder))):
+        where = Place(base)
+        listed = dict(list_folder(base, (".wav",), where))
+        for name in names:
+            found = find(name, where)
+            assert listed[name] == found
+            assert storage.read_bytes(found.uri) == name.encode()
+            assert find(found.uri, Place()) == found
+    for name in names[:2]:
+        assert (
+            find(f"file://{folder}/{name}", Place()).size == find(f"remote://music/{name}", Place()).size == len(name)
+        )
+    assert normal_uri("s3://bucket/Best #1 hits") == "s3://bucket/Best #1 hits"
 
 
 def test_storage_that_fails_is_a_reason_to_try_again(remote, monkeypatch):

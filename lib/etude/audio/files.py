@@ -46,8 +46,8 @@ def file_uri(path: str | bytes) -> str:
 
 def local_path(uri: str) -> str | None:
     """Return the local path of a file: URI, or None for other schemes."""
-    parts = urlsplit(uri)
-    return os.fsdecode(unquote_to_bytes(parts.path)) if parts.scheme == "file" else None
+    scheme, _, path = _parts(uri)
+    return os.fsdecode(unquote_to_bytes(path)) if scheme == "file" else None
 
 
 def normal_uri(path_or_uri: str) -> str:
@@ -56,9 +56,23 @@ def normal_uri(path_or_uri: str) -> str:
     local = local_path(uri)
     if local is not None:
         return file_uri(os.path.normpath(local))
-    parts = urlsplit(uri)
-    path = posixpath.normpath(parts.path) if parts.path else ""
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    scheme, host, path = _parts(uri)
+    return f"{scheme}://{host}{posixpath.normpath(path) if path else ''}"
+
+
+def _parts(uri: str) -> tuple[str, str, str]:
+    """Return scheme, host and path of a URI; `#` and `?` are letters of the path, as everywhere in the lake.
+
+    Raises:
+        ValueError: the host is none, such as `[a`.
+    """
+    scheme, sign, rest = uri.partition("://")
+    if not sign:  # file:/a/b, as Spark writes it
+        scheme, _, path = uri.partition(":")
+        return scheme, "", path
+    host, slash, path = rest.partition("/")
+    urlsplit(f"{scheme}://{host}")
+    return scheme, host, slash + path
 
 
 def find(path: str, place: Place) -> Found:
@@ -90,7 +104,11 @@ def _resolve(path: str, base: str | None) -> tuple[str, bool]:
             "bad_path", "the path is relative, but has no base folder; expected an absolute path or a URI"
         )
     local_base = local_path(base)
-    uri = normal_uri(f"{base}/{path}") if local_base is None else file_uri(os.path.normpath(f"{local_base}/{path}"))
+    uri = (
+        normal_uri(f"{base}/{quote(path)}")
+        if local_base is None
+        else file_uri(os.path.normpath(f"{local_base}/{path}"))
+    )
     if not _under(uri, base):
         raise RefusedError("outside_root", f"the path leads out of {base}")
     return uri, True
@@ -233,7 +251,7 @@ def _list_remote(root: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Fo
             continue
         below = info.path[len(path.rstrip("/")) + 1 :]
         if info.type == fs.FileType.File:
-            yield below, Found(f"{root.rstrip('/')}/{below}", info.size, (info.mtime_ns or 0) // 1000)
+            yield below, Found(f"{root.rstrip('/')}/{quote(below)}", info.size, (info.mtime_ns or 0) // 1000)
         else:
             yield below, RefusedError("not_a_file", "a folder; expected a file")
 
