@@ -62,6 +62,8 @@ def run(job: JobRun) -> None:
     content = known_content(job)
     folder = folders.checkpoints(job.lake.root, "train", job.run_id)
     earlier = resumable(folder, job.settings.train) if job.resume and trains else None
+    if job.resume and trains and earlier is None:
+        job.log.warning("resume=%s epoch=0 reason='no checkpoint is there; training starts anew'", folder)
     reused = reused_network(job)
     known = reused[1] if reused else None
     training = continued(job, earlier, folder) if earlier else prepared(job, content, folder, known)

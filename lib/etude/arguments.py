@@ -72,7 +72,9 @@ def parse_arguments(
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML layer; repeatable")
     parser.add_argument("--batch-date", metavar="YYYY-MM-DD", help="batch to process (default: today, UTC)")
     parser.add_argument("--run-id", help="id of the run (default: the batch date if given, else derived from the time)")
-    parser.add_argument("--resume", action="store_true", help="continue where a run of this id stopped")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue where the run of --run-id or --batch-date stopped"
+    )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that override all layers")
     contract = {action.dest for action in parser._actions}
     if more_arguments is not None:
@@ -80,6 +82,10 @@ def parse_arguments(
     given = parser.parse_intermixed_args(argv)
     extra = {name: value for name, value in vars(given).items() if name not in contract}
     settings = load_settings([*base_layers(), *given.config], given.overrides)
+    if given.resume and given.run_id is None and given.batch_date is None:
+        raise SettingsError(
+            "--resume goes on with a run: name it by --run-id, or by its --batch-date if it was started with that"
+        )
     _check_locale(argv, settings)
     folders.check_root(settings.lake.root)
     batch_date = utc_now().date() if given.batch_date is None else _date(given.batch_date)

@@ -49,14 +49,19 @@ def test_a_rank_takes_the_gpu_that_spark_assigned():
     ("rank", "found", "said"),
     [
         (Rank(), 0, "torch finds no GPU"),
-        (Rank(exchanges_gpu=False), 1, "Horovod exchanges no gradients"),
+        (Rank(exchanges_gpu=False), 1, "this build of Horovod exchanges no gradients"),
         (Rank(0, 2, 0, 2), 1, "2 ranks of its machine need as many GPUs, and torch finds 1"),
         (Rank(gpus=("4",)), 4, "Spark assigned GPU 4, and torch finds 4"),
         (Rank(gpus=("GPU-1f2e",)), 4, "Spark assigned GPU GPU-1f2e"),
     ],
 )
-def test_without_a_gpu_of_its_own_a_rank_uses_the_cpu_or_says_why_it_can_not(rank, found, said):
+def test_without_a_gpu_of_its_own_a_rank_uses_the_cpu_or_says_why_it_can_not(rank, found, said, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "etude.fusion.device.job_logger", lambda: SimpleNamespace(warning=lambda *line: told.append(line))
+    )
     assert of_rank("auto", rank, gpus(found)) == CPU
+    assert [line[-1][: len(said)] for line in told] == ([said] if found else [])
     with pytest.raises(SettingsError, match=said):
         of_rank("cuda", rank, gpus(found))
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.distribution import chosen_name, distribution
-from etude.fusion.training import train_network
+from etude.fusion.training import check_slots, train_network
 from etude.slots import wait_for_slots
 from fusion.planted import plant, training_of
 
@@ -154,11 +155,14 @@ def test_fewer_slots_than_ranks_are_refused_before_anything_starts(spark, tmp_pa
 def test_auto_is_horovod_where_it_imports_else_torch(monkeypatch):
     from etude.fusion import distribution as chooser
 
-    monkeypatch.setattr(chooser, "_horovod_serves", lambda device: device != "cuda")  # built without NCCL
-    assert chosen_name("auto", "auto") == "horovod"
+    monkeypatch.setattr(chooser, "_horovod_serves", lambda on_gpu: not on_gpu)  # built without NCCL
+    for there in (True, False):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert chosen_name("auto", "auto") == ("torch" if there else "horovod")
+        assert chosen_name("auto", "cpu") == "horovod"
     assert chosen_name("auto", "cuda") == "torch"
     assert chosen_name("horovod", "cuda") == "horovod"
-    monkeypatch.setattr(chooser, "_horovod_serves", lambda device: False)
+    monkeypatch.setattr(chooser, "_horovod_serves", lambda on_gpu: False)
     assert chosen_name("auto", "cpu") == "torch"
     assert chosen_name("single", "auto") == "single"
     assert distribution("single").__module__.endswith("single")
@@ -181,7 +185,9 @@ def test_a_killed_rank_fails_the_training_at_once_and_clearly(spark, tmp_path, m
     monkeypatch.setattr("etude.fusion.training.work", dies)
     training = training_of(tmp_path, distribution=name, workers=2)
     begun = time.monotonic()
-    with pytest.raises(EtudeError, match=r"rank (0 and )?1 of 2 ended without an error of its own.*--resume"):
+    with pytest.raises(
+        EtudeError, match=r"rank (0 and )?1 of 2 ended without an error of its own.*--run-id \S+ --resume"
+    ):
         train_network(spark, training, LOG)
     assert time.monotonic() - begun < 60
     assert wait_for_slots(spark, 2, timeout_s=30) == 2
@@ -194,3 +200,27 @@ def test_an_error_of_a_rank_is_not_taken_for_a_lost_one(spark, tmp_path):
     with pytest.raises(Exception, match=r"No such file|gone") as caught:
         train_network(spark, dataclasses.replace(training, training_shards=gone), LOG)
     assert not isinstance(caught.value, EtudeError)
+
+
+def test_ranks_that_never_began_are_not_taken_for_killed_ones(spark, tmp_path, monkeypatch):
+    def no_module(*_):
+        raise RuntimeError("Job aborted\nModuleNotFoundError: No module named 'horovod'")
+
+    monkeypatch.setattr("etude.fusion.training.distribution", lambda name: no_module)
+    with pytest.raises(RuntimeError, match="No module named 'horovod'"):
+        train_network(spark, training_of(tmp_path, distribution="torch", workers=2), LOG)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_gpu_that_is_not_there_is_a_wrong_setting(spark, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    training = training_of(tmp_path, distribution="torch", workers=2, device="cuda")
+    with pytest.raises(SettingsError, match=r"train.device=cuda, rank \d: torch finds no GPU"):
+        train_network(spark, training, LOG)
+
+
+def test_ranks_that_would_share_a_gpu_are_refused(spark, monkeypatch):
+    monkeypatch.setattr(type(spark.sparkContext), "getConf", lambda _: {"spark.task.resource.gpu.amount": "0.5"})
+    with pytest.raises(SettingsError, match=r"gpu.amount=0.5"):
+        check_slots(spark, TrainSettings(workers=2, distribution="torch"))

@@ -14,7 +14,7 @@ from etude.errors import DataCheckError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import EpochFigures
 from etude.fusion.distribution.single import SingleRank
-from etude.fusion.loop import best_epoch, finished, reason_uri, step_size, work
+from etude.fusion.loop import best_epoch, finished, read_reason, reason_uri, step_size, work
 from fusion.planted import plant, training_of
 
 pytestmark = pytest.mark.slow
@@ -123,7 +123,8 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path):
     )
     with pytest.raises(DataCheckError, match=rf"not finite in epoch 1; the batch holds track_idx \[{bad}\]") as told:
         work(training, SingleRank())
-    assert storage.read_bytes(reason_uri(training.folder, 0)).decode() == str(told.value)
+    reason = read_reason(reason_uri(training.folder, 0))
+    assert (type(reason), str(reason)) == (DataCheckError, str(told.value))
     assert not storage.exists(checkpoints.last_uri(training.folder))
 
 

@@ -176,5 +176,13 @@ def test_the_key_follows_the_python_version_and_the_place(project: Path, monkeyp
     here = stamp.setup_key(project)
     moved = project.rename(project.with_name("moved"))
     assert stamp.setup_key(moved) != here
+    back = moved.rename(project)
+    assert stamp.setup_key(back) == here
     monkeypatch.setattr(horovod, "python_tag", lambda: "cp312")
-    assert stamp.setup_key(moved.rename(project)) != here
+    assert stamp.setup_key(back) != here
+
+
+def test_the_key_follows_what_horovod_is_built_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = stamp.setup_key(project)
+    monkeypatch.setenv("HOROVOD_GPU_OPERATIONS", "NCCL")
+    assert stamp.setup_key(project) != here

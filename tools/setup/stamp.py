@@ -33,9 +33,13 @@ def is_complete(root: Path = ROOT) -> bool:
 
 
 def setup_key(root: Path = ROOT) -> str:
-    """Return a hash that changes if the environment needs a new set-up: after new pins, a new Python or a move."""
+    """Return a hash that changes if the environment needs a new set-up.
+
+    That is after new pins, a new Python, a move, or if Horovod is to be built for other operations on GPUs.
+    """
     digest = hashlib.sha256()
-    for part in (_FORMAT, str(root), sys.platform, platform.machine(), horovod.python_tag()):
+    wheels = horovod.wheel_folder(root).name
+    for part in (_FORMAT, str(root), sys.platform, platform.machine(), horovod.python_tag(), wheels):
         digest.update(part.encode() + b"\0")
     for file in (root / "constraints.txt", *(requirements_file(group, root) for group in GROUPS), root / "setup.py"):
         digest.update(file.read_bytes() + b"\0")

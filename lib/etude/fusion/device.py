@@ -10,6 +10,7 @@ from torch import Tensor
 
 from etude.errors import SettingsError
 from etude.fusion.distribution import Ranks
+from etude.logs import job_logger
 
 CPU = torch.device("cpu")
 
@@ -31,6 +32,8 @@ def of_rank(setting: Literal["auto", "cpu", "cuda"], ranks: Ranks, cuda: Any = t
     lack = "train.device is cpu" if setting == "cpu" else _lack(ranks, cuda)
     if setting == "cuda" and lack is not None:
         raise SettingsError(f"train.device=cuda, rank {ranks.rank}: {lack}; take train.device=auto or cpu")
+    if setting == "auto" and lack is not None and cuda.is_available():
+        job_logger().warning("train.device=auto rank=%d: no rank computes on a GPU, since %s", ranks.rank, lack)
     with_gpu = int(ranks.total(torch.tensor([float(lack is None)], dtype=torch.float64)).item())
     if with_gpu < ranks.size:
         return CPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 
 from etude import storage
 from etude.config.train import TrainSettings
-from etude.errors import DataCheckError, EtudeError
+from etude.errors import DataCheckError, EtudeError, InputMissingError, SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion import device
 from etude.fusion.checkpoint import Checkpoint, EpochFigures, Origin
@@ -31,6 +32,7 @@ from etude.machine import cores
 
 _EVALUATION_ROWS = 512
 _BLAMED = 10
+_REASONS = (EtudeError, SettingsError, InputMissingError, DataCheckError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def work(training: Training, ranks: Ranks) -> list[dict[str, Any]]:
         with _own_torch(_threads(training.settings.threads, ranks.local_size)):
             return [asdict(figures) for figures in _Loop(training, ranks).run()]
     except EtudeError as error:
-        storage.write_bytes(reason_uri(training.folder, ranks.rank), str(error).encode())
+        said = json.dumps([error.exit_code, str(error)])
+        storage.write_bytes(reason_uri(training.folder, ranks.rank), said.encode())
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
@@ -69,6 +72,12 @@ def work(training: Training, ranks: Ranks) -> list[dict[str, Any]]:
 def reason_uri(folder: str, rank: int) -> str:
     """Return the URI of the file with the reason why a rank stopped."""
     return storage.join(folder, f"stopped-{rank}.txt")
+
+
+def read_reason(uri: str) -> EtudeError:
+    """Return the error whose reason a rank wrote to a file."""
+    exit_code, text = json.loads(storage.read_bytes(uri))
+    return next(kind for kind in _REASONS if kind.exit_code == exit_code)(text)
 
 
 def failure_uri(folder: str, rank: int) -> str:

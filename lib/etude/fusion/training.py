@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 
 from pyspark.sql import SparkSession
 
 from etude import storage
+from etude.causes import cause_of
 from etude.config.train import TrainSettings
-from etude.errors import DataCheckError, EtudeError, SettingsError
+from etude.errors import EtudeError, SettingsError
 from etude.fusion import checkpoint as checkpoints
 from etude.fusion.checkpoint import Checkpoint, EpochFigures
 from etude.fusion.distribution import chosen_name, distribution
-from etude.fusion.loop import Training, best_epoch, failure_uri, reason_uri, work
+from etude.fusion.loop import Training, best_epoch, failure_uri, read_reason, reason_uri, work
 from etude.lake.metrics import Metric
 from etude.slots import wait_for_slots
 
@@ -22,6 +24,9 @@ _CONNECTION = re.compile(
     r"HorovodInternalError|DistBackendError|DistNetworkError|[Cc]onnection|[Bb]roken pipe|[Tt]imed out"
 )
 """What a rank says if a peer is gone."""
+
+_PROCESS_LOST = re.compile(r"ExecutorLostFailure|Python worker exited unexpectedly|[Ee]xit code: (?:-9|137)")
+"""What Spark or Horovod says if a rank's process was killed."""
 
 # These may differ between a training and its resumption without changing the result.
 _FREE_TO_CHANGE = frozenset(
@@ -41,11 +46,17 @@ def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
     """Check that the ranks can start, waiting for a cluster's executors.
 
     Raises:
-        SettingsError: there are fewer free task slots than ranks.
+        SettingsError: there are fewer free task slots than ranks, or Spark would assign a GPU to several.
     """
     ranks = rank_count(settings)
     if settings.distribution == "single":
         return
+    amount = spark.sparkContext.getConf().get("spark.task.resource.gpu.amount", "1")
+    if settings.device != "cpu" and not float(amount or 1).is_integer():
+        raise SettingsError(
+            f"spark.task.resource.gpu.amount={amount}: ranks would share a GPU, which NCCL doesn't admit; set 1, or "
+            "train.device=cpu"
+        )
     free = wait_for_slots(spark, ranks, settings.slots_timeout_s)
     if free < ranks:
         raise SettingsError(
@@ -60,7 +71,7 @@ def train_network(spark: SparkSession, training: Training, log: logging.Logger) 
     Raises:
         SettingsError: there are fewer free task slots than ranks.
         DataCheckError: the loss wasn't finite, or the files of the examples don't hold the table's rows.
-        EtudeError: a rank was lost.
+        EtudeError: a rank was lost, or another error of a rank's own.
     """
     settings = training.settings
     name, ranks = chosen_name(settings.distribution, settings.device), rank_count(settings)
@@ -76,23 +87,29 @@ def train_network(spark: SparkSession, training: Training, log: logging.Logger) 
     except EtudeError:
         raise
     except Exception as error:
-        told = [storage.read_bytes(reason).decode() for reason in reasons if storage.exists(reason)]
-        if told:
-            raise DataCheckError(told[0]) from error
-        lost = _lost(failures)
+        for reason in reasons:
+            if storage.exists(reason):
+                raise read_reason(reason) from error
+        lost = _lost(failures, error)
         if lost:
+            run_id, said = posixpath.basename(training.folder), " and ".join(map(str, lost))
             raise EtudeError(
-                f"rank {' and '.join(map(str, lost))} of {ranks} ended without an error of its own: its process was "
-                "killed, or its machine was lost; the same command with --resume goes on after the last finished epoch"
+                f"rank {said} of {ranks} ended without an error of its own ({cause_of(error)}): its process was "
+                f"killed, or its machine was lost; the same command with --run-id {run_id} --resume goes on after the "
+                "last finished epoch"
             ) from error
         raise
     return [EpochFigures(**figures) for figures in results[0]]
 
 
-def _lost(failures: Sequence[str]) -> list[int]:
-    """Return the ranks that left no error, if those of the others are of lost connections; else nothing."""
+def _lost(failures: Sequence[str], error: Exception) -> list[int]:
+    """Return the ranks that left no error, if those of the others are of lost connections; else nothing.
+
+    If no rank has left one, they were lost only if their processes were: otherwise none has begun.
+    """
     said = {rank: storage.read_bytes(uri).decode() for rank, uri in enumerate(failures) if storage.exists(uri)}
-    if not all(_CONNECTION.search(text) for text in said.values()):
+    lost = all(map(_CONNECTION.search, said.values())) if said else _PROCESS_LOST.search(str(error))
+    if not lost:
         return []
     return [rank for rank in range(len(failures)) if rank not in said]
 

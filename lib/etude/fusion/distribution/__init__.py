@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import torch
 from pyspark.sql import SparkSession
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -54,11 +55,12 @@ class Distribution(Protocol):
 def chosen_name(setting: str, device: str) -> str:
     """Resolve `train.distribution`: auto is horovod if it is installed with support for torch, otherwise torch.
 
-    For `train.device=cuda` it is horovod only if that was built with NCCL.
+    For `train.device=cuda`, and for auto where this machine has a GPU, it is horovod only if that was built with NCCL.
     """
     if setting != "auto":
         return setting
-    return "horovod" if _horovod_serves(device) else "torch"
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return "horovod" if _horovod_serves(on_gpu) else "torch"
 
 
 def distribution(name: str) -> Distribution:
@@ -72,11 +74,11 @@ def distribution(name: str) -> Distribution:
     return run
 
 
-def _horovod_serves(device: str) -> bool:
+def _horovod_serves(on_gpu: bool) -> bool:
     if importlib.util.find_spec("horovod") is None:
         return False
     try:
         import horovod.torch
     except (ImportError, OSError):
         return False
-    return bool(horovod.torch.gloo_built()) and (device != "cuda" or bool(horovod.torch.nccl_built()))
+    return bool(horovod.torch.gloo_built()) and (not on_gpu or bool(horovod.torch.nccl_built()))
