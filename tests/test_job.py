@@ -14,7 +14,7 @@ import etude
 from etude import storage
 from etude.cli.main import main
 from etude.config import load_settings
-from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.errors import DataCheckError, InputMissingError, LeaseTakenError, SettingsError
 from etude.frames import small_frame
 from etude.job import Arguments, execute, explain, parse_arguments, run_program
 from etude.lake import Lake, Metric, folders, ledger, views
@@ -106,6 +106,53 @@ def test_a_batch_has_one_run_at_a_time(start):
     assert "has the lease" in json.loads(inner[0].line)["error"]
     assert [row["run_id"] for row in start.lake.read("runs").collect()] == ["r"]
     assert start(one_user, run_id="other").exit_code == 0
+
+
+def test_a_run_id_is_at_work_on_one_batch_at_a_time(start):
+    inner = []
+
+    def body(job):
+        inner.append(start(one_user, day=DAY + timedelta(days=1)))
+        inner.append(start(one_user, overrides=("evaluation.protocol=strict",)))
+        one_user(job)
+
+    assert start(body).exit_code == 0
+    assert [each.exit_code for each in inner] == [5, 5]
+    assert f"run r is at work on batch {DAY} under protocol none" in json.loads(inner[0].line)["error"]
+    (entry,) = start.lake.read("runs").collect()
+    assert (entry["batch_date"], entry["status"], entry["attempt"]) == (DAY, "succeeded", 1)
+    assert start(one_user, day=DAY + timedelta(days=1)).exit_code == 0
+
+
+def test_if_java_dies_the_ledger_says_what_happened(start, monkeypatch):
+    def dies(job):
+        monkeypatch.setattr("pyspark.sql.catalog.Catalog.clearCache", lambda _: (_ for _ in ()).throw(OSError("gone")))
+        raise ConnectionRefusedError("[Errno 111] Connection refused")
+
+    assert start(dies).exit_code == 1
+    monkeypatch.undo()
+    (entry,) = start.lake.read("runs").collect()
+    assert (entry["status"], "Connection refused" in entry["error"], entry["ended_at"] is None) == (
+        "failed",
+        True,
+        False,
+    )
+
+
+def test_a_run_that_can_not_publish_has_failed(start, monkeypatch):
+    def body(job):
+        one_user(job)
+        job.publishes = True
+
+    def busy(job):
+        raise LeaseTakenError("another run has the lease releases")
+
+    monkeypatch.setattr("etude.job.JobRun.write_release", busy)
+    outcome = start(body)
+    line, (entry,) = json.loads(outcome.line), start.lake.read("runs").collect()
+    assert (outcome.exit_code, line["status"], entry["status"]) == (5, "failed", "failed")
+    assert line["error"] == entry["error"] == "not published: another run has the lease releases"
+    assert json.loads(storage.read_bytes(folders.status(start.lake.root, "r", "wmf"))) == line
 
 
 @pytest.mark.parametrize("by", ["other", "r"])
@@ -334,6 +381,7 @@ def test_a_rerun_leaves_no_figures_of_an_earlier_attempt(start):
         ["--config", "no.yaml"],
         ["--nonsense"],
         ["--run-id"],
+        ["--resume"],
     ],
 )
 def test_mistakes_are_found_before_spark_starts(argv, monkeypatch):

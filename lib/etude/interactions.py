@@ -248,9 +248,10 @@ def unlike_plays(lake: Lake, graph: RunGraph) -> str | None:
         return "no run before has summed them"
     if not keeps_all(ledger.whole(lake, last).settings["listening"]):
         return "listening.* filtered them before"
-    versions = {**last.inputs, **last.outputs}
-    if any(lake.changed_since(table, versions[table]) for table in ("plays", "interactions")):
-        return "a table has changed since the last run"
+    # Since what it read, not only since what it left: a person may have deleted plays while it was at work.
+    versions = {**last.outputs, **last.inputs}
+    if any(lake.changed_since(table, versions[table], last.key) for table in ("plays", "interactions")):
+        return "a table has changed since the last run began"
     return None
 
 

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -133,17 +133,32 @@ def _recorded(job: JobRun, body: Body, started: float) -> Outcome:
         job.record.status, job.record.error = "failed", f"stopped by {type(error).__name__}"
         raise
     finally:
-        job.spark.catalog.clearCache()
+        with suppress(Exception):  # if Java has died, the ledger shall say so
+            job.spark.catalog.clearCache()
         job.record.ended_at = utc_now()
         if not _superseded(job):
             ledger.write(job.lake, job.record)
     if code == 0 and job.publishes:
-        job.write_release()
-        ledger.write(job.lake, job.record)
+        code = _published(job)
     line = _summary(job, started)
     if not _superseded(job):
         _write_status(job, line)
     return Outcome(code, line)
+
+
+def _published(job: JobRun) -> int:
+    """Publish the run, which has succeeded so far; return the exit status.
+
+    A run that can't publish has failed: otherwise a pipeline would find it up to date, and never publish it.
+    """
+    try:
+        job.write_release()
+    except Exception as error:
+        job.record.status, job.record.error = "failed", f"not published: {cause_of(error)}"
+        return explain(job.log, job.stage.name, error)
+    finally:
+        ledger.write(job.lake, job.record)
+    return 0
 
 
 def _superseded(job: JobRun) -> bool:

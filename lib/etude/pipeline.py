@@ -175,11 +175,15 @@ def _tables_unchanged(done: Run, lake: Lake, graph: RunGraph) -> bool:
     """Compare tables that runs share by version; those with run_ids follow from the upstream run that wrote the rows.
 
     A table that the run itself wrote has moved on by its own commit: the version that it left is the one to compare.
+    Somebody else's commit while the run was at work counts as a change, since the run didn't read it.
     """
     shared = [name for name in done.inputs if not TABLES[name].has_runs and name not in _NOT_INPUTS]
     found = {name: graph.counted(name, lake.version(name), done.job) for name in shared}
     left = {name: max(done.inputs[name], done.outputs.get(name, ABSENT)) for name in shared}
-    return left == {name: ABSENT if version is None else version for name, version in found.items()}
+    if left != {name: ABSENT if version is None else version for name, version in found.items()}:
+        return False
+    wrote = [name for name in shared if name in done.outputs]
+    return not any(lake.changed_since(name, done.inputs[name], done.key) for name in wrote)
 
 
 def _same_upstream(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:

@@ -189,7 +189,12 @@ def test_a_write_behind_with_is_refused(spark, small_lake):
 
 
 def test_a_mistake_in_the_query_is_one_line(spark, small_lake):
-    for text in ("SELECT nope FROM users", "SELECT FROM WHERE", "SELECT * FROM nope"):
+    for text in (
+        "SELECT nope FROM users",
+        "SELECT FROM WHERE",
+        "SELECT * FROM nope",
+        "SELECT * FROM users WHERE user_idx = 'U1'",
+    ):
         with pytest.raises(SettingsError) as caught:
             sql.fetch(spark, str(small_lake), text, 2)
         assert len(str(caught.value).splitlines()) == 1

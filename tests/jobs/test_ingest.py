@@ -236,6 +236,20 @@ def test_a_nights_new_plays_are_added_to_the_sums(spark, nights, start, monkeypa
     monkeypatch.undo()
     assert "a table has changed" in nights(date(2026, 2, 3), ("u", "zz", 1, 1))
     assert nights(date(2026, 2, 4), ("u", "zz", 1, 1)) == "added pairs=1"
+    # Somebody removes a user while a run is at work: that run has read the plays before.
+    assert any(user == "w" for user, _ in sums_of(start.lake))
+
+    def meanwhile(job, table, frame, **equals):
+        if table == "plays":
+            spark.sql(f"DELETE FROM delta.`{start.lake}/plays` WHERE user_id = 'w'")
+        replace(job, table, frame, **equals)
+
+    monkeypatch.setattr(ingest.JobRun, "replace", meanwhile)
+    with pytest.raises(AssertionError):
+        nights(date(2026, 2, 5), ("u", "zz", 2, 1))
+    monkeypatch.undo()
+    assert "a table has changed" in nights(date(2026, 2, 6), ("u", "zz", 3, 1))
+    assert not any(user == "w" for user, _ in sums_of(start.lake))
 
 
 def test_filtered_sums_are_not_added_to(nights, start):

@@ -69,12 +69,14 @@ def test_tags_from_several_columns_with_weights_and_inside_cells(read):
         "max_tags": 3,
     }
     text = "id,terms,freq,genre,n\na,rock|pop,1|0.5,rock,2\nb,,,jazz,0\nc,x|x|y, ,,\nd,p|q|r|s,4|3|2|1,,\ne,u|v,1,,\n"
+    text += "f,x|y|z|w,inf|NaN|2|-inf,,\n"
     found = rows_of(read(text, **source))
     assert tags_of(found["a"]) == [("rock", 3.0), ("pop", 0.5)]
     assert tags_of(found["b"]) == []
     assert tags_of(found["c"]) == [("x", 2.0), ("y", 1.0)]
     assert [tag for tag, _ in tags_of(found["d"])] == ["p", "q", "r"]
     assert tags_of(found["e"]) == [("u", 1.0), ("v", 1.0)]
+    assert tags_of(found["f"]) == [("z", 2.0)]
 
 
 def test_a_row_for_every_tag_and_ragged_rows(read):

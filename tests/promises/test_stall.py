@@ -40,8 +40,7 @@ def woken(nights, backwards, submit_command, submit, tmp_path_factory):
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        staged = root / "_checkpoints" / "ingest-stalled"
-        wait_until(lambda: staged.exists() and any(staged.iterdir()), process)
+        wait_until(lambda: any(root.glob("_checkpoints/ingest-stalled.*/*")), process)
         os.killpg(process.pid, signal.SIGSTOP)
         time.sleep(TIMEOUT_S + 1)
         other = submit("ingest", *arguments, "--run-id", "other")

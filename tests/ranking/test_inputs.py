@@ -31,7 +31,9 @@ def pairs(frame):
 def test_heard_plays_include_those_that_interactions_lack(spark):
     """U is an alias of T."""
     plays = small_frame(
-        spark, [("a", "S"), ("a", "S"), ("a", "T"), ("b", "S"), ("b", "U")], "user_id string, track_id string"
+        spark,
+        [("a", "S"), ("a", "S"), ("a", "T"), ("a", "U"), ("b", "S"), ("b", "U")],
+        "user_id string, track_id string",
     )
     users = small_frame(spark, [("b", 0), ("a", 1), ("c", 2)], "user_id string, user_idx int")
     tracks = small_frame(

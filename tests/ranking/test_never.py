@@ -62,3 +62,13 @@ def test_other_columns_are_refused(known, tmp_path, head):
 def test_a_missing_file_is_named(known, tmp_path):
     with pytest.raises(InputMissingError, match=r"topn\.never=.*nowhere\.csv"):
         read_never(str(tmp_path / "nowhere.csv"), *known, LOG)
+
+
+def test_ids_in_quotes_are_read_as_other_programs_write_them(spark, tmp_path):
+    """As pandas and Excel do: quotes are doubled, and a backslash is one."""
+    users = small_frame(spark, [("ann", 0)], "user_id string, user_idx int")
+    odd = [('a "live" take', 0, None), ("x,y\\", 1, None)]
+    tracks = small_frame(spark, odd, "track_id string, track_idx int, alias_of string")
+    file = tmp_path / "never.csv"
+    file.write_text('track_id,user_id\n"a ""live"" take",\n"x,y\\",ann\n')
+    assert found(read_never(str(file), users, tracks, LOG)) == ([0], [(0, 1)])

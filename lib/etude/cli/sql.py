@@ -91,15 +91,15 @@ def fetch(spark: SparkSession, root: str, text: str, limit: int) -> tuple[list[s
     """Return column names, at most `limit` rows (0: all), and whether there are more.
 
     Raises:
-        SettingsError: Spark can't analyse the query, or it would write.
+        SettingsError: Spark can't analyse the query or compute its rows, or it would write.
     """
-    from pyspark.errors import AnalysisException, ParseException
+    from pyspark.errors import PySparkException
 
     try:
         _check_plan(spark, text)
         frame = views.query(spark, root, text)
         rows = _rows(frame, limit)
-    except (AnalysisException, ParseException) as error:
+    except PySparkException as error:
         raise SettingsError(_one_line(str(error))) from error
     more = bool(limit) and len(rows) > limit
     return frame.columns, rows[:limit] if limit else rows, more

@@ -91,22 +91,23 @@ class Lake:
             commit = self._commit(table, number)
             if commit is None:
                 return
-            for line in commit:
-                if b'"commitInfo"' in line[:40]:
-                    said = _COMMITTER.fullmatch(str(json.loads(line)["commitInfo"].get("userMetadata")))
-                    if said:
-                        yield number, said[1], said[2]
+            committer = _committer(commit)
+            if committer is not None:
+                yield number, *committer
 
-    def changed_since(self, table: str, version: int) -> bool:
+    def changed_since(self, table: str, version: int, but_by: tuple[str, str] | None = None) -> bool:
         """Tell if a commit after a version has changed the table's rows; OPTIMIZE only moves them.
 
-        True also if the log doesn't tell any more. The version ABSENT stands for no table.
+        True also if the log doesn't tell any more. The version ABSENT stands for no table. Commits by `but_by`, a job
+        and its run_id, don't count.
         """
         newest = self.version(table)
         for number in range(version + 1, (ABSENT if newest is None else newest) + 1):
             commit = self._commit(table, number)
             if commit is None:
                 return True
+            if but_by is not None and _committer(commit) == but_by:
+                continue
             actions = map(json.loads, commit)
             if any(action.get(kind, {}).get("dataChange") for action in actions for kind in ("add", "remove")):
                 return True
@@ -252,6 +253,16 @@ class Lake:
         if version is None:
             raise DataCheckError(f"{table}: vanished from {self.uri(table)} while it was written")
         return version
+
+
+def _committer(commit: list[bytes]) -> tuple[str, str] | None:
+    """Return job and run_id of who made a commit, from its lines; None if no job did."""
+    for line in commit:
+        if b'"commitInfo"' in line[:40]:
+            said = _COMMITTER.fullmatch(str(json.loads(line)["commitInfo"].get("userMetadata")))
+            if said:
+                return said[1], said[2]
+    return None
 
 
 @contextmanager

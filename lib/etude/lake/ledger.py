@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from etude.config.lake import LakeSettings
+from etude.errors import LeaseTakenError
 from etude.lake import folders
 from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
@@ -22,9 +23,18 @@ def begin(lake: Lake, run: Run) -> Run | None:
 
     An earlier attempt's number, errors and written versions carry on. It may have ended without a result, if its
     process was killed.
+
+    Raises:
+        LeaseTakenError: a run of this run_id is at work on another batch or protocol, so under another lease.
     """
     earlier = find(lake, run.job, run.run_id)
     if earlier is not None:
+        elsewhere = earlier.status == "running" and lease(lake, earlier) != lease(lake, run)
+        if elsewhere and _lives(lake, earlier, earlier.settings):
+            raise LeaseTakenError(
+                f"run {run.run_id} is at work on batch {earlier.batch_date} under protocol {earlier.protocol}: give "
+                "this one another --run-id, or wait until it ends"
+            )
         run.attempt = earlier.attempt + 1
         # An attempt that finds nothing new to write (mel, ingest) still leaves the rows of the one before.
         run.outputs = {**earlier.outputs, **run.outputs}

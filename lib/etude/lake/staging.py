@@ -7,6 +7,7 @@ its whole history through every analysis (the k-core's rounds would double it ea
 
 from __future__ import annotations
 
+import secrets
 from types import TracebackType
 
 from pyspark.sql import DataFrame, SparkSession
@@ -18,17 +19,21 @@ class Staging:
     """Hold a folder of intermediate results, which the end of the `with` block removes."""
 
     def __init__(self, spark: SparkSession, uri: str):
-        """Keep the results in the folder `uri`, which executors can write.
+        """Keep the results beside `uri`, in a folder that executors can write.
 
-        If its name follows from job and run, the run after one that was killed finds the folder again and empties it.
+        Its name is that of `uri` and a random part. If `uri` follows from job and run, the attempt after one that was
+        killed finds that one's folder and removes it. One that only stalled, and wakes, removes its own.
         """
         self.spark = spark
-        self.uri = uri
+        self._parent, _, self._name = uri.rpartition("/")
+        self.uri = f"{uri}.{secrets.token_hex(4)}"
         self._kept = 0
 
     def __enter__(self) -> Staging:
-        """Remove what an earlier block left in the folder. The first result creates it."""
-        storage.delete(self.uri)
+        """Remove what earlier blocks of the same `uri` left. The first result creates the folder."""
+        for folder in storage.list_folders(self._parent):
+            if folder.rpartition(".")[0] == self._name:
+                storage.delete(storage.join(self._parent, folder))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

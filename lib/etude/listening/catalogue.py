@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,10 @@ def _audio_uri(path: Column, file: Column) -> Column:
 
 
 def _tags_of_row(pairs: list[tuple[str, str]], asked: Sequence[str], delimiter: str | None) -> Column:
-    """Collect the tags in a row's cells: array of structs tag, weight (double). Drop tags of weight 0 or below."""
+    """Collect the tags in a row's cells: array of structs tag, weight (double).
+
+    Drop tags whose weight isn't finite or above 0; Spark orders NaN above infinity.
+    """
     arrays = []
     for tags, weights in pairs:
         texts = _cell(F.col(f"`{tags}`"), delimiter)
@@ -131,7 +135,7 @@ def _tags_of_row(pairs: list[tuple[str, str]], asked: Sequence[str], delimiter: 
         arrays.append(F.when(texts.isNotNull(), F.transform(entries, _tag)))
     empty = F.lit(None).cast("array<struct<tag:string,weight:double>>")
     joined = reduce(F.concat, (F.coalesce(each, F.array()) for each in arrays)) if arrays else empty
-    return F.filter(joined, lambda tag: (F.length(tag["tag"]) > 0) & (tag["weight"] > 0))
+    return F.filter(joined, lambda tag: (F.length(tag["tag"]) > 0) & (tag["weight"] > 0) & (tag["weight"] < math.inf))
 
 
 def _tag(entry: Column) -> Column:

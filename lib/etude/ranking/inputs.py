@@ -49,7 +49,7 @@ class TrackFacts:
 
 
 def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
-    """Return user_idx, track_idx of all plays, including those that the filters of interactions removed.
+    """Return user_idx, track_idx of all plays, distinct, including those that the filters of interactions removed.
 
     Args:
         plays: user_id, track_id.
@@ -57,8 +57,8 @@ def heard_plays(plays: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFr
         tracks: track_id, track_idx, alias_of; who heard an alias has heard its track.
     """
     pairs = plays.select("user_id", "track_id").distinct()
-    indexed = pairs.join(users.select("user_id", "user_idx"), "user_id")
-    return indexed.join(indices(tracks), "track_id").select("user_idx", "track_idx")
+    indexed = pairs.join(users.select("user_id", "user_idx"), "user_id").join(indices(tracks), "track_id")
+    return indexed.select("user_idx", "track_idx").distinct()  # a track and its alias are one
 
 
 def recent(training: DataFrame, batch_date: date, days: int) -> DataFrame:

@@ -49,7 +49,7 @@ def read_never(path: str, users: DataFrame, tracks: DataFrame, log: logging.Logg
         rows = (
             spark.read.parquet(where)
             if path.rstrip("/").endswith(".parquet")
-            else spark.read.option("header", True).option("enforceSchema", False).csv(where)
+            else spark.read.options(header=True, enforceSchema=False, escape='"').csv(where)
         )
     except AnalysisException as error:
         raise InputMissingError(f"topn.never={storage.shown(path)}: {str(error).splitlines()[0]}") from error
