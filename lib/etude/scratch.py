@@ -11,15 +11,17 @@ import functools
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from etude import machine
 
-_NAME = re.compile(r"etude-run-([0-9a-f]{8})-(\d+)-(\d+)")
+_NAME = re.compile(r"etude-run-([0-9a-f]{8})-(\d+)-(\d+)(?:-[0-9a-f]+)?")
 
 
 def folder(below: str) -> Path:
@@ -31,10 +33,26 @@ def folder(below: str) -> Path:
 def _folder(below: Path) -> Path:
     below.mkdir(parents=True, exist_ok=True)
     sweep(below)
-    mine = below / f"etude-run-{_machine()}-{os.getpid()}-{machine.started(os.getpid())}"
+    mine = below / _own_name()
     mine.mkdir(mode=0o700)
     atexit.register(shutil.rmtree, mine, ignore_errors=True)
     return mine
+
+
+@contextmanager
+def passing(below: str) -> Iterator[Path]:
+    """Make a folder below another while the body runs; those of dead programs are removed before."""
+    sweep(Path(below))
+    mine = Path(below) / f"{_own_name()}-{secrets.token_hex(4)}"
+    mine.mkdir(mode=0o700)
+    try:
+        yield mine
+    finally:
+        shutil.rmtree(mine, ignore_errors=True)
+
+
+def _own_name() -> str:
+    return f"etude-run-{_machine()}-{os.getpid()}-{machine.started(os.getpid())}"
 
 
 def sweep(below: Path) -> None:

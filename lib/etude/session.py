@@ -40,6 +40,9 @@ _LOOPBACK = {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK
 _JAVA_OF_EXECUTORS, _COMPILES_ALL = "spark.executor.extraJavaOptions", "-XX:-DontCompileHugeMethods"
 """By default Java only interprets the long methods that Spark generates for ingest."""
 
+_SLOT_CHECKS = "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures"
+"""A check each 15 s: after two minutes the job itself decides what to do without the slots, instead of after ten."""
+
 _UMASK = "spark.hadoop.fs.permissions.umask-mode"
 _LOCAL_DIRS = "spark.local.dir"
 
@@ -83,6 +86,7 @@ def _of_machine(root: str) -> dict[str, str]:
         chosen["spark.executorEnv.TMPDIR"] = str(mine)
     else:
         chosen[_JAVA_OF_EXECUTORS] = _COMPILES_ALL
+        chosen[_SLOT_CHECKS] = "8"
     chosen = {name: value for name, value in chosen.items() if not given.contains(name)}
     if local and given.contains(_LOCAL_DIRS):
         chosen[_LOCAL_DIRS] = ",".join(str(scratch.folder(each)) for each in given.get(_LOCAL_DIRS, "").split(","))

@@ -14,6 +14,7 @@ LIBRARIES = ("listening", "audio", "factors", "fusion", "ranking", "report")
 SHARED = ("interactions", "tracks", "splits", "content", "vectors", "search", "fitting")
 HELPERS = (
     "slots",
+    "causes",
     "errors",
     "storage",
     "frames",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +20,8 @@ from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, EtudeError
 from etude.factors import blocks
 from etude.factors.barrier import memory, rows
-from etude.factors.barrier.kept import Kept
+from etude.factors.barrier.kept import Kept, Newest, ReplacedError
+from etude.factors.barrier.ring import Ring
 from etude.factors.barrier.rows import received
 from etude.vectors import Factors
 
@@ -71,15 +76,18 @@ def test_a_fit_goes_on_from_the_iteration_that_was_kept(alone, tmp_path, ranks):
     assert_same_factors(rest, alone)
 
 
-def test_only_the_newest_complete_iteration_is_kept(tmp_path):
+def test_the_newest_complete_iterations_are_kept(tmp_path):
+    """Two of them: an attempt may be starting from the one before."""
     kept = Kept(str(tmp_path), "fit")
     some = Factors(np.arange(3, dtype="i4"), np.eye(3, dtype="f4"))
-    for iteration in (2, 10):
-        kept.write(iteration, "a", "user", 0, [some])
+    for iteration in (2, 4, 10):
+        kept.write(iteration, "a", "user", slice(0, 3), [some])
         kept.complete(iteration, "a", [(iteration, 1.5)])
-    assert storage.list_folders(kept.uri) == ["10-a"]
-    kept.write(12, "a", "user", 0, [some])  # and no more: a rank was lost
+    assert storage.list_folders(kept.uri) == ["10-a", "4-a"]
+    kept.write(12, "a", "user", slice(0, 3), [some])  # and no more: a rank was lost
     assert kept.newest() == (10, "a", [(10, 1.5)])
+    kept.remove_unfinished()
+    assert storage.list_folders(kept.uri) == ["10-a", "4-a"]
     Kept(str(tmp_path), "other").remove_others()
     assert kept.newest() == (0, "", [])
 
@@ -88,12 +96,88 @@ def test_what_a_lost_attempt_has_written_is_not_among_the_rows(tmp_path):
     """Other ranks cut the rows elsewhere, so a file that stays would repeat some."""
     kept = Kept(str(tmp_path), "fit")
     some = Factors(np.arange(3, dtype="i4"), np.ones((3, 3), dtype="f4"))
-    kept.write(2, "lost", "user", 2, [some.where(some.idx == 2)])
-    kept.write(2, "new", "user", 0, [some])
+    kept.write(2, "lost", "user", slice(2, 3), [some.where(some.idx == 2)])
+    kept.write(2, "new", "user", slice(0, 3), [some])
     kept.complete(2, "new", [])
-    kept.write(2, "lost", "user", 1, [some.where(some.idx == 1)])  # by a rank that was thought dead
+    kept.write(2, "lost", "user", slice(1, 2), [some.where(some.idx == 1)])  # by a rank that was thought dead
     assert len(storage.list_files(kept.folder(kept.newest(), "user"))) == 1
     assert kept.read(kept.newest(), "user", slice(0, 3)).tolist() == some.values.tolist()
+
+
+def test_ranks_that_were_thought_dead_take_nothing_from_others(tmp_path):
+    """Both attempts are at work: the driver of the first has stalled, and another run has its lease."""
+    kept = Kept(str(tmp_path), "fit")
+    some = Factors(np.arange(6, dtype="i4"), np.ones((6, 2), dtype="f4"))
+    kept.write(5, "new", "user", slice(0, 3), [some.where(some.idx < 3)])
+    kept.write(5, "old", "user", slice(0, 6), [some])
+    kept.complete(5, "old", [])
+    kept.write(5, "new", "user", slice(3, 6), [some.where(some.idx >= 3)])
+    kept.complete(5, "new", [])
+    for attempt in ("new", "old"):
+        kept.check(Newest(5, attempt, []), "user", 6)
+
+
+def test_an_iteration_that_was_replaced_is_told_from_an_error(tmp_path):
+    kept = Kept(str(tmp_path), "fit")
+    some = Factors(np.arange(3, dtype="i4"), np.ones((3, 2), dtype="f4"))
+    for iteration in (2, 4, 6):
+        kept.write(iteration, "a", "user", slice(0, 3), [some])
+        kept.complete(iteration, "a", [])
+    assert kept.read(Newest(4, "a", []), "user", slice(1, 3)).tolist() == [[1.0, 1.0]] * 2
+    with pytest.raises(ReplacedError):
+        kept.read(Newest(2, "a", []), "user", slice(0, 3))
+
+
+@pytest.mark.parametrize("spans", [[(3, 6)], [(0, 3)], [(0, 2), (3, 6)], []])
+def test_a_fit_that_lacks_rows_is_none(tmp_path, spans):
+    kept = Kept(str(tmp_path), "fit")
+    for first, end in spans:
+        idx = np.arange(first, end, dtype="i4")
+        kept.write(5, "a", "user", slice(first, end), [Factors(idx, np.ones((len(idx), 2), "f4"))])
+    kept.complete(5, "a", [])
+    with pytest.raises(EtudeError, match="iteration 5 of the fit lacks rows of users"):
+        kept.check(kept.newest(), "user", 6)
+
+
+def test_a_store_that_does_not_answer_costs_progress_only(tmp_path, monkeypatch):
+    kept = Kept(str(tmp_path), "fit")
+    kept.tell(3)
+    assert kept.told() == 3
+
+    def busy(*_):
+        raise OSError("503 slow down")
+
+    monkeypatch.setattr(storage, "read_bytes", busy)
+    monkeypatch.setattr(storage, "write_bytes", busy)
+    kept.tell(4)
+    assert kept.told() == 0
+
+
+def test_without_room_in_shared_memory_the_factors_lie_in_a_temporary_file(monkeypatch, tmp_path):
+    """Another fit has taken the room since it was looked at. What a killed process left there is removed."""
+    shared, elsewhere = tmp_path / "shm", tmp_path / "tmp"
+    elsewhere.mkdir()
+    monkeypatch.setattr(memory, "_SHARED_MEMORY", shared)
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    monkeypatch.setattr("etude.scratch._machine", lambda: "0" * 8)
+    left = shared / f"etude-run-{'0' * 8}-{2**22 + 1}-7-abcd"
+    left.mkdir(parents=True)
+    (left / "factors").write_bytes(b"12345")
+    places, reserve = [], memory._reserve
+
+    def full(handle, size):
+        places.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        if places[-1].startswith(str(shared)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        reserve(handle, size)
+
+    monkeypatch.setattr(memory, "_reserve", full)
+    made = memory.share({"user": (3, 2)}, Ring(0, 1, None))
+    assert made["user"].tolist() == [[0.0, 0.0]] * 3
+    assert [place.startswith(str(where)) for place, where in zip(places, (shared, elsewhere), strict=True)] == [
+        True
+    ] * 2
+    assert not [*shared.iterdir(), *elsewhere.iterdir()]
 
 
 def test_all_ranks_know_that_factors_are_not_finite(tmp_path):
@@ -134,5 +218,8 @@ def test_ranks_of_a_machine_share_memory_and_leave_no_file(monkeypatch, tmp_path
 def test_where_shared_memory_is_small_a_file_is_shared(monkeypatch, tmp_path):
     monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     monkeypatch.setattr(memory.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert memory._folder(101) == tmp_path
-    assert memory._folder(99) == memory._SHARED_MEMORY
+    for size, place in ((101, tmp_path), (99, memory._SHARED_MEMORY)):
+        with ExitStack() as until:
+            file = Path(memory._reserved(size, until))
+            assert file.stat().st_size == size and file.is_relative_to(place)
+        assert not file.parent.exists()

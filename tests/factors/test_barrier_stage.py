@@ -102,12 +102,22 @@ def test_a_killed_rank_costs_no_more_than_the_iterations_since_the_last_kept(pla
 def test_a_fit_that_failed_goes_on_when_it_is_started_again(plays, unbroken, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(stage, "_ATTEMPTS", 1)
     killer = kill_a_rank(tmp_path)
-    with pytest.raises(EtudeError, match=r"were lost 1 times after iteration \d+: their processes were killed"):
+    with pytest.raises(EtudeError, match=r"were lost 1 times after iteration \d+ \(.+\): their processes were killed"):
         stage.fit(plays, WMF, str(tmp_path))
     killer.join()
     caplog.clear()
     fit = stage.fit(plays, WMF, str(tmp_path))
     assert "engine=barrier goes on after iteration=" in caplog.text
+    assert same(values(fit), unbroken)
+
+
+def test_a_stage_that_lacks_slots_is_started_again(plays, unbroken, tmp_path, caplog, monkeypatch):
+    """Spark would let it wait without limit."""
+    slots = iter([0, 0])
+    monkeypatch.setattr(stage, "_WAIT_S", 0.0)
+    monkeypatch.setattr(stage, "all_slots", lambda _: next(slots, 2))
+    fit = stage.fit(plays, WMF, str(tmp_path))
+    assert caplog.text.count("lost a rank; the fit goes on") >= 2
     assert same(values(fit), unbroken)
 
 

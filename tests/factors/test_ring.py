@@ -76,6 +76,34 @@ def test_a_stranger_is_turned_away():
     assert Together(2).run(member) == [[b"0", b"1"]] * 2
 
 
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_stranger_that_stays_costs_some_seconds(said, monkeypatch):
+    """One that says nothing, or something else than ranks do."""
+    monkeypatch.setattr(rings, "_GREETING_S", 1)
+    strangers = []
+
+    def member(rank, door):
+        if rank == 1:
+            strangers.append(socket.create_connection((door._addresses[0][0], int(door._addresses[0][2]))))
+            strangers[0].sendall(said)
+        return door.join(rank, range(2)).gather(b"%d" % rank)
+
+    assert Together(2).run(member) == [[b"0", b"1"]] * 2
+    strangers[0].close()
+
+
+def test_a_member_that_can_not_be_reached_is_named_and_not_waited_for():
+    """It waits for a connection too, of a member that doesn't call."""
+
+    def member(rank, door):
+        if rank == 1:
+            door._addresses[2] = ("executor-2.invalid", " ", "7")
+            with pytest.raises(PeerLostError, match=r"rank 1 can't reach rank 2 at executor-2.invalid:7 \("):
+                door.join(rank, range(3))
+
+    Together(3).run(member)
+
+
 def test_a_member_that_goes_is_missed(monkeypatch):
     monkeypatch.setattr(rings, "_NOTICED_S", 0.0)
     gone = threading.Event()

@@ -111,7 +111,9 @@ def test_a_row_longer_than_the_buffer_among_many_rows():
 def test_equations_without_a_solution_give_nan_not_a_crash():
     fixed = np.zeros((3, 2), dtype=np.float32)
     block = block_of([np.array([0, 1])], [np.array([1.0, 1.0])])
-    assert np.isnan(solve(block, fixed, gram(fixed), WmfSettings(rank=2, regularization=0))).all()
+    assert np.isnan(
+        solve(block, fixed, gram(fixed), WmfSettings(rank=2).model_copy(update={"regularization": 0}))
+    ).all()
 
 
 def test_played_cells_complete_the_gram_trick():

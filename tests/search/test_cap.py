@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from problems import TRACKS, admitted, problems, sorted_tracks
 
 from etude.search import exact
-from etude.search.candidates import Candidates
+from etude.search.candidates import Candidates, Pairs
 from etude.search.cap import Cap
 from etude.search.exact import top_n
 from etude.search.merge import merge, merge_with_quota
@@ -74,3 +74,25 @@ def test_a_list_is_full_although_one_artist_has_all_the_best_tracks():
     cap = Cap(np.concatenate([np.ones(5000), np.arange(2, 302)]).astype(np.int64), 2)
     found, _ = top_n(np.ones((3, 1), np.float32), Candidates.of(np.arange(5300), factors), 20, cap=cap)
     assert found.tolist() == [[0, 1, *range(5000, 5018)]] * 3
+
+
+@pytest.mark.parametrize("alike", [60, 5000])
+def test_under_a_limit_tracks_that_share_a_vector_are_not_all_taken_out(monkeypatch, alike):
+    """As the tracks that nobody has played, which popularity scores alike; the first of them are one artist's."""
+    taken = []
+    unshare = exact._unshare
+
+    def counting(candidates, found, scores, heard, n):
+        taken.append((len(found), n))
+        return unshare(candidates, found, scores, heard, n)
+
+    monkeypatch.setattr(exact, "_unshare", counting)
+    tracks = np.arange(20_000)
+    artist = np.where(tracks < alike, 1, tracks + 2)
+    cap = Cap(artist.astype(np.int64), 2)
+    heard = Pairs(np.array([1, 1]), np.array([0, alike + 3], np.int32))
+    candidates = Candidates.of(tracks, np.ones((20_000, 1), np.float32))
+    found, _ = top_n(np.ones((3, 1), np.float32), candidates, 20, heard, cap)
+    for row, skipped in zip(found.tolist(), [(), (0, alike + 3), ()], strict=True):
+        assert row == admitted([track for track in tracks.tolist() if track not in skipped], cap)[:20]
+    assert max(n for _, n in taken) < (alike + 20) * 4

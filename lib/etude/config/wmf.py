@@ -24,8 +24,9 @@ class WmfSettings(Section):
     """Slope of the confidence."""
     epsilon: float = Field(1.0, gt=0)
     """Scale of r in the log confidence."""
-    regularization: float = Field(10.0, ge=0)
-    """Regularisation parameter lambda of the objective."""
+    regularization: float = Field(10.0, gt=0)
+    """Regularisation parameter lambda of the objective. Without it, the solution isn't unique if wmf.rank exceeds the
+    users or the tracks."""
     regularization_scaling: Literal["none", "frequency"] = "none"
     """none: lambda |x|^2 for every row; frequency: lambda n |x|^2 with n the row's interactions, as in MLlib."""
     iterations: int = Field(15, ge=1)

@@ -176,11 +176,30 @@ def _listed(
 ) -> tuple[Ints, Floats]:
     """Return the n best tracks (U, n) of the found vectors (U, m) by score, then track; -1 and -inf at short ends."""
     if len(candidates) == len(candidates.vectors):
-        tracks = np.where(found >= 0, candidates.tracks[found], np.int32(-1))
-    else:
-        # A cap may pass over any track, so it needs all of them.
-        tracks, scores = _unshare(candidates, found, scores, heard, n if cap is None else len(candidates))
-    return merge([(tracks, scores)], n, cap)
+        return merge([(np.where(found >= 0, candidates.tracks[found], np.int32(-1)), scores)], n, cap)
+    if cap is None:
+        return merge([_unshare(candidates, found, scores, heard, n)], n)
+    return _listed_under_cap(candidates, found, scores, heard, n, cap)
+
+
+def _listed_under_cap(
+    candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int, cap: Cap
+) -> tuple[Ints, Floats]:
+    """Do the same where tracks share vectors, and a cap may pass over any of them.
+
+    Only so many tracks are taken out of their vectors as fill the lists: a vector may have hundreds of thousands.
+    """
+    tracks = np.full((len(found), n), -1, dtype=np.int32)
+    values = np.full((len(found), n), -np.inf, dtype=np.float32)
+    left, wanted = np.arange(len(found)), 2 * n
+    while len(left):
+        wanted = min(wanted, len(candidates))
+        mine = heard.of_rows(left, len(found))
+        best = merge([_unshare(candidates, found[left], scores[left], mine, wanted)], wanted)
+        tracks[left], values[left] = cap.cut(*best, n)
+        full = (tracks[left] >= 0).all(axis=1) | (wanted == len(candidates))
+        left, wanted = left[~full], 4 * wanted
+    return tracks, values
 
 
 def _unshare(candidates: Candidates, found: Ints, scores: Floats, heard: Pairs, n: int) -> tuple[Ints, Floats]:

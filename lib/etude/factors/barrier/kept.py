@@ -6,6 +6,7 @@ import io
 import json
 import posixpath
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etude import storage
+from etude.errors import EtudeError
 from etude.vectors import Factors
 
 _COMPLETE, _TOLD = "complete", "told"
@@ -30,13 +32,27 @@ class Newest(NamedTuple):
 NOTHING = Newest(0, "", [])
 
 
+class ReplacedError(Exception):
+    """Tell that an iteration has gone, so that a fit must go on from another one."""
+
+
+class _Iteration(NamedTuple):
+    iteration: int
+    attempt: str
+    complete: bool
+
+    @property
+    def folder(self) -> str:
+        return f"{self.iteration}-{self.attempt}"
+
+
 @dataclass(frozen=True)
 class Kept:
     """Hold the folder of fits, and the name of this fit's folder in it.
 
     That has a folder `<iteration>-<attempt>` for what an attempt at the fit has kept, with one for each side. So what a
     rank of an attempt that failed still writes is never among the files of another. The name of a file gives its first
-    row on the axis.
+    row on the axis, and the row after its last.
     """
 
     parent: str
@@ -53,11 +69,17 @@ class Kept:
             if other != self.name:
                 storage.delete(storage.join(self.parent, other))
 
-    def write(self, iteration: int, attempt: str, side: str, first_row: int, pieces: Iterable[Factors]) -> None:
+    def remove_unfinished(self) -> None:
+        """Remove the iterations that attempts have begun to keep and won't end. No other attempt may be at work."""
+        for found in self._iterations():
+            if not found.complete:
+                storage.delete(storage.join(self.uri, found.folder))
+
+    def write(self, iteration: int, attempt: str, side: str, rows: slice, pieces: Iterable[Factors]) -> None:
         """Write some rows of a side, a row group per piece: so only one piece is copied at a time."""
         column = f"{side}_idx"
         schema = pa.schema([(column, pa.int32()), ("factors", pa.list_(pa.float32()))])
-        file = storage.join(self.uri, f"{iteration}-{attempt}", side, f"{first_row:012d}.parquet")
+        file = storage.join(self.uri, f"{iteration}-{attempt}", side, f"{rows.start:012d}-{rows.stop:012d}.parquet")
         with (
             storage.writing(file) as stream,
             pq.ParquetWriter(stream, schema, compression="none", use_dictionary=False) as writer,
@@ -66,43 +88,82 @@ class Kept:
                 writer.write_table(piece.to_table(column))
 
     def complete(self, iteration: int, attempt: str, losses: list[tuple[int, float]]) -> None:
-        """Declare an iteration complete, and remove the others. All ranks must have written their rows."""
+        """Declare an iteration complete, and remove those before it. All ranks must have written their rows.
+
+        The complete one before it stays, since an attempt may just be starting from it. So does what isn't complete:
+        the ranks of another attempt may be writing it, if this one is thought dead.
+        """
         mine = f"{iteration}-{attempt}"
         storage.write_bytes(storage.join(self.uri, mine, _COMPLETE), json.dumps(losses).encode())
-        for other in storage.list_folders(self.uri):
-            if other != mine:
-                storage.delete(storage.join(self.uri, other))
+        earlier = [found for found in self._iterations() if found.complete and found.iteration < iteration]
+        for found in earlier[:-1]:
+            storage.delete(storage.join(self.uri, found.folder))
 
     def tell(self, iteration: int) -> None:
-        """Tell the driver that an iteration has ended."""
-        storage.write_bytes(storage.join(self.uri, _TOLD), str(iteration).encode())
+        """Tell the driver that an iteration has ended; a store that doesn't answer costs a line of progress only."""
+        with suppress(OSError):
+            storage.write_bytes(storage.join(self.uri, _TOLD), str(iteration).encode())
 
     def told(self) -> int:
-        """Return the last iteration that was told; 0 if there is none."""
-        told = storage.join(self.uri, _TOLD)
-        return int(storage.read_bytes(told)) if storage.exists(told) else 0
+        """Return the last iteration that was told; 0 if there is none, or it can't be read now."""
+        with suppress(OSError, ValueError):
+            return int(storage.read_bytes(storage.join(self.uri, _TOLD)))
+        return 0
 
     def newest(self) -> Newest:
         """Return the last iteration that is complete; NOTHING if there is none."""
-        names = (name.partition("-") for name in storage.list_folders(self.uri))
-        for iteration, attempt in sorted(((int(number), attempt) for number, _, attempt in names), reverse=True):
-            done = storage.join(self.uri, f"{iteration}-{attempt}", _COMPLETE)
-            if storage.exists(done):
+        for found in reversed(self._iterations()):
+            if found.complete:
+                done = storage.join(self.uri, found.folder, _COMPLETE)
                 losses = [(step, loss) for step, loss in json.loads(storage.read_bytes(done))]
-                return Newest(iteration, attempt, losses)
+                return Newest(found.iteration, found.attempt, losses)
         return NOTHING
 
+    def _iterations(self) -> list[_Iteration]:
+        """Return what lies there, ascending."""
+        names = (name.partition("-") for name in storage.list_folders(self.uri))
+        return [
+            _Iteration(number, attempt, storage.exists(storage.join(self.uri, f"{number}-{attempt}", _COMPLETE)))
+            for number, attempt in sorted((int(number), attempt) for number, _, attempt in names)
+        ]
+
+    def check(self, newest: Newest, side: str, size: int) -> None:
+        """Check that the files of a side hold all its rows, by their names.
+
+        Raises:
+            EtudeError: they don't.
+        """
+        spans = [(first, end) for _, first, end in self._files(newest, side)]
+        if [first for first, _ in spans] != [0, *(end for _, end in spans[:-1])] or spans[-1][1] != size:
+            raise EtudeError(
+                f"iteration {newest.iteration} of the fit lacks rows of {side}s: files hold {spans}, expected all of "
+                f"{size}; was another run of this run_id at work? Run it again"
+            )
+
     def read(self, newest: Newest, side: str, rows: slice) -> np.ndarray:
-        """Return the factors of some rows of a side, whichever ranks wrote them: (rows, rank) float32."""
-        files = storage.list_files(self.folder(newest, side))
-        firsts = [int(posixpath.basename(file).partition(".")[0]) for file in files]
+        """Return the factors of some rows of a side, whichever ranks wrote them: (rows, rank) float32.
+
+        Raises:
+            ReplacedError: ranks of an earlier attempt, thought dead, have replaced the iteration by later ones.
+        """
         pieces = []
-        for file, first, end in zip(files, firsts, [*firsts[1:], rows.stop], strict=True):
-            if first < rows.stop and max(end, first + 1) > rows.start:
-                table = pq.read_table(io.BytesIO(storage.read_bytes(file)))
-                values = Factors.from_table(table, f"{side}_idx").values
-                pieces.append(values[max(0, rows.start - first) : rows.stop - first])
+        try:
+            for file, first, end in self._files(newest, side):
+                if first < rows.stop and end > rows.start:
+                    table = pq.read_table(io.BytesIO(storage.read_bytes(file)))
+                    values = Factors.from_table(table, f"{side}_idx").values
+                    pieces.append(values[max(0, rows.start - first) : rows.stop - first])
+        except FileNotFoundError as error:
+            raise ReplacedError(f"iteration {newest.iteration} of the fit is gone") from error
+        if sum(map(len, pieces)) != rows.stop - rows.start:
+            raise ReplacedError(f"iteration {newest.iteration} of the fit lacks rows of {side}s")
         return np.concatenate(pieces)
+
+    def _files(self, newest: Newest, side: str) -> list[tuple[str, int, int]]:
+        """Return the files of a side, ascending, with their first rows and the ends."""
+        files = storage.list_files(self.folder(newest, side))
+        spans = (posixpath.basename(file).partition(".")[0].split("-") for file in files)
+        return [(file, int(first), int(end)) for file, (first, end) in zip(files, spans, strict=True)]
 
     def folder(self, newest: Newest, side: str) -> str:
         """Return the URI of a side's files: `{side}_idx` and factors."""

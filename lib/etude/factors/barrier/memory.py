@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etude import machine
+from etude import machine, scratch
 from etude.factors.barrier.ring import Ring
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -48,6 +48,8 @@ def _visible(names: Sequence[str]) -> bool:
 def share(shapes: Mapping[str, tuple[int, int]], here: Ring) -> dict[str, np.ndarray]:
     """Map one file of zeros, and remove its name: it ends with the last rank that maps it.
 
+    If the first rank is killed before all have opened the file, the next fit of this machine removes it.
+
     Args:
         shapes: side -> (n, rank), the same at all members.
         here: the ranks of a machine.
@@ -59,14 +61,11 @@ def share(shapes: Mapping[str, tuple[int, int]], here: Ring) -> dict[str, np.nda
         OSError: there is no room for the file.
     """
     size = max(1, sum(4 * n * rank for n, rank in shapes.values()))
-    name = _reserved(size) if here.place == 0 else ""
-    try:
+    with ExitStack() as until_opened:
+        name = _reserved(size, until_opened) if here.place == 0 else ""
         with open(here.gather(name.encode())[0].decode(), "r+b") as file:
             here.gather()  # now all have opened it
             mapped = mmap.mmap(file.fileno(), size)
-    finally:
-        if name:
-            Path(name).unlink()
     values, first = {}, 0
     for side, (n, rank) in shapes.items():
         values[side] = np.frombuffer(mapped, np.float32, n * rank, first).reshape(n, rank)
@@ -74,28 +73,28 @@ def share(shapes: Mapping[str, tuple[int, int]], here: Ring) -> dict[str, np.nda
     return values
 
 
-def _reserved(size: int) -> str:
-    """Make a file of some bytes; return its name."""
-    handle, name = tempfile.mkstemp(prefix="etude-factors-", dir=_folder(size))
-    try:
-        _reserve(handle, size)
-    except OSError:
-        Path(name).unlink()
-        raise
-    finally:
-        os.close(handle)
-    return name
+def _reserved(size: int, until: ExitStack) -> str:
+    """Make a file of some bytes; return its name, which the end of `until` removes.
+
+    It lies in shared memory if there is room: containers often have 64 MB of it, and another fit may be quicker.
+    """
+    room = _has_shared_memory() and shutil.disk_usage(_SHARED_MEMORY).free > size
+    for below in (str(_SHARED_MEMORY), tempfile.gettempdir()) if room else (tempfile.gettempdir(),):
+        file = until.enter_context(scratch.passing(below)) / "factors"
+        try:
+            with file.open("xb") as made:
+                _reserve(made.fileno(), size)
+        except OSError:
+            if below == tempfile.gettempdir():
+                raise
+            file.unlink()
+        else:
+            break
+    return str(file)
 
 
 def _has_shared_memory() -> bool:
     return _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK)
-
-
-def _folder(size: int) -> Path:
-    """Return the folder of shared memory if there is room; containers often have 64 MB of it."""
-    if _has_shared_memory() and shutil.disk_usage(_SHARED_MEMORY).free > size:
-        return _SHARED_MEMORY
-    return Path(tempfile.gettempdir())
 
 
 def _reserve(handle: int, size: int) -> None:

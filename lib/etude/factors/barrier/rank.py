@@ -189,7 +189,7 @@ class _Rank:
         """Write this rank's rows, in the basis of the start values."""
         for side, rows in self._rows.items():
             if rows.start < rows.stop:
-                self._task.kept.write(iteration, self._task.attempt, side, rows.start, self._turned_back(side))
+                self._task.kept.write(iteration, self._task.attempt, side, rows, self._turned_back(side))
         self._ring.gather()
         if self._rank == 0:
             self._task.kept.complete(iteration, self._task.attempt, losses)

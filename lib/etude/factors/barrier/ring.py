@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import struct
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from typing import Any
 
 from etude.session import LOOPBACK
@@ -26,6 +27,9 @@ Announce = Callable[[str], Sequence[str]]
 
 _NOTICED_S = 3.0
 """Time for a failed neighbour to report its own error."""
+
+_GREETING_S, _LONGEST_GREETING = 10, 20
+"""Time, and number of bytes, for a connection to say whose it is."""
 
 
 class PeerLostError(Exception):
@@ -125,7 +129,7 @@ class Door:
         everywhere = socket.has_dualstack_ipv6()
         family = "AF_INET6" if host is not None and everywhere else "AF_INET"
         bound = LOOPBACK if host is None else "::" if everywhere else "0.0.0.0"
-        self._listener = Listener((bound, 0), family, authkey=key)
+        self._listener = Listener((bound, 0), family)  # without the key: `_greeted` asks for it, but not forever
         mine = f"{LOOPBACK if host is None else host} {self._listener.address[1]}"
         self._addresses = [text.rpartition(" ") for text in announce(mine)]
         self._came: dict[int, list[Connection[Any, Any]]] = defaultdict(list)
@@ -139,24 +143,53 @@ class Door:
         """Connect to the members that stand `step` places before and after this one, around the ring of members.
 
         All of them must ask for their links in the same order.
+
+        Raises:
+            PeerLostError: one of them can't be reached.
         """
         place, size = members.index(rank), len(members)
+        other = members[(place + step) % size]
         with ThreadPoolExecutor(1) as thread:
             coming = thread.submit(self._accept, members[(place - step) % size])
-            going = self._connect(rank, members[(place + step) % size])
+            try:
+                going = self._connect(rank, other)
+            except OSError as error:
+                self._wake()
+                host, _, port = self._addresses[other]
+                raise PeerLostError(f"rank {rank} can't reach rank {other} at {host}:{port} ({error})") from error
             return Link(f"rank {place} of {size}", coming.result(), going)
 
     def _accept(self, rank: int) -> Connection[Any, Any]:
         """Return the next connection of a rank; those of others, which are ahead, are kept for later."""
         while not self._came[rank]:
-            with suppress(AuthenticationError, EOFError, ConnectionError):  # of a stranger
+            try:
                 made = self._listener.accept()
-                self._came[int(made.recv_bytes())].append(made)
+            except ConnectionError:  # gone again
+                continue
+            try:
+                self._came[self._greeted(made)].append(made)
+            except (AuthenticationError, EOFError, OSError, ValueError):  # a stranger
+                made.close()
         return self._came[rank].pop(0)
+
+    def _greeted(self, made: Connection[Any, Any]) -> int:
+        """Return whose connection it is, after both ends have shown that they know the key."""
+        with socket.socket(fileno=os.dup(made.fileno())) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _GREETING_S, 0))
+            deliver_challenge(made, self._key)
+            answer_challenge(made, self._key)
+            rank = int(made.recv_bytes(_LONGEST_GREETING))
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
+        return rank
+
+    def _wake(self) -> None:
+        """Let the thread that waits for a connection fail: closing the listener wouldn't wake it."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self._listener._listener._socket.fileno())) as same:  # type: ignore[attr-defined]
+            same.shutdown(socket.SHUT_RDWR)
 
     def _connect(self, rank: int, other: int) -> Connection[Any, Any]:
         host, _, port = self._addresses[other]
-        family, *_, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        family, *_, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         made = Client(
             (str(address[0]), int(port)), "AF_INET6" if family == socket.AF_INET6 else "AF_INET", authkey=self._key
         )

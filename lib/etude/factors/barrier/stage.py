@@ -24,6 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import etude
 from etude import storage
+from etude.causes import cause_of
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.factors.barrier.kept import Kept, Newest
@@ -34,7 +35,7 @@ from etude.factors.blocks import Axis
 from etude.factors.fit import Earlier, Fit, Progress, unwatched
 from etude.factors.objective import converged
 from etude.session import is_local
-from etude.slots import expected_slots, free_slots, lasting_executors, wait_for_slots
+from etude.slots import all_slots, expected_slots, free_slots, lasting_executors, wait_for_slots
 from etude.worker import lean_worker
 
 _ATTEMPTS = 4
@@ -42,7 +43,11 @@ _ATTEMPTS = 4
 _WAIT_S = 120.0
 """Time for executors to come, or to come back; then fewer ranks go on."""
 _POLL_S = 1.0
-_LOST = re.compile(r"PeerLostError|ExecutorLostFailure|Python worker exited unexpectedly|FetchFailed")
+_LOST = re.compile(
+    r"PeerLostError|ReplacedError|SlotsLostError|ExecutorLostFailure|Python worker exited unexpectedly|FetchFailed"
+    r"|SPARK-24819"
+)
+"""SPARK-24819 is what Spark says if there are fewer slots than ranks when the stage is to start."""
 _FREE_TO_CHANGE = frozenset({"mode", "engine", "partitions", "max_broadcast_mb", "checkpoint_interval", "window_days"})
 
 log = logging.getLogger("etude.wmf")
@@ -86,6 +91,8 @@ def fit(
         done = _with_patience(_Input(interactions, earlier), shared, settings, kept, progress)
     finally:
         shared.destroy()
+    for side in SIDES:
+        kept.check(done, side, len(axes[side]))
     users, tracks = (
         spark.read.schema(f"{side}_idx int, factors array<float>").parquet(
             storage.literal(storage.for_spark(kept.folder(done, side)))
@@ -116,33 +123,57 @@ def _with_patience(
             log.info("engine=barrier goes on after iteration=%d of=%d", done.iteration, settings.iterations)
         ranks = _ranks(spark, axes.value, settings, ranks)
         try:
+            kept.remove_unfinished()
             stage = partial(_run, given, axes, settings, kept, done, ranks)
-            _watched(stage, spark, settings, kept, done.iteration, progress)
+            _watched(stage, _Slots(spark, ranks), settings, kept, done.iteration, progress)
         except Exception as error:
-            if not _LOST.search(str(error)):
+            if not _LOST.search(f"{type(error).__name__} {error}"):
                 raise
             at = kept.newest().iteration
             lost, failed_at = (lost + 1, failed_at) if at == failed_at else (1, at)
             if lost >= _ATTEMPTS:
                 raise EtudeError(
-                    f"ranks of the fit were lost {lost} times after iteration {at}: their processes were killed, "
-                    "perhaps for memory (spark.executor.memoryOverhead), or their machines were lost"
+                    f"ranks of the fit were lost {lost} times after iteration {at} ({cause_of(error)}): their "
+                    "processes were killed, perhaps for memory (spark.executor.memoryOverhead), or their machines were "
+                    "lost or can't reach each other"
                 ) from error
             log.warning("engine=barrier ranks=%d lost a rank; the fit goes on after iteration=%d", ranks, at)
 
 
+class SlotsLostError(Exception):
+    """Tell that there are fewer slots than ranks: Spark then lets a barrier stage wait, without limit."""
+
+
+class _Slots:
+    """Watch the slots that the ranks need."""
+
+    def __init__(self, spark: SparkSession, ranks: int):
+        self.spark, self._ranks, self._there = spark, ranks, time.monotonic()
+
+    def check(self) -> None:
+        """Check that there have been enough slots within _WAIT_S.
+
+        Raises:
+            SlotsLostError: there haven't.
+        """
+        if all_slots(self.spark) >= self._ranks:
+            self._there = time.monotonic()
+        elif time.monotonic() - self._there > _WAIT_S:
+            raise SlotsLostError(f"{self._ranks} ranks have had fewer task slots for {_WAIT_S:.0f} s")
+
+
 def _watched(
-    stage: Callable[[], None], spark: SparkSession, settings: WmfSettings, kept: Kept, done: int, progress: Progress
+    stage: Callable[[], None], slots: _Slots, settings: WmfSettings, kept: Kept, done: int, progress: Progress
 ) -> None:
-    """Run the stage in a thread while this one reports progress; an interrupt ends it."""
+    """Run the stage in a thread while this one reports progress; an interrupt ends it, and so does a lack of slots."""
     kept.tell(done)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(stage)
         try:
-            for _ in progress(_finished(running, kept, done), "factorising", settings.iterations):
+            for _ in progress(_finished(running, kept, done, slots), "factorising", settings.iterations):
                 pass
         except BaseException:
-            spark.sparkContext.cancelAllJobs()
+            slots.spark.sparkContext.cancelAllJobs()
             raise
         running.result()
 
@@ -229,12 +260,13 @@ class _Stage:
             door.close()
 
 
-def _finished(stage: Future[None], kept: Kept, done: int) -> Iterator[int]:
+def _finished(stage: Future[None], kept: Kept, done: int, slots: _Slots) -> Iterator[int]:
     """Yield the iterations as they end, while the stage runs."""
     told = done
     yield from range(1, done + 1)
     while not stage.done():
         wait([stage], _POLL_S)
+        slots.check()
         now = kept.told()
         yield from range(told + 1, now + 1)
         told = max(told, now)
