@@ -15,14 +15,17 @@ changed since. wmf.mode=refit fits everything again, from its factors, and rotat
 
 from __future__ import annotations
 
+import re
 from functools import cache, partial
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from etude import storage
+from etude.causes import cause_of
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.factors.barrier.stage import unavailable
 from etude.factors.basis import onto
@@ -36,6 +39,8 @@ from etude.lake import Metric, folders, ledger
 from etude.lake.staging import Staging
 from etude.splits import Split, split_interactions, split_rows, splits_of
 from etude.vectors import collect
+
+_NO_FILE = re.compile(r"FILE_NOT_EXIST|FileNotFoundException")
 
 
 def run(job: JobRun) -> None:
@@ -111,7 +116,7 @@ def extend(job: JobRun, of_batch: DataFrame, staging: Staging) -> None:
     """
     run_id = earlier_run(job)
     settings = objective_of(job.settings.wmf, fitted_with(job, run_id))
-    news = staging.keep(changes(job, of_batch, run_id))
+    news = changes(job, of_batch, run_id, staging)
 
     earlier = {side: job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track")}
     fixed = collect(earlier["track"], "track_idx", size_limit(settings), settings.rank)
@@ -170,21 +175,26 @@ def earlier_fit(job: JobRun) -> Earlier:
     return Earlier(users, tracks, f"{run_id} {ended and ended.ended_at}")
 
 
-def changes(job: JobRun, of_batch: DataFrame, run_id: str) -> DataFrame:
-    """Return user_idx, track_idx of interactions that differ from an earlier run's; all if the latter can't be read."""
+def changes(job: JobRun, of_batch: DataFrame, run_id: str, staging: Staging) -> DataFrame:
+    """Return user_idx, track_idx of interactions that differ from an earlier run's; all if the latter can't be read.
+
+    The log may still have that version after VACUUM has removed its files: this shows only as they are read.
+    """
     run = job.graph.succeeded("wmf", run_id)
     version = None if run is None else run.tables_read.get("interactions")
     try:
         if version is not None:
             # Not through job.read, which pins the version that this run reads.
-            return changed(of_batch, job.lake.read("interactions", version))
+            return staging.keep(changed(of_batch, job.lake.read("interactions", version)))
         reason = "it summed plays itself"
-    except AnalysisException as error:
-        reason = str(error).splitlines()[0]
+    except (AnalysisException, Py4JJavaError) as error:
+        reason = cause_of(error)
+        if isinstance(error, Py4JJavaError) and not _NO_FILE.search(str(error)):
+            raise
     job.log.warning(
         "everything is folded in again: the interactions of wmf run %s can't be compared (%s)", run_id, reason
     )
-    return of_batch.select("user_idx", "track_idx")
+    return staging.keep(of_batch.select("user_idx", "track_idx"))
 
 
 def interactions(job: JobRun, staging: Staging) -> DataFrame:

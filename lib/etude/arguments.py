@@ -34,6 +34,8 @@ class Arguments:
     run_id: str
     resume: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    dated: bool = False
+    """Whether the batch date was asked for, and isn't just today's."""
 
     def changed(self, run_id: str | None = None, **sections: Mapping[str, Any]) -> Arguments:
         """Return the arguments with other values in some sections of the settings, and maybe another run_id."""
@@ -93,7 +95,7 @@ def parse_arguments(
     run_id = default if given.run_id is None else given.run_id
     if not _RUN_ID.fullmatch(run_id):
         raise SettingsError(f"--run-id {run_id!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit")
-    return Arguments(settings, batch_date, run_id, given.resume, extra)
+    return Arguments(settings, batch_date, run_id, given.resume, extra, given.batch_date is not None)
 
 
 def check_room(run_id: str, longest: int, whose: str) -> None:

@@ -248,10 +248,11 @@ def unlike_plays(lake: Lake, graph: RunGraph) -> str | None:
         return "no run before has summed them"
     if not keeps_all(ledger.whole(lake, last).settings["listening"]):
         return "listening.* filtered them before"
-    # Since what it read, not only since what it left: a person may have deleted plays while it was at work.
-    versions = {**last.outputs, **last.inputs}
-    if any(lake.changed_since(table, versions[table], last.key) for table in ("plays", "interactions")):
-        return "a table has changed since the last run began"
+    versions, tables = {**last.inputs, **last.outputs}, ("plays", "interactions")
+    if any(lake.changed_since(table, versions[table]) for table in tables):
+        return "a table has changed since the last run"
+    if any(lake.changed_by_others(table, last) for table in tables):
+        return "a table has changed while the last run was at work"
     return None
 
 

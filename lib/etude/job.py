@@ -31,6 +31,8 @@ from etude.stages import stage_of
 __all__ = ["Arguments", "JobRun", "Outcome", "execute", "main", "parse_arguments", "run_program"]
 
 
+_COMMITTER = "spark.databricks.delta.commitInfo.userMetadata"
+
 Body = Callable[[JobRun], None]
 
 
@@ -102,7 +104,8 @@ def execute(
         package_version=etude.__version__,
     )
     job = JobRun(stage, spark, settings, lake, record, log, arguments)
-    spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", writer)
+    before = spark.conf.get(_COMMITTER, "") or ""
+    spark.conf.set(_COMMITTER, writer)
     log.info("job=%s run_id=%s batch_date=%s lake=%s", name, record.run_id, record.batch_date, lake.root)
     lease = ledger.lease(lake, record)
     started = time.monotonic()
@@ -113,6 +116,9 @@ def execute(
     except LeaseTakenError as error:
         record.status, record.error = "failed", str(error)
         return Outcome(explain(log, name, error), _summary(job, started))
+    finally:
+        with suppress(Exception):  # Java may have died
+            spark.conf.set(_COMMITTER, before)
 
 
 def _recorded(job: JobRun, body: Body, started: float) -> Outcome:

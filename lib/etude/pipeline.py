@@ -182,8 +182,7 @@ def _tables_unchanged(done: Run, lake: Lake, graph: RunGraph) -> bool:
     left = {name: max(done.inputs[name], done.outputs.get(name, ABSENT)) for name in shared}
     if left != {name: ABSENT if version is None else version for name, version in found.items()}:
         return False
-    wrote = [name for name in shared if name in done.outputs]
-    return not any(lake.changed_since(name, done.inputs[name], done.key) for name in wrote)
+    return not any(lake.changed_by_others(name, done) for name in shared)
 
 
 def _same_upstream(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:

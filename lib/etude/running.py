@@ -8,7 +8,7 @@ from importlib import import_module
 from etude import fitting
 from etude.arguments import Arguments
 from etude.content import has_audio, has_features
-from etude.errors import EtudeError
+from etude.errors import EtudeError, SettingsError
 from etude.job import JobRun, execute
 from etude.lake import ledger
 from etude.lake.lake import Lake
@@ -21,9 +21,20 @@ def as_begun(job: JobRun, arguments: Arguments) -> Arguments:
     Args:
         job: the job that runs ingest under its own run_id before all other steps.
         arguments: those of its steps.
+
+    Raises:
+        SettingsError: another batch date was asked for.
     """
     first = ledger.find(Lake(arguments.settings.lake.root), "ingest", job.run_id)
-    return replace(arguments, batch_date=first.batch_date if first else job.batch_date)
+    if first is None or first.batch_date == job.batch_date:
+        return arguments
+    if arguments.dated:
+        raise SettingsError(
+            f"--batch-date {job.batch_date}: run {job.run_id} works for {first.batch_date}; leave --batch-date out to "
+            "go on with it, or give another --run-id"
+        )
+    job.log.info("batch_date=%s reason='run %s began on that day'", first.batch_date, job.run_id)
+    return replace(arguments, batch_date=first.batch_date)
 
 
 def run_step(job: JobRun, step: Step) -> str:

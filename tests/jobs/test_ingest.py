@@ -241,7 +241,7 @@ def test_a_nights_new_plays_are_added_to_the_sums(spark, nights, start, monkeypa
 
     def meanwhile(job, table, frame, **equals):
         if table == "plays":
-            spark.sql(f"DELETE FROM delta.`{start.lake}/plays` WHERE user_id = 'w'")
+            spark.newSession().sql(f"DELETE FROM delta.`{start.lake}/plays` WHERE user_id = 'w'")
         replace(job, table, frame, **equals)
 
     monkeypatch.setattr(ingest.JobRun, "replace", meanwhile)

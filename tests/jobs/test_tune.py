@@ -39,8 +39,9 @@ def run(spark, tmp_path_factory):
         *("tune.keep=0.3", "tune.k=10", "tune.regularization=[0.5,5]"),
     ]
 
-    def of(day=date(2026, 1, 31)):
-        outcome = execute("tune", tune.run, spark, Arguments(load_settings((), asked), day, "t"), job_logger())
+    def of(day=date(2026, 1, 31), dated=False):
+        arguments = Arguments(load_settings((), asked), day, "t", dated=dated)
+        outcome = execute("tune", tune.run, spark, arguments, job_logger())
         return outcome.exit_code, json.loads(outcome.line)
 
     return of, folder
@@ -67,6 +68,11 @@ def test_it_finds_better_settings_than_absurd_ones_and_goes_on_where_it_stopped(
     assert (code, again["best"]) == (0, line["best"])
     after = {(row["job"], row["run_id"]): row["attempt"] for row in lake.look("runs", ["job", "run_id", "attempt"])}
     assert {key for key, attempt in after.items() if attempt > 1} == {("tune", "t")}
+
+    code, refused = of(date(2026, 2, 1), dated=True)
+    assert code == 2
+    assert "--batch-date 2026-02-01: run t works for 2026-01-31" in refused["error"]
+    assert of()[0] == 0
 
     page = newest_search(lake, ledger.graph(lake))
     assert (page.run_id, page.metric, page.k, len(page.trials)) == ("t", "ndcg", 10, 7)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from deltalake import DeltaTable
 
 import small_lake
 from etude.config import load_settings
@@ -254,6 +255,12 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
 
     refused = run(lake, "bad", "wmf.mode=fold_in", "inputs.wmf_run_id=fit", "evaluation.protocol=strict")
     assert refused["exit_code"] == 2
+
+    # The log still has the version that the fit read; its files are gone.
+    table = DeltaTable(lake.uri("interactions"))
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert run(lake, "whole", "wmf.mode=fold_in", "inputs.wmf_run_id=fit")["exit_code"] == 0
+    assert set(rows_of(lake, "user_factors", "whole").origin) == {"fold_in"}
 
 
 def best_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -9,7 +9,9 @@ from pathlib import Path
 from traceback import format_exception
 
 import pytest
+from deltalake import DeltaTable
 
+from etude.errors import DataCheckError
 from etude.frames import small_frame
 from etude.lake import Lake, small
 from etude.lake.runs import Run
@@ -243,3 +245,17 @@ def test_a_frame_of_many_rows_and_a_table_read_as_files_are_left_to_spark(spark,
     with lake.collecting():
         lake.replace("users", source.read("users").limit(5))
     assert (written_by(lake, "users"), lake.count("users")) == ("deltalake", 5)
+
+
+def test_what_deltalake_rewrote_is_told_from_a_broken_lake(spark, open_with):
+    lake = open_with("deltalake")
+    lake.replace("users", [{"user_id": name, "user_idx": n} for n, name in enumerate(("ann", "bob", "cy"))])
+    DeltaTable(lake.uri("users")).delete("user_id = 'bob'")
+    for look in (lambda: lake.look("users"), lambda: lake.has_values("users", ["user_id"])):
+        with pytest.raises(
+            DataCheckError, match="users: files have column types of a newer Arrow, as deltalake's delete"
+        ):
+            look()
+    place = f"delta.`{lake.uri('users')}`"
+    spark.sql(f"INSERT OVERWRITE {place} SELECT * FROM {place}")  # the remedy
+    assert [row["user_id"] for row in lake.look("users")] == ["ann", "cy"]

@@ -24,7 +24,7 @@ from etude.lake import folders, small
 from etude.lake.conditions import fulfilling
 from etude.lake.conflicts import commit, no_fence
 from etude.lake.conform import conform
-from etude.lake.runs import ABSENT
+from etude.lake.runs import ABSENT, Run
 from etude.lake.schema import Table
 from etude.lake.tables import TABLES
 
@@ -95,23 +95,31 @@ class Lake:
             if committer is not None:
                 yield number, *committer
 
-    def changed_since(self, table: str, version: int, but_by: tuple[str, str] | None = None) -> bool:
+    def changed_since(self, table: str, version: int) -> bool:
         """Tell if a commit after a version has changed the table's rows; OPTIMIZE only moves them.
 
-        True also if the log doesn't tell any more. The version ABSENT stands for no table. Commits by `but_by`, a job
-        and its run_id, don't count.
+        True also if the log doesn't tell any more. The version ABSENT stands for no table.
         """
         newest = self.version(table)
-        for number in range(version + 1, (ABSENT if newest is None else newest) + 1):
+        return any(changed for changed, _ in self._changes(table, version, ABSENT if newest is None else newest))
+
+    def changed_by_others(self, table: str, run: Run) -> bool:
+        """Tell if somebody else has changed a table's rows between the version that a run read and the one it left."""
+        read, left = run.inputs.get(table), run.outputs.get(table)
+        if read is None or left is None:
+            return False
+        return any(changed and by != run.key for changed, by in self._changes(table, read, left))
+
+    def _changes(self, table: str, version: int, last: int) -> Iterator[tuple[bool, tuple[str, str] | None]]:
+        """Yield for each commit after a version whether it changed rows, or may have, and which job's run made it."""
+        for number in range(version + 1, last + 1):
             commit = self._commit(table, number)
             if commit is None:
-                return True
-            if but_by is not None and _committer(commit) == but_by:
+                yield True, None
                 continue
             actions = map(json.loads, commit)
-            if any(action.get(kind, {}).get("dataChange") for action in actions for kind in ("add", "remove")):
-                return True
-        return False
+            changed = any(action.get(kind, {}).get("dataChange") for action in actions for kind in ("add", "remove"))
+            yield changed, _committer(commit)
 
     def _commit(self, table: str, version: int) -> list[bytes] | None:
         """Return the lines of a commit, JSON objects; None if the log was cleaned of it."""

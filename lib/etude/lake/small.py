@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import operator
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,30 +69,33 @@ class Deltalake:
 
     def arrow(self, spec: Table, columns: Sequence[str], equals: Equals) -> pa.Table:
         """Return the rows as an Arrow table."""
-        data = self._data(spec)
-        if data is None:
-            return no_rows(spec, columns)
-        check_columns(spec, data.schema.names)
-        return data.to_table(columns=list(columns), filter=arrow_filter(equals))
+        with _readable(spec):
+            data = self._data(spec)
+            if data is None:
+                return no_rows(spec, columns)
+            check_columns(spec, data.schema.names)
+            return data.to_table(columns=list(columns), filter=arrow_filter(equals))
 
     def count(self, spec: Table, equals: Equals) -> int:
         """Return the number of rows."""
-        data = self._data(spec)
-        return 0 if data is None else int(data.count_rows(filter=arrow_filter(equals)))
+        with _readable(spec):
+            data = self._data(spec)
+            return 0 if data is None else int(data.count_rows(filter=arrow_filter(equals)))
 
     def has_values(self, spec: Table, columns: Sequence[str]) -> bool:
         """Tell if any row has a value in any of the columns."""
         import pyarrow.compute as pc
         import pyarrow.dataset as ds
 
-        data = self._data(spec)
-        if data is None:
-            return False
-        filled = (
-            pc.list_value_length(ds.field(name)) > 0 if _is_array(spec, name) else ds.field(name).is_valid()
-            for name in columns
-        )
-        return data.head(1, columns=list(columns), filter=reduce(operator.or_, filled)).num_rows > 0
+        with _readable(spec):
+            data = self._data(spec)
+            if data is None:
+                return False
+            filled = (
+                pc.list_value_length(ds.field(name)) > 0 if _is_array(spec, name) else ds.field(name).is_valid()
+                for name in columns
+            )
+            return data.head(1, columns=list(columns), filter=reduce(operator.or_, filled)).num_rows > 0
 
     def replace(self, spec: Table, rows: pa.Table, equals: Equals, fence: Fence = no_fence) -> None:
         """Replace rows in one commit; CHECK constraints hold here as they do in Spark.
@@ -168,6 +172,24 @@ class Deltalake:
         parts = [(c.name, kinds[c.type]) for c in spec.columns if c.name in spec.partition_by]
         partitioning = ds.partitioning(pa.schema(parts), flavor="hive") if parts else None
         return ds.dataset(paths, format="parquet", filesystem=system, partitioning=partitioning)
+
+
+@contextmanager
+def _readable(spec: Table) -> Iterator[None]:
+    """Say what is the matter with files that Spark and deltalake read, and pyarrow can't.
+
+    Raises:
+        DataCheckError: deltalake's `delete` or `update` wrote some.
+    """
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        if "Unrecognized type" not in str(error):
+            raise
+        raise DataCheckError(
+            f"{spec.name}: files have column types of a newer Arrow, as deltalake's delete and update write them; "
+            "write the table anew by Spark (docs/operating.md, Erasing a user), and delete rows by Spark's SQL"
+        ) from error
 
 
 class BySpark:
