@@ -180,7 +180,7 @@ def test_an_interrupt_ends_the_stage(plays, tmp_path):
 
 def test_a_session_without_lasting_executors_is_refused(plays, tmp_path, monkeypatch):
     assert stage.unavailable(plays.sparkSession) is None
-    monkeypatch.setattr(stage, "free_slots", lambda _: 0)
+    monkeypatch.setattr(stage, "wait_for_slots", lambda *_: 0)
     assert stage.unavailable(plays.sparkSession) == "no task slot is free"
     monkeypatch.setattr(stage, "lasting_executors", lambda _: False)
     with pytest.raises(SettingsError, match=r"wmf.engine=barrier: dynamic allocation .*; take wmf.engine=auto"):

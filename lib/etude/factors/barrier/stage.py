@@ -35,13 +35,15 @@ from etude.factors.blocks import Axis
 from etude.factors.fit import Earlier, Fit, Progress, unwatched
 from etude.factors.objective import converged
 from etude.session import is_local
-from etude.slots import all_slots, expected_slots, free_slots, lasting_executors, wait_for_slots
+from etude.slots import all_slots, expected_slots, lasting_executors, wait_for_slots
 from etude.worker import lean_worker
 
 _ATTEMPTS = 4
 """Losses of ranks, without a kept iteration between them, until the fit fails: as many as Spark gives a task."""
 _WAIT_S = 120.0
 """Time for executors to come, or to come back; then fewer ranks go on."""
+_SETTLE_S = 5.0
+"""Time for the slots of tasks that have just ended to be free again."""
 _POLL_S = 1.0
 _LOST = re.compile(
     r"PeerLostError|ReplacedError|SlotsLostError|ExecutorLostFailure|Python worker exited unexpectedly|FetchFailed"
@@ -57,7 +59,7 @@ def unavailable(spark: SparkSession) -> str | None:
     """Return why no barrier stage can run in this session; None if one can."""
     if not lasting_executors(spark):
         return "dynamic allocation admits no barrier stage"
-    if free_slots(spark) < 1:
+    if wait_for_slots(spark, 1, _SETTLE_S) < 1:
         return "no task slot is free"
     return None
 
