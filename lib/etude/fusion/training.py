@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pyspark.sql import SparkSession
 
 from etude import storage
-from etude.causes import cause_of
+from etude.causes import WORKER_LOST, cause_of
 from etude.config.train import TrainSettings
 from etude.errors import EtudeError, SettingsError
 from etude.fusion import checkpoint as checkpoints
@@ -25,7 +25,7 @@ _CONNECTION = re.compile(
 )
 """What a rank says if a peer is gone."""
 
-_PROCESS_LOST = re.compile(r"ExecutorLostFailure|Python worker exited unexpectedly|[Ee]xit code: (?:-9|137)")
+_PROCESS_LOST = re.compile(rf"{WORKER_LOST}|[Ee]xit code: (?:-9|137)")
 """What Spark or Horovod says if a rank's process was killed."""
 
 # These may differ between a training and its resumption without changing the result.

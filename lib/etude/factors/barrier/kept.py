@@ -36,6 +36,10 @@ class ReplacedError(Exception):
     """Tell that an iteration has gone, so that a fit must go on from another one."""
 
 
+def _folder_name(iteration: int, attempt: str) -> str:
+    return f"{iteration}-{attempt}"
+
+
 class _Iteration(NamedTuple):
     iteration: int
     attempt: str
@@ -43,7 +47,7 @@ class _Iteration(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return f"{self.iteration}-{self.attempt}"
+        return _folder_name(self.iteration, self.attempt)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ class Kept:
         """Write some rows of a side, a row group per piece: so only one piece is copied at a time."""
         column = f"{side}_idx"
         schema = pa.schema([(column, pa.int32()), ("factors", pa.list_(pa.float32()))])
-        file = storage.join(self.uri, f"{iteration}-{attempt}", side, f"{rows.start:012d}-{rows.stop:012d}.parquet")
+        file = storage.join(
+            self.uri, _folder_name(iteration, attempt), side, f"{rows.start:012d}-{rows.stop:012d}.parquet"
+        )
         with (
             storage.writing(file) as stream,
             pq.ParquetWriter(stream, schema, compression="none", use_dictionary=False) as writer,
@@ -93,8 +99,8 @@ class Kept:
         The complete one before it stays, since an attempt may just be starting from it. So does what isn't complete:
         the ranks of another attempt may be writing it, if this one is thought dead.
         """
-        mine = f"{iteration}-{attempt}"
-        storage.write_bytes(storage.join(self.uri, mine, _COMPLETE), json.dumps(losses).encode())
+        done = storage.join(self.uri, _folder_name(iteration, attempt), _COMPLETE)
+        storage.write_bytes(done, json.dumps(losses).encode())
         earlier = [found for found in self._iterations() if found.complete and found.iteration < iteration]
         for found in earlier[:-1]:
             storage.delete(storage.join(self.uri, found.folder))
@@ -123,7 +129,9 @@ class Kept:
         """Return what lies there, ascending."""
         names = (name.partition("-") for name in storage.list_folders(self.uri))
         return [
-            _Iteration(number, attempt, storage.exists(storage.join(self.uri, f"{number}-{attempt}", _COMPLETE)))
+            _Iteration(
+                number, attempt, storage.exists(storage.join(self.uri, _folder_name(number, attempt), _COMPLETE))
+            )
             for number, attempt in sorted((int(number), attempt) for number, _, attempt in names)
         ]
 
@@ -167,4 +175,4 @@ class Kept:
 
     def folder(self, newest: Newest, side: str) -> str:
         """Return the URI of a side's files: `{side}_idx` and factors."""
-        return storage.join(self.uri, f"{newest.iteration}-{newest.attempt}", side)
+        return storage.join(self.uri, _folder_name(newest.iteration, newest.attempt), side)

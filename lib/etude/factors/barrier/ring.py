@@ -184,8 +184,8 @@ class Door:
 
     def _wake(self) -> None:
         """Let the thread that waits for a connection fail: closing the listener wouldn't wake it."""
-        with suppress(OSError), socket.socket(fileno=os.dup(self._listener._listener._socket.fileno())) as same:  # type: ignore[attr-defined]
-            same.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self._listener._listener._socket.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
 
     def _connect(self, rank: int, other: int) -> Connection[Any, Any]:
         host, _, port = self._addresses[other]

@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import etude
 from etude import storage
-from etude.causes import cause_of
+from etude.causes import WORKER_LOST, cause_of
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, EtudeError, SettingsError
 from etude.factors.barrier.kept import Kept, Newest
@@ -45,10 +45,7 @@ _WAIT_S = 120.0
 _SETTLE_S = 5.0
 """Time for the slots of tasks that have just ended to be free again."""
 _POLL_S = 1.0
-_LOST = re.compile(
-    r"PeerLostError|ReplacedError|SlotsLostError|ExecutorLostFailure|Python worker exited unexpectedly|FetchFailed"
-    r"|SPARK-24819"
-)
+_LOST = re.compile(rf"PeerLostError|ReplacedError|SlotsLostError|{WORKER_LOST}|FetchFailed|SPARK-24819")
 """SPARK-24819 is what Spark says if there are fewer slots than ranks when the stage is to start."""
 _FREE_TO_CHANGE = frozenset({"mode", "engine", "partitions", "max_broadcast_mb", "checkpoint_interval", "window_days"})
 
