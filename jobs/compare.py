@@ -18,14 +18,16 @@ from pathlib import Path
 
 from etude import storage
 from etude.arguments import Arguments, check_room
+from etude.causes import NOT_FINITE
 from etude.comparison import steps
 from etude.comparison.bootstrap import Figures
 from etude.comparison.curves import Curve, curve_of
 from etude.comparison.judging import Source, epochs_of, figures_of
 from etude.comparison.page import Judges, Results, pages
 from etude.comparison.trials import MODELS, Trial, rates, trials
+from etude.content import has_features
 from etude.demo.corpus import build
-from etude.errors import DataCheckError, EtudeError
+from etude.errors import DataCheckError, EtudeError, InputMissingError
 from etude.job import JobRun, main
 from etude.lake import Lake, folders, ledger
 from etude.running import as_begun, run_step
@@ -74,8 +76,18 @@ def page_k(job: JobRun) -> int:
 
 
 def run_trials(job: JobRun, arguments: Arguments, planned: Sequence[Trial]) -> set[str]:
-    """Run what precedes the trainings, and the trainings; return the names of those whose loss stopped being finite."""
+    """Run what precedes the trainings, and the trainings; return the names of those whose loss stopped being finite.
+
+    Raises:
+        InputMissingError: no track has anything that a network could read.
+    """
+    lake = Lake(arguments.settings.lake.root, job.spark)
     for step in steps.first_steps(arguments, tuple(dict.fromkeys(trial.protocol for trial in planned))):
+        if step.stage == "wmf" and not has_features(lake):
+            raise InputMissingError(
+                "no track has sound, artist, year or tags, so there is nothing to train on; set catalogue.sources, "
+                "audio.manifest or audio.root"
+            )
         run_step(job, step)
     diverged: set[str] = set()
     for trial in job.progress(planned, "trainings", len(planned)):
@@ -85,11 +97,18 @@ def run_trials(job: JobRun, arguments: Arguments, planned: Sequence[Trial]) -> s
 
 
 def stayed_finite(job: JobRun, arguments: Arguments, trial: Trial) -> bool:
-    """Run a training; return whether it succeeded. A learning rate that is too high for it is a result, no failure."""
+    """Run a training; return whether its loss stayed finite: a learning rate that is too high is a result, no failure.
+
+    Raises:
+        EtudeError: it failed for another reason, or it is none of the trainings that compare learning rates.
+    """
+    step = steps.train_step(arguments, trial)
     try:
-        run_step(job, steps.train_step(arguments, trial))
+        run_step(job, step)
     except EtudeError as error:
-        if error.exit_code != DataCheckError.exit_code or not trial.variant.of_rates:
+        failed = ledger.find(Lake(arguments.settings.lake.root), "train", step.arguments.run_id)
+        diverged = error.exit_code == DataCheckError.exit_code and failed and NOT_FINITE in (failed.error or "")
+        if not diverged or not trial.variant.of_rates:
             raise
         return False
     return True
@@ -101,7 +120,7 @@ def run_knobs(job: JobRun) -> dict[float, Figures]:
     planned = [Trial(MODELS[name], "strict", seed) for seed in compare.seeds[:_KNOB_SEEDS] for name in _KNOB_MODELS]
     for share in compare.audible_shares:
         folder = Path(compare.corpora) / f"audible-{share:g}"
-        build(folder / "landing", steps.knob_corpus(job.settings.demo, share))
+        build(folder, steps.knob_corpus(job.settings.demo, share))
         arguments = steps.knob_arguments(job.arguments, folder)
         run_trials(job, as_begun(job, arguments), planned)
         lake = Lake(arguments.settings.lake.root, job.spark)

@@ -14,6 +14,9 @@ from etude.storage import shown
 WORKER_LOST = r"ExecutorLostFailure|Python worker exited unexpectedly"
 """Pattern of what Spark says if a process of tasks was killed, or its machine was lost."""
 
+NOT_FINITE = "loss is not finite"
+"""What the error of a training says if its loss has become infinite or NaN."""
+
 _LONGEST = 500
 _JAVA = re.compile(r"(?:Caused by: |: )(?:[a-z]\w*\.)+(?P<name>[A-Z]\w*(?:\$\w+)?)(?:: (?P<text>.*))?$")
 """`Caused by: java.io.IOException: No space left on device`; the line of the error itself starts with `: `."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from comparison.test_contest import contest
-from etude.comparison.bootstrap import _Sample, compare, figure_names
-from etude.comparison.contest import by_chance, judge
+from etude.comparison.bootstrap import ERRORS, _Sample, compare, figure_names
+from etude.comparison.contest import Contest, Judged, by_chance, judge
 from etude.ranking import metrics
 from etude.ranking.sums import hits_of
-from etude.search.candidates import Candidates
+from etude.search.candidates import Candidates, Pairs
 from etude.search.exact import top_n
 from etude.vectors import Factors
 
@@ -66,15 +68,47 @@ def test_a_replicate_counts_pairs_as_often_as_their_user_and_track_were_drawn(ju
     rng = np.random.default_rng(2)
     users, tracks = rng.integers(0, 3, 60).astype(float), rng.integers(0, 3, 40).astype(float)
     found = dict(zip(figure_names(CUTS), sample.figures(users, tracks)[0], strict=True))
-    recalls, weights = [], []
-    for row in range(60):
-        mine = judges.relevant.rows == row
-        often = tracks[judges.relevant.tracks[mine]]
-        if often.sum():
-            recalls.append((often * (judgement.above[mine] < 3)).sum() / often.sum())
-            weights.append(users[row])
-    assert found["recall@3"] == pytest.approx(np.average(recalls, weights=weights), rel=1e-5)
+    hit, whole, precision, f1 = 0.0, 0.0, 0.0, 0.0
+    for row, track, above in zip(judges.relevant.rows, judges.relevant.tracks, judgement.above, strict=True):
+        often, relevant = users[row] * tracks[track], (judges.relevant.rows == row).sum()
+        whole += often / relevant
+        if above < 3:
+            hit += often / relevant
+            precision += often / 3
+            f1 += 2 * often / (3 + relevant)
+    drawn = users[np.unique(judges.relevant.rows)].sum()
+    assert found["recall@3"] == pytest.approx(hit / whole, rel=1e-5)
+    assert found["precision@3"] == pytest.approx(precision / drawn, rel=1e-5)
+    assert found["f1@3"] == pytest.approx(f1 / drawn, rel=1e-5)
     assert found["mse"] == pytest.approx((judgement.errors[0] @ tracks) / (judgement.cells[0] @ tracks))
+
+
+@given(st.integers(1, 4), st.integers(0, 1000))
+@settings(max_examples=10)
+def test_replicates_lie_around_the_figure_however_few_tracks_a_user_has(most, seed):
+    """Of users with one relevant track, a third have none that was drawn; they must count as often as the others."""
+    rng = np.random.default_rng(seed)
+    targets = Factors(np.arange(200, dtype="i4"), rng.standard_normal((200, 3)).astype("f4"))
+    counts = rng.integers(1, most + 1, 300)
+    tracks = np.concatenate([np.sort(rng.choice(200, n, replace=False)) for n in counts]).astype("i4")
+    sparse = Contest(
+        rng.standard_normal((300, 3)).astype("f4"), targets, Pairs(np.repeat(np.arange(300), counts), tracks)
+    )
+    nothing = np.zeros((3, 200))
+    # Users with more relevant tracks have better lists.
+    above = np.where(rng.random(len(tracks)) < 0.2 * np.repeat(counts, counts), 0.0, 50.0)
+    found = compare(sparse, {"one": [Judged(above, np.ones(len(tracks)), nothing, nothing)]}, CUTS, 400, seed)
+    for name in found.names[len(ERRORS) :]:
+        place = found.names.index(name)
+        error = found.draws[:, 0, place].std() / np.sqrt(400)
+        assert abs(found.draws[:, 0, place].mean() - found.values[0, place]) < 5 * error + 0.003, name
+
+
+def test_figures_that_are_not_defined_have_no_difference(judges):
+    halves = [judge(judges, judges.targets.where(judges.targets.idx % 2 == rest)) for rest in (0, 1)]
+    found = compare(judges, {"even": [halves[0]], "odd": [halves[1]]}, CUTS, 100, 1)
+    assert np.isnan(found.difference("even", "odd", "mse").p)
+    assert found.difference("even", "odd", "auc").p > 0
 
 
 def test_seeds_are_averaged_and_their_spread_stands_beside(judges, figures):

@@ -14,6 +14,7 @@ from etude.comparison.bootstrap import Figures, figure_names
 from etude.comparison.claims import Claim, Order, answer, claims, rate_answers, same_order
 from etude.comparison.curves import Curve, curve_of, recall_at
 from etude.comparison.page import Judges, Results, pages
+from etude.comparison.pictures import lists as lists_picture
 from etude.comparison.trials import ABLATIONS, MODELS, OPTIONS
 from etude.config.compare import CompareSettings
 from etude.search.candidates import Pairs
@@ -61,12 +62,44 @@ def test_learning_rates_are_judged_by_their_curves():
         "0.001": curve(0.9, 0.6, training=(0.8, 0.4), recall=(0.1, 0.4)),
         "0.0001": curve(0.99, 0.9, training=(0.99, 0.95)),
     }
-    assert [each.found for each in rate_answers(as_printed)] == ["holds"] * 4
+    assert [each.found for each in rate_answers(as_printed, 10)] == ["holds"] * 4
+    assert "here recall@10 on validation tracks" in rate_answers(as_printed, 10)[1].sentence
     turned = dict(zip(as_printed, list(as_printed.values())[::-1], strict=True))
-    assert [each.found for each in rate_answers(turned)] == ["doesn't hold"] * 4
+    assert [each.found for each in rate_answers(turned, 10)] == ["doesn't hold"] * 4
     burst = {**as_printed, "0.1": Curve((), (), (), 2, 2)}
-    assert "not being finite in 2 of 2" in rate_answers(burst)[-1].reason.replace("stops being", "not being")
-    assert rate_answers({"0.1": burst["0.1"]}) == []
+    assert "not being finite in 2 of 2" in rate_answers(burst, 10)[-1].reason.replace("stops being", "not being")
+    assert rate_answers({"0.1": burst["0.1"]}, 10) == []
+
+
+def test_sentences_on_learning_rates_that_were_not_trained_are_left_out():
+    others = {"0.01": curve(0.9, 0.7, training=(0.7, 0.3)), "0.1": curve(0.9, 1.2, training=(0.6, 0.1))}
+    assert [each.sentence[:8] for each in rate_answers(others, 5)] == ["With 0.1"]
+    found = rate_answers({**others, "0.001": Curve((0.5,), (0.1,), (0.9,), 1, 5)}, 5)
+    assert [each.found for each in found] == ["doesn't hold"] * 2 + ["holds"]
+    assert found[0].reason == "the loss stops being finite in 1 of 5 runs"
+
+
+def test_figures_that_are_not_defined_decide_nothing_and_are_null_in_the_json_file():
+    empty = figures(PAPERS)
+    errors = [NAMES.index(name) for name in ("mse", "rmse", "mae", "msle")]
+    empty.values[:, errors] = empty.draws[:, :, errors] = np.nan
+    lists = [claim for claim in claims(20) if "@20" in claim.orders[0].figure]
+    for claim in claims(20):
+        assert answer(claim, empty).found == ("holds" if claim in lists else "undecided")
+    assert same_order(empty, 20).found == "undecided"
+    settings = CompareSettings(parts=("table1", "figure2"), protocols=("strict",))
+    shown = {**PAPERS, "fusion_relu": 1.0, **dict.fromkeys(BASELINES, 0.0)}
+    undefined = figures(shown)
+    undefined.values[:, errors] = undefined.draws[:, :, errors] = np.nan
+    found = pages(results(settings=settings, figures={"strict": undefined}, knobs={}), "r")
+    assert "nan" not in found[".md"].lower()
+    assert json.loads(found[".json"], parse_constant=pytest.fail)["figures"]["strict"]["cnn"]["mse"]["value"] is None
+
+
+def test_a_figure_beside_its_interval_is_drawn():
+    skewed = figures(PAPERS)
+    skewed.draws[:] += 1
+    assert "<svg" in lists_picture(skewed, {name: name for name in PAPERS}, CUTS)
 
 
 def test_curves_are_means_over_the_seeds_that_stayed_finite():

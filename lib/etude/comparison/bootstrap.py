@@ -36,7 +36,8 @@ class Difference:
     Attributes:
         value: the difference.
         low, high: its 95% interval.
-        p: two-sided: twice the share of replicates on the rarer side of 0, at least 2 / replicates.
+        p: two-sided: twice the share of replicates on the rarer side of 0, at least 2 / replicates; replicates in which
+            a figure isn't defined don't count, and it is NaN if all are such.
     """
 
     value: float
@@ -73,8 +74,9 @@ class Figures:
         """Return the figure of `network` less that of `other`."""
         one, two, f = self.networks.index(network), self.networks.index(other), self.names.index(name)
         draws = self.draws[:, one, f] - self.draws[:, two, f]
-        rarer = min((draws <= 0).mean(), (draws >= 0).mean())
-        p = min(1.0, max(2 * rarer, 2 / len(draws)))
+        finite = draws[np.isfinite(draws)]
+        rarer = min((finite <= 0).mean(), (finite >= 0).mean()) if len(finite) else np.nan
+        p = float(np.clip(2 * rarer, 2 / max(1, len(finite)), 1))
         return Difference(float(self.values[one, f] - self.values[two, f]), *_ends(draws), p)
 
 
@@ -118,19 +120,19 @@ class _Sample:
 
     def __init__(self, contest: Contest, judged: Sequence[Judged], cuts: tuple[int, ...]):
         self.cuts, self.judgements = cuts, len(judged)
-        rows = contest.relevant.rows
-        self.users, self.starts = np.unique(rows, return_index=True)
+        self.rows = contest.relevant.rows
         self.columns = np.searchsorted(contest.targets.idx, contest.relevant.tracks)
         n = contest.candidates
-        relevant = np.bincount(rows, minlength=len(contest.users))[rows]
+        of_users = np.bincount(self.rows, minlength=len(contest.users))
+        self.counted = of_users > 0
+        self.relevant = of_users[self.rows]
         # The share of the candidates that aren't relevant behind the track; metrics.auc is its mean over the user's
         # pairs. A user to whom every candidate is relevant has no AUC.
         ahead = np.stack([each.ahead for each in judged])
-        behind = (n - 0.5 - ahead - relevant / 2) / np.maximum(n - relevant, 1)
-        self.has_auc = (relevant < n)[self.starts]
-        hits = [np.stack([each.hits(k) for each in judged]) for k in cuts]
-        # (P, (1 + cuts) x judgements)
-        self.pairs = np.concatenate([behind, *hits]).T.astype(np.float32)
+        self.has_auc = self.relevant < n
+        self.behind = ((n - 0.5 - ahead - self.relevant / 2) / np.maximum(n - self.relevant, 1)).astype(np.float32)
+        # (cuts, judgements, P)
+        self.hits = np.stack([[each.hits(k) for each in judged] for k in cuts]).astype(np.float32)
         predicted = [each.cells[0] > 0 for each in judged if each.cells.any()]
         common = np.logical_and.reduce(predicted) if predicted else np.zeros(n, bool)
         self.errors = np.stack([each.errors for each in judged]) * common
@@ -147,24 +149,23 @@ class _Sample:
         return np.stack([mse, np.sqrt(mse), mae, msle], axis=1)
 
     def _rankings(self, users: Doubles, tracks: Doubles) -> Doubles:
-        of_pairs = tracks[self.columns].astype(np.float32)
-        relevant = np.add.reduceat(of_pairs, self.starts)[:, None]
-        counted = users[self.users] * (relevant[:, 0] > 0)
-        sums = np.add.reduceat(self.pairs * of_pairs[:, None], self.starts).reshape(
-            len(self.users), -1, self.judgements
-        )
-        share = sums / np.maximum(relevant, 1e-9)[:, :, None]
-        behind, recall, hits = share[:, 0], share[:, 1:], sums[:, 1:]
-        k = np.array(self.cuts, np.float32)[None, :, None]
-        f1 = 2 * hits / (k + relevant[:, :, None])
-        auc = _mean(behind[:, None], counted * self.has_auc)
-        return np.concatenate([auc, *(_mean(values, counted) for values in (hits / k, recall, f1))], axis=1)
+        """Return the figures as ratios of sums over pairs, so that no user leaves one whose tracks weren't drawn."""
+        of_pairs = users[self.rows] * tracks[self.columns]
+        shares = of_pairs / self.relevant
+        whole, drawn = float(shares.sum()), float(users[self.counted].sum())
+        of_auc = shares * self.has_auc
+        columns = [_ratio(self.behind @ of_auc, float(of_auc.sum()))]
+        columns += [_ratio(hits @ of_pairs / k, drawn) for k, hits in zip(self.cuts, self.hits, strict=True)]
+        columns += [_ratio(hits @ shares, whole) for hits in self.hits]
+        columns += [
+            _ratio(hits @ (2 * of_pairs / (k + self.relevant)), drawn)
+            for k, hits in zip(self.cuts, self.hits, strict=True)
+        ]
+        return np.stack(columns, axis=1)
 
 
-def _mean(of_users: Doubles, weights: Doubles) -> Doubles:
-    """Return the weighted means over users of (U, F, M): (M, F)."""
-    total = weights.sum()
-    return np.asarray(np.einsum("u,ufm->mf", weights, of_users) / (total if total else np.nan))
+def _ratio(sums: Doubles, total: float) -> Doubles:
+    return np.asarray(sums / (total or np.nan))
 
 
 def _by_network(figures: Doubles, sizes: Sequence[int]) -> Iterator[Doubles]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
+
 from etude.comparison.bootstrap import ERRORS, Figures
 from etude.comparison.curves import Curve
 
@@ -70,11 +72,12 @@ def claims(k: int) -> tuple[Claim, ...]:
 def answer(claim: Claim, figures: Figures) -> Answer:
     """Return whether a claim holds, by paired differences at p < .05.
 
-    It holds if every inequality does, significantly. It doesn't if one is significantly the other way round.
+    It holds if every inequality does, significantly. It doesn't if one is significantly the other way round. A figure
+    that isn't defined decides nothing.
     """
     found = [(each, figures.difference(each.higher, each.lower, each.figure)) for each in claim.orders]
     against = [(each, d) for each, d in found if d.value < 0 and d.p < _SIGNIFICANT]
-    open_ = [(each, d) for each, d in found if d.p >= _SIGNIFICANT]
+    open_ = [(each, d) for each, d in found if not d.p < _SIGNIFICANT]  # p is NaN if no track is common to all networks
     if against:
         return Answer(claim.sentence, "doesn't hold", _reasons(against))
     if open_:
@@ -101,36 +104,47 @@ def same_order(figures: Figures, k: int) -> Answer:
     """Return whether the networks have the same order by error as by recall."""
     errors = [figures.interval(name, "mse").value for name in _PAPERS]
     recalls = [-figures.interval(name, f"recall@{k}").value for name in _PAPERS]
+    sentence = "Networks with smaller errors make better lists, in the same order."
+    if not np.isfinite([*errors, *recalls]).all():
+        return Answer(sentence, "undecided", "not every figure is defined")
     places = range(len(_PAPERS))
     pairs = [(a, b) for a in places for b in places if a < b]
     agree = sum((errors[a] < errors[b]) == (recalls[a] < recalls[b]) for a, b in pairs)
     found = "holds" if agree == len(pairs) else "doesn't hold"
-    sentence = "Networks with smaller errors make better lists, in the same order."
     return Answer(sentence, found, f"{agree} of {len(pairs)} pairs have the same order by MSE and by recall@{k}")
 
 
-def rate_answers(curves: Mapping[str, Curve]) -> list[Answer]:
-    """Return the answers to what the paper says of learning rates (Figure 3), by means over seeds."""
+def rate_answers(curves: Mapping[str, Curve], k: int) -> list[Answer]:
+    """Return the answers to what the paper says of learning rates (Figure 3), by means over seeds.
+
+    Sentences on rates that weren't trained are left out.
+
+    Args:
+        curves: learning rate -> its curve.
+        k: the length of list of the curves' recall.
+    """
     trained = {rate: curve for rate, curve in curves.items() if not curve.diverged}
-    if not trained:
+    if len(curves) < 2 or not trained:
         return []
     least = {rate: min(curve.validation) for rate, curve in trained.items()}
     last_training = {rate: curve.training[-1] for rate, curve in trained.items()}
     recall = {rate: max(curve.recall) for rate, curve in trained.items()}
     best, listed = min(least, key=lambda rate: least[rate]), max(recall, key=lambda rate: recall[rate])
     slowest = max(last_training, key=lambda rate: last_training[rate])
-    answers = [
-        Answer("A learning rate of 0.001 has the least validation loss.", _holds(best == "0.001"), f"{best} has it"),
-        Answer(
-            "A learning rate of 0.001 has the best validation accuracy (here recall@20 on validation tracks).",
-            _holds(listed == "0.001"),
-            f"{listed} has it",
+    accuracy = f"here recall@{k} on validation tracks"
+    answers = []
+    for rate, sentence, found, reason in (
+        ("0.001", "A learning rate of 0.001 has the least validation loss.", best, "has it"),
+        ("0.001", f"A learning rate of 0.001 has the best validation accuracy ({accuracy}).", listed, "has it"),
+        (
+            *("0.0001", "With 0.0001, training loss falls slowly: underfitting."),
+            *(slowest, "has the largest training loss at the end"),
         ),
-        Answer(
-            "With 0.0001, training loss falls slowly: underfitting.", _holds(slowest == "0.0001"),
-            f"{slowest} has the largest training loss at the end",
-        ),
-    ]  # fmt: skip
+    ):
+        if rate in trained:
+            answers.append(Answer(sentence, _holds(found == rate), f"{found} {reason}"))
+        elif rate in curves:
+            answers.append(Answer(sentence, "doesn't hold", _diverged(curves[rate])))
     if "0.1" in curves:
         answers.append(_overfits(curves["0.1"], trained))
     return answers
@@ -139,15 +153,17 @@ def rate_answers(curves: Mapping[str, Curve]) -> list[Answer]:
 def _overfits(curve: Curve, trained: Mapping[str, Curve]) -> Answer:
     sentence = "With 0.1, training loss falls quickly and validation loss is high: overfitting."
     if curve.diverged:
-        return Answer(
-            sentence, "doesn't hold", f"the loss stops being finite in {curve.diverged} of {curve.seeds} runs"
-        )
+        return Answer(sentence, "doesn't hold", _diverged(curve))
     quick = curve.training[-1] <= min(each.training[-1] for each in trained.values())
     return Answer(
         sentence,
         _holds(quick and curve.validation[-1] > min(curve.validation)),
         f"training loss ends at {curve.training[-1]:.3f}, validation loss at {curve.validation[-1]:.3f}",
     )
+
+
+def _diverged(curve: Curve) -> str:
+    return f"the loss stops being finite in {curve.diverged} of {curve.seeds} runs"
 
 
 def _holds(true: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -166,7 +167,7 @@ def _rates(results: Results, stem: str) -> Iterable[str]:
             f"| {curve.diverged} of {curve.seeds} seeds |"
         )
     yield from ("", "| the paper | found | because |", "|---|---|---|")
-    for each in claims.rate_answers(results.curves):
+    for each in claims.rate_answers(results.curves, k):
         yield f"| {each.sentence} | {each.found} | {each.reason} |"
 
 
@@ -234,8 +235,12 @@ def _number(value: float) -> str:
 
 
 def _json(results: Results) -> str:
-    def of(figures: Figures) -> dict[str, dict[str, dict[str, float]]]:
-        return {n: {name: asdict(figures.interval(n, name)) for name in figures.names} for n in figures.networks}
+    def of(figures: Figures) -> dict[str, dict[str, dict[str, float | None]]]:
+        return {n: {name: shown(figures.interval(n, name)) for name in figures.names} for n in figures.networks}
+
+    def shown(found: Interval) -> dict[str, float | None]:
+        # JSON has no NaN: a figure that isn't defined is null.
+        return {name: value if math.isfinite(value) else None for name, value in asdict(found).items()}
 
     content = {
         "command": results.command,
@@ -245,4 +250,4 @@ def _json(results: Results) -> str:
         "curves": {rate: asdict(curve) for rate, curve in results.curves.items()},
         "knobs": {f"{share:g}": of(figures) for share, figures in results.knobs.items()},
     }
-    return json.dumps(content, indent=1, sort_keys=True, default=float) + "\n"
+    return json.dumps(content, indent=1, sort_keys=True, default=float, allow_nan=False) + "\n"

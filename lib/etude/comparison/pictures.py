@@ -37,7 +37,11 @@ def lists(figures: Figures, labels: Mapping[str, str], cuts: Sequence[int]) -> s
             for number, (network, label) in enumerate(labels.items()):
                 found = [figures.interval(network, f"{metric}@{k}") for k in cuts]
                 values = [each.value for each in found]
-                bars = [[each.value - each.low for each in found], [each.high - each.value for each in found]]
+                # The replicates needn't lie around the figure: an end on its wrong side has no bar.
+                bars = [
+                    [max(0.0, each.value - each.low) for each in found],
+                    [max(0.0, each.high - each.value) for each in found],
+                ]
                 axes.errorbar(
                     list(cuts), values, yerr=bars, label=label, color=_COLOURS[number], linestyle=_DASHES[number],
                     capsize=2, elinewidth=0.8,

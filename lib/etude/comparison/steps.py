@@ -56,7 +56,9 @@ def knob_corpus(demo: DemoSettings, audible: float) -> DemoSettings:
 
 
 def knob_arguments(arguments: Arguments, folder: Path) -> Arguments:
-    """Return the arguments with the paths of a corpus of the same layout in `folder`/landing, and a lake beside it.
+    """Return the arguments with the paths of a corpus of the same layout in `folder`.
+
+    The lake is in that folder too, so that another corpus, which replaces the folder, starts with another lake.
 
     Raises:
         SettingsError: the settings don't read a demo corpus.
@@ -66,7 +68,7 @@ def knob_arguments(arguments: Arguments, folder: Path) -> Arguments:
         raise SettingsError("compare.parts: knobs needs the settings of a demo corpus, such as --config conf/demo.yaml")
     before = str(Path(settings.audio.manifest).parent)
     text = settings.model_dump_json(include={"listening", "catalogue", "audio"})
-    moved = Settings.model_validate_json(text.replace(before, str(folder / "landing")))
+    moved = Settings.model_validate_json(text.replace(before, str(folder)))
     sections = {name: getattr(moved, name) for name in ("listening", "catalogue", "audio")}
     lake = settings.lake.model_copy(update={"root": str(folder / "lake")})
     return replace(arguments, settings=settings.model_copy(update={**sections, "lake": lake}))

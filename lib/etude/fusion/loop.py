@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from etude import storage
+from etude.causes import NOT_FINITE
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, EtudeError, InputMissingError, SettingsError
 from etude.fusion import checkpoint as checkpoints
@@ -182,7 +183,7 @@ class _Loop:
         gradient = self.network.output.bias.grad
         if gradient is None or not gradient.isfinite().all():
             tracks = self._blamed([] if loss.isfinite() else _suspects(rows))
-            raise DataCheckError(f"train: loss is not finite in epoch {epoch}; the batch holds track_idx {tracks}")
+            raise DataCheckError(f"train: {NOT_FINITE} in epoch {epoch}; the batch holds track_idx {tracks}")
         return loss.item()
 
     def _precision(self) -> torch.autocast:
@@ -297,7 +298,7 @@ def _mixed(seed: int, epoch: int, rank: int) -> int:
 
 def _finite(which: str, epoch: int, loss: float) -> float:
     if not torch.isfinite(torch.tensor(loss)):
-        raise DataCheckError(f"train: {which} loss is {loss} after epoch {epoch}")
+        raise DataCheckError(f"train: {NOT_FINITE} after epoch {epoch}: the {which} loss is {loss}")
     return loss
 
 
