@@ -23,11 +23,9 @@ from pyspark.sql import functions as F
 
 from etude import fitting
 from etude.config.listening import ListeningSettings
-from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, InputMissingError
 from etude.factors.choice import DEFAULT, LONGEST, Choice, Chosen, choose
-from etude.factors.fit import size_limit
-from etude.factors.prior import PlayedTracks, content_of, played_tracks
+from etude.factors.prior import PlayedTracks, content_of, played_tracks, size_limit
 from etude.factors.sample import sample_of
 from etude.interactions import played
 from etude.job import JobRun, main
@@ -49,7 +47,7 @@ def run(job: JobRun) -> None:
     problem = fitting.problem_of(job.graph, train, wmf, predicted)
     if problem is not None:
         raise DataCheckError(problem)
-    settings = settings_of(job, job.graph.basis(wmf).run_id)
+    settings = fitting.fitted_with(job.lake, job.graph, wmf)
     fitted = job.read("track_factors", run_id=wmf).where(F.col("origin") != "held_out")
     with Staging(job.spark, folders.checkpoints(job.lake.root, f"blend-{job.run_id}")) as staging:
         of_batch = fitted_interactions(job, wmf, staging)
@@ -59,7 +57,7 @@ def run(job: JobRun) -> None:
                 f"wmf run {wmf} was fitted to no interaction that can be found: run jobs/wmf.py again"
             )
         idx = np.sort(without_aliases(job.read("tracks")).select("track_idx").toArrow()["track_idx"].to_numpy())
-        limit = size_limit(settings)
+        limit = size_limit(job.settings.blend)
         limit.check({"track_idx": 3 * len(idx)}, settings.rank)  # content, played tracks, and the best so far
         users = collect(job.read("user_factors", run_id=wmf), "user_idx", limit, settings.rank)
         warm = collect(fitted, "track_idx", limit, settings.rank)
@@ -73,13 +71,6 @@ def run(job: JobRun) -> None:
                 chosen = chosen_before(job, content, tracks)
         job.note("choice", asdict(chosen.choice))
         write(job, blended(chosen, content), training)
-
-
-def settings_of(job: JobRun, run_id: str) -> WmfSettings:
-    """Return the settings under which a wmf run was fitted."""
-    fit = job.graph.succeeded("wmf", run_id)
-    assert fit is not None
-    return WmfSettings.model_validate(ledger.whole(job.lake, fit).settings["wmf"])
 
 
 def fitted_interactions(job: JobRun, wmf: str, staging: Staging) -> DataFrame:

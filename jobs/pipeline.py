@@ -12,42 +12,59 @@ from __future__ import annotations
 import argparse
 
 from etude import stages
+from etude.causes import NOTHING_TO_LEARN
 from etude.errors import EtudeError, InputMissingError
 from etude.job import JobRun, main
 from etude.lake.runs import utc_now
-from etude.pipeline import steps
+from etude.pipeline import Step, steps
 from etude.report.facts import Line
 from etude.report.gather import sample_lists
 from etude.running import run_step
+
+_UNMEASURED, _UNLEARNT = "nothing to measure", "nothing to learn"
 
 
 def run(job: JobRun) -> None:
     """Run the steps that are not up to date, in order; the first failure ends the pipeline with its exit status.
 
-    An evaluation that finds nothing to measure is no failure: a small log's tracks may all be held out.
+    An evaluation that finds nothing to measure is no failure: a small log's tracks may all be held out. Nor is content
+    of tracks alone that nobody has played: nothing can be learnt from it, and the lists hold warm tracks.
     """
     planned = steps(job.arguments, job.arguments.extra["from"], job.arguments.extra["to"])
     done: dict[str, str] = {}
-    measurable = True
     for step in job.progress(planned, "stages", len(planned)):
-        name = f"{step.stage} {step.arguments.run_id}"
-        if measurable or not step.evaluates:
+        measurable = _UNMEASURED not in done.values()
+        name, run_id = f"{step.stage} {step.arguments.run_id}", step.arguments.run_id
+        if step.evaluates and not measurable:
+            done[name] = _UNMEASURED
+        elif step.stage == "blend" and done.get(f"train {run_id}") == _UNLEARNT:
+            done[name] = _UNLEARNT
+        else:
             try:
                 done[name] = run_step(job, step if measurable else step.without_evaluation())
             except EtudeError as error:
-                if not step.evaluates or error.exit_code != InputMissingError.exit_code:
-                    raise
-                job.log.warning(
-                    "stage=%s evaluation=none reason=%r; lists are made all the same", step.stage, str(error)
-                )
-                measurable = False
-        done.setdefault(name, "nothing to measure")
+                done[name] = dispensable(job, step, error)
         job.note("stages", done)
     if any(name.startswith("topn") and outcome == "done" for name, outcome in done.items()):
         print_samples(job)
     if planned[-1].stage in ("topn", "report"):
         look = "etude user RAW_ID --lake %s | etude sql 'SELECT * FROM recommendations_current LIMIT 20' --lake %s"
         job.log.info(f"next: {look}", job.lake.root, job.lake.root)
+
+
+def dispensable(job: JobRun, step: Step, error: EtudeError) -> str:
+    """Return in a few words why a pipeline goes on without a stage that has failed.
+
+    Raises:
+        EtudeError: it can't go on.
+    """
+    if step.stage == "train" and NOTHING_TO_LEARN in str(error):
+        job.log.warning("%s; the lists hold warm tracks only", error)
+        return _UNLEARNT
+    if step.evaluates and error.exit_code == InputMissingError.exit_code:
+        job.log.warning("stage=%s evaluation=none reason=%r; lists are made all the same", step.stage, str(error))
+        return _UNMEASURED
+    raise error
 
 
 def print_samples(job: JobRun) -> None:

@@ -165,15 +165,21 @@ def prepared(job: JobRun, content: Content, folder: str, network: Checkpoint | N
         job.log.warning("no validation tracks: the last epoch counts as the best, and train.patience is ignored")
     job.replace("examples", build_examples(dealt, content.mel, vocabulary, shape))
 
-    storage.delete(checkpoints.last_uri(folder))
+    storage.delete(folder)  # what an earlier attempt trained is of other examples
     written = job.written("examples", run_id=job.run_id)
+    shards = live_shards(written, "train")
+    if len(shards) < rank_count(train):
+        job.log.warning(
+            "%d training tracks are too few for %d ranks: one trains", dealt.sizes["train"], rank_count(train)
+        )
+        train = train.model_copy(update={"workers": 1})
     return Training(
         settings=train,
         shape=shape,
         vocabulary=vocabulary,
         origin=origin(job, job.record.outputs["examples"]),
         moments={} if network else moments_of(written.where(F.col("split") == "train"), shape),
-        training_shards=live_shards(written, "train"),
+        training_shards=shards,
         validation_shards=live_shards(written, "validation"),
         folder=folder,
     )

@@ -32,17 +32,18 @@ def run(job: JobRun) -> None:
     arguments = as_begun(job, job.arguments.changed(evaluation={"protocol": "none"}))
     run_step(job, Step("ingest", arguments))
     drawn = points(job.settings.wmf, tune)
-    chosen, values, trials = list(range(len(drawn))), dict[int, float](), 0
+    chosen, values, trials = list(range(len(drawn))), dict[int, float](), list[str]()
     for rank in tune.ranks:
         watched = job.progress(chosen, f"rank {rank}", len(chosen))
         values = {number: tried(job, arguments, drawn[number], number, rank) for number in watched}
-        trials += len(values)
+        trials += [drawn[number].run_id(job.run_id, number, rank) for number in values]
         order = best(values, 1.0)
         job.log.info("rank=%d best=%s", rank, {number: round(values[number], 4) for number in order[:5]})
         # The settings as given come along, so that what was found is compared with them at every rank.
         chosen = list(dict.fromkeys([*best(values, tune.keep), 0]))
     found, rank = order[0], tune.ranks[-1]
-    job.count("trials", trials)
+    job.count("trials", len(trials))
+    job.note("tried", trials)
     job.note("best", {"rank": rank, **asdict(drawn[found]), tune.metric: round(values[found], 5)})
     job.note("as_given", {"rank": rank, **asdict(drawn[0]), tune.metric: round(values[0], 5)})
     write(job, layer(drawn[found], rank, said(job, values[found], values[0])))

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import re
 from functools import cache, partial
-from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from etude import storage
+from etude import fitting, storage
 from etude.causes import cause_of
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.factors.barrier.stage import unavailable
@@ -35,7 +34,7 @@ from etude.factors.foldin import fold_in
 from etude.factors.update import changed, objective_of, update
 from etude.interactions import played
 from etude.job import JobRun, main
-from etude.lake import Metric, folders, ledger
+from etude.lake import Metric, folders
 from etude.lake.staging import Staging
 from etude.splits import Split, split_interactions, split_rows, splits_of
 from etude.vectors import collect
@@ -115,7 +114,7 @@ def extend(job: JobRun, of_batch: DataFrame, staging: Staging) -> None:
         DataCheckError: see `earlier_run`.
     """
     run_id = earlier_run(job)
-    settings = objective_of(job.settings.wmf, fitted_with(job, run_id))
+    settings = objective_of(job.settings.wmf, fitting.fitted_with(job.lake, job.graph, run_id))
     news = changes(job, of_batch, run_id, staging)
 
     earlier = {side: job.read(f"{side}_factors", run_id=run_id) for side in ("user", "track")}
@@ -149,14 +148,6 @@ def earlier_run(job: JobRun) -> str:
     return run_id
 
 
-def fitted_with(job: JobRun, run_id: str) -> dict[str, Any]:
-    """Return the `wmf` settings of the fit that a run's factors come from: its own, or that of the run it extends."""
-    run = job.graph.succeeded("wmf", run_id)
-    assert run is not None  # earlier_run has checked the whole chain
-    settings: dict[str, Any] = ledger.whole(job.lake, run).settings["wmf"]
-    return fitted_with(job, str(run.upstream_run("wmf"))) if settings["mode"] == "fold_in" else settings
-
-
 def earlier_fit(job: JobRun) -> Earlier:
     """Return the factors of the earlier run.
 
@@ -165,7 +156,7 @@ def earlier_fit(job: JobRun) -> Earlier:
         SettingsError: they have another rank.
     """
     run_id = earlier_run(job)
-    before, now = fitted_with(job, run_id)["rank"], job.settings.wmf.rank
+    before, now = fitting.fitted_with(job.lake, job.graph, run_id).rank, job.settings.wmf.rank
     if before != now:
         raise SettingsError(
             f"wmf.mode=refit: wmf run {run_id} has wmf.rank={before}, this run {now}; set the same, or wmf.mode=fit"

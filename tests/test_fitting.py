@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 
 from etude.errors import DataCheckError
-from etude.fitting import misfit, outdated, split_version
+from etude.fitting import blend_problem, misfit, outdated, split_version
 from etude.lake.graph import RunGraph
 from etude.lake.runs import ABSENT, Run
 
@@ -29,6 +29,7 @@ def graph():
             ran("train", "net", 3, wmf="fit"),
             ran("wmf", "refit", 9),
             ran("train", "old", 3, wmf="refit"),
+            ran("blend", "mix", 4, wmf="fit", train="net"),
         ]
     )
 
@@ -49,3 +50,13 @@ def test_the_split_is_that_of_the_version_that_the_fit_read(graph):
     assert split_version(graph, "fit") == 4
     with pytest.raises(DataCheckError, match="summed plays itself"):
         split_version(graph, "fold")
+
+
+def test_a_blend_is_ranked_with_the_runs_that_it_was_built_on_only(graph):
+    assert blend_problem(graph, "mix", {"wmf": ["fit"], "train": ["net"]}) is None
+    for upstream, said in (
+        ({"wmf": ["other"], "train": ["net"]}, "built on wmf run fit, not other"),
+        ({"wmf": ["fit"], "train": ["old"]}, "built on train run net, not old"),
+        ({"wmf": ["fit"]}, "built on train run net, whose predictions aren't ranked"),
+    ):
+        assert said in str(blend_problem(graph, "mix", upstream))

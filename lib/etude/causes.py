@@ -17,6 +17,9 @@ WORKER_LOST = r"ExecutorLostFailure|Python worker exited unexpectedly"
 NOT_FINITE = "loss is not finite"
 """What the error of a training says if its loss has become infinite or NaN."""
 
+NOTHING_TO_LEARN = "no training track has any input"
+"""What the error of a training says if content is known only of tracks that nobody has played."""
+
 _LONGEST = 500
 _JAVA = re.compile(r"(?:Caused by: |: )(?:[a-z]\w*\.)+(?P<name>[A-Z]\w*(?:\$\w+)?)(?:: (?P<text>.*))?$")
 """`Caused by: java.io.IOException: No space left on device`; the line of the error itself starts with `: `."""

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import DataFrame
 
 from etude.config import Settings
+from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError, InputMissingError
+from etude.lake import ledger
 from etude.lake.graph import RunGraph
+from etude.lake.lake import Lake
 
 
 def problem_of(graph: RunGraph, train: str, wmf: str, predicted: DataFrame) -> str | None:
@@ -49,8 +52,10 @@ def blend_problem(graph: RunGraph, blend: str, upstream: Mapping[str, Sequence[s
     run = graph.succeeded("blend", blend)
     if run is None or graph.is_outdated("blend", blend):
         return f"blend run {blend} was built on a run that has run again since: run jobs/blend.py again"
+    if "train" not in upstream:
+        return f"blend run {blend} was built on train run {run.upstream['train'][0]}, whose predictions aren't ranked"
     for job in ("wmf", "train"):
-        if job in upstream and run.upstream[job] != upstream[job]:
+        if run.upstream[job] != upstream[job]:
             return (
                 f"blend run {blend} was built on {job} run {run.upstream[job][0]}, not {upstream[job][0]}: run "
                 f"jobs/blend.py again, or set inputs.{job}_run_id"
@@ -85,6 +90,17 @@ def misfit(graph: RunGraph, train: str, wmf: str, spaces: Sequence[str]) -> str 
         f"train run {train} predicts factors in the space of wmf run {' and '.join(spaces)}, not of {wmf}: "
         f"factors of two fits have no common basis; run jobs/train.py on wmf run {wmf}, or set inputs.wmf_run_id"
     )
+
+
+def fitted_with(lake: Lake, graph: RunGraph, run_id: str) -> WmfSettings:
+    """Return the `wmf` settings of the fit that a wmf run's factors come from: its own, or those of the run it extends.
+
+    Unlike `RunGraph.basis`, this stops at a refit, which fits everything under its own settings.
+    """
+    run = graph.succeeded("wmf", run_id)
+    assert run is not None  # whoever builds on a run has chosen a succeeded one
+    settings = WmfSettings.model_validate(ledger.whole(lake, run).settings["wmf"])
+    return fitted_with(lake, graph, str(run.upstream_run("wmf"))) if settings.mode == "fold_in" else settings
 
 
 def split_version(graph: RunGraph, wmf: str) -> int:

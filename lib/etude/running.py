@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import import_module
 
@@ -41,7 +42,7 @@ def run_step(job: JobRun, step: Step) -> str:
     """Run a stage in the lake of its own settings, unless it has nothing to do; return the outcome in words.
 
     Raises:
-        EtudeError: it failed; the error has the exit status of its job.
+        EtudeError: it failed; the error has the reason and the exit status of its job.
     """
     arguments = step.arguments
     lake = Lake(arguments.settings.lake.root, job.spark)
@@ -61,7 +62,8 @@ def run_step(job: JobRun, step: Step) -> str:
     body = import_module(step.stage).run
     outcome = execute(step.stage, body, job.spark, arguments, job.log, outside, parent=job.run_id)
     if outcome.exit_code:
-        error = EtudeError(f"{step.stage} run {arguments.run_id} failed; see its error= line above")
+        reason = json.loads(outcome.line)["error"]
+        error = EtudeError(f"{step.stage} run {arguments.run_id} failed: {reason}")
         error.exit_code = outcome.exit_code
         raise error
     return "done"

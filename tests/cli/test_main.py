@@ -1,5 +1,6 @@
 """The `etude` command: finding sub-commands, loading only one of them, and exit statuses."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,17 @@ def test_a_failure_is_one_line_and_its_own_exit_status(
     monkeypatch.setattr(doctor, "run", fails)
     assert cli.main(["doctor"]) == 3
     assert capsys.readouterr().err == "etude doctor: no lake there\n"
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_quietly() -> None:
+    script = (
+        "import sys; from etude.cli import doctor, main\n"
+        "doctor.run = lambda args: [print('line') for _ in range(100_000)] and 0\n"
+        "sys.exit(main.main(['doctor']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None and started.stderr is not None
+        assert started.stdout.readline() == b"line\n"
+        started.stdout.close()
+        assert started.stderr.read() == b""
+    assert started.returncode == 128 + signal.SIGPIPE

@@ -200,6 +200,13 @@ def test_a_mistake_in_the_query_is_one_line(spark, small_lake):
         assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_json_object_has_no_two_columns_of_one_name(spark, small_lake):
+    text = "SELECT r.track_id, t.track_id FROM recommendations_current r JOIN tracks t USING (track_id)"
+    assert sql.fetch(spark, str(small_lake), text, 2)[0] == ["track_id", "track_id"]
+    with pytest.raises(SettingsError, match="two columns are named 'track_id'; give one of them another name by AS"):
+        sql.fetch(spark, str(small_lake), text, 2, as_json=True)
+
+
 def test_rows_as_table_csv_and_json(capsys):
     columns, rows = ["name", "n", "tags"], [("Ünë", 1, ["a"]), ("long\x1b[31m", None, None)]
     assert list(sql.show(columns, rows, True, 2, "table", set())) == [

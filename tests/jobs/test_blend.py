@@ -110,24 +110,40 @@ def test_every_track_has_factors_and_says_on_how_many_listeners_they_rest(blende
     assert line["upstream"] == {"wmf": [protocol], "train": [protocol]}
 
 
-def test_tracks_solve_their_equations_over_all_cells_on_the_fits_users(blended):
-    protocol, lake, plays, g, _ = blended
-    training, _ = trained_on(lake, protocol, plays)
-    rows = by_track(lake, "blended_track_factors", protocol)
-    users = {row["user_idx"]: row["factors"] for row in lake.look("user_factors", run_id=protocol)}
+def check_equations(lake, run_id, wmf_run, training, g, alpha=5.0, regularization=2.0):
+    """Check that every track solves its equations over all cells, as if with GIVEN."""
+    rows = by_track(lake, "blended_track_factors", run_id)
+    users = {row["user_idx"]: row["factors"] for row in lake.look("user_factors", run_id=wmf_run)}
     x = np.array([users[u] for u in sorted(users)])
     place = {u: number for number, u in enumerate(sorted(users))}
-    fitted = [r["factors"] for r in lake.look("track_factors", run_id=protocol) if r["origin"] == "fit"]
-    mean, weight, regularization = np.mean(fitted, axis=0), 3 * 2.0, 2.0
+    fitted = [r["factors"] for r in lake.look("track_factors", run_id=wmf_run) if r["origin"] == "fit"]
+    mean, weight = np.mean(fitted, axis=0), 3 * regularization
     for t, row in rows.items():
         prior = g[t] if t in KNOWN else mean
         c, p = np.ones(len(x)), np.zeros(len(x))
         for (u, track), n in training.items():
             if track == t:
-                c[place[u]], p[place[u]] = 1 + 5 * np.log1p(n), 1
+                c[place[u]], p[place[u]] = 1 + alpha * np.log1p(n), 1
         left = x.T @ (c[:, None] * x) + (regularization + weight) * np.eye(RANK)
         solved = np.linalg.solve(left, x.T @ (c * p) + weight * 1.5 * prior)
         assert row["factors"] == pytest.approx(solved if row["listeners"] else 0.7 * prior, rel=1e-3, abs=1e-4), t
+
+
+def test_tracks_solve_their_equations_over_all_cells_on_the_fits_users(blended):
+    protocol, lake, plays, g, _ = blended
+    training, _ = trained_on(lake, protocol, plays)
+    check_equations(lake, protocol, protocol, training, g)
+
+
+def test_after_a_refit_tracks_are_weighed_as_the_refit_did(spark, tmp_path):
+    lake = Lake(str(tmp_path / "lake"), spark)
+    plays = world(lake)
+    assert start(wmf, lake, "none", run_id="first")[0] == 0
+    others = ("wmf.mode=refit", "inputs.wmf_run_id=first", "wmf.alpha=9", "wmf.regularization=0.5")
+    assert start(wmf, lake, "none", *others, run_id="again")[0] == 0
+    g = write_train(lake, "none", "again")
+    assert start(blend, lake, "none", "inputs.wmf_run_id=again", *GIVEN)[0] == 0
+    check_equations(lake, "none", "again", plays, g, alpha=9.0, regularization=0.5)
 
 
 def test_a_second_run_gives_the_same(blended):

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from etude.causes import NOT_FINITE
+from etude.comparison.trials import MODELS, Trial, rates
 from etude.config import load_settings
+from etude.config.compare import CompareSettings
 from etude.config.demo import DemoSettings
 from etude.demo.corpus import build
-from etude.errors import InputMissingError
+from etude.errors import DataCheckError, InputMissingError
 from etude.job import Arguments, execute
 from etude.lake import Lake, ledger
 from etude.logs import job_logger
@@ -145,3 +148,39 @@ def test_knobs_have_corpora_and_lakes_of_their_own(run, first, folder, results):
     other = Lake(str(folder / "knobs" / "audible-0.9" / "lake"))
     assert set(attempts(other)) == {f"k-strict-{name}-1" for name in ("cnn_lstm", "embeddings", "fusion")}
     assert not any(name.startswith("k-") for name in attempts(Lake(str(folder / "lake"))))
+
+
+def test_knobs_start_anew_with_another_corpus(run, first, folder):
+    sizes = ("demo.users=30", "demo.tracks=40", "demo.events=2000", "demo.processes=1", "demo.without_audio=0")
+    knobs = ("compare.parts=[knobs]", "compare.audible_shares=[0.5]", "compare.seeds=[1]", *sizes)
+    for seed in (1, 2):
+        code, line = run("compare", compare.run, "again", *knobs, f"demo.seed={seed}", f"compare.path={folder}/k.md")
+        assert code == 0, line
+    corpus = folder / "knobs" / "audible-0.5"
+    expected = json.loads((corpus / "expected.json").read_text())
+    assert Lake(str(corpus / "lake")).count("plays") == expected["plays"]["kept"]
+
+
+def test_a_lake_without_content_is_refused_before_anything_is_fitted(run, first, folder):
+    bare = ("catalogue.sources=[]", "audio.manifest=null", f"lake.root={folder}/bare")
+    code, line = run("compare", compare.run, "bare", *bare)
+    assert (code, "nothing to train on; set catalogue.sources" in line["error"]) == (3, True), line
+    assert {row["job"] for row in Lake(f"{folder}/bare").look("runs")} == {"ingest", "compare"}
+
+
+@pytest.mark.parametrize(("said", "diverged"), [(f"train: {NOT_FINITE} in epoch 1", True), ("too few rows", False)])
+def test_only_a_loss_that_is_not_finite_is_a_result_of_a_learning_rate(monkeypatch, said, diverged):
+    def fails(job, step):
+        raise error
+
+    error = DataCheckError(f"train run c failed: {said}")
+    monkeypatch.setattr(compare, "run_step", fails)
+    monkeypatch.setattr(compare.steps, "train_step", lambda *_: None)
+    rate = Trial(rates(CompareSettings())[0], "strict", 1)
+    if diverged:
+        assert not compare.stayed_finite(None, None, rate)
+    else:
+        with pytest.raises(DataCheckError):
+            compare.stayed_finite(None, None, rate)
+    with pytest.raises(DataCheckError):
+        compare.stayed_finite(None, None, Trial(MODELS["cnn"], "strict", 1))

@@ -111,7 +111,7 @@ def test_the_whole_way_and_the_way_again(world, capsys):
 
     status, printed, line = world.run("--to", "ingest", "listening.path=/nowhere/log.csv", capsys=capsys)
     assert (status, printed, line["status"]) == (3, [], "failed")
-    assert line["error"].startswith("ingest run r failed")
+    assert line["error"].startswith("ingest run r failed: ") and "/nowhere/log.csv" in line["error"]
     assert "/nowhere/log.csv" in world.summary("ingest")["error"]
 
 
@@ -128,3 +128,35 @@ def test_a_log_too_small_to_be_measured_gets_its_lists(world, tmp_path, capsys):
     assert (line["stages"]["topn r"], line["stages"]["report r"]) == ("done", "done")
     assert len(Lake(str(tmp_path / "lake")).look("recommendations", ("user_idx",), position=1)) == 3
     assert (tmp_path / "report.html").exists()
+
+
+CATALOGUE = """
+catalogue:
+  sources:
+    - path: {path}
+      columns: {{track: track, artist_name: artist}}
+"""
+
+
+@pytest.mark.parametrize(("known", "learnt"), [("new1,Bach", False), ("t1,Bach\nnew1,Bach", True)])
+def test_content_of_hardly_any_played_track_stops_no_lists(world, tmp_path, capsys, caplog, known, learnt):
+    """Check a catalogue of tracks that nobody has played, and one that knows a single played track, for two ranks."""
+    plays = [f"u{u},t{t},{1 + (u + t) % 3}" for u in range(12) for t in range(15) if (u * 7 + t * 3) % 4]
+    (tmp_path / "log.csv").write_text("user_id,track_id,play_count\n" + "\n".join(plays) + "\n")
+    (tmp_path / "new.csv").write_text(f"track,artist\n{known}\n")
+    (tmp_path / "new.yaml").write_text(CATALOGUE.format(path=tmp_path / "new.csv"))
+    own = [f"lake.root={tmp_path / 'lake'}", f"report.path={tmp_path / 'report.html'}", "audio.manifest=null"]
+    log = [f"listening.path={tmp_path / 'log.csv'}", "listening.columns.played_at=null"]
+    two = [
+        "train.distribution=torch",
+        "train.workers=2",
+        "evaluation.test_tracks=0.1",
+        "evaluation.validation_tracks=0.1",
+    ]
+    status, _, line = world.run("--config", str(tmp_path / "new.yaml"), *own, *log, *two, capsys=capsys)
+    assert (status, line["status"]) == (0, "succeeded"), line["error"]
+    of_train = "done" if learnt else "nothing to learn"
+    assert (line["stages"]["train r"], line["stages"]["blend r"]) == (of_train, of_train)
+    assert (line["stages"]["topn r-eval"], line["stages"]["topn r"]) == ("done", "done")
+    assert ("1 training tracks are too few for 2 ranks: one trains" in caplog.text) == learnt
+    assert Lake(str(tmp_path / "lake")).count("recommendations", run_id="r") > 0

@@ -265,6 +265,13 @@ def test_a_network_that_does_not_fit_is_refused(lake, planted, first, overrides,
     assert (found, said in line["error"]) == (code, True), line["error"]
 
 
+def test_a_run_that_is_repeated_without_a_network_has_none_any_more(lake, planted, first):
+    assert run(lake, "twice", "train.epochs=1", "inputs.wmf_run_id=w")[0] == 0
+    assert run(lake, "twice", "train.model=ridge", "inputs.wmf_run_id=w")[0] == 0
+    code, line = run(lake, "later", "train.network_run_id=twice", "inputs.wmf_run_id=w")
+    assert (code, "no succeeded train run of that id has trained a network" in line["error"]) == (3, True), line
+
+
 @pytest.mark.usefixtures("planted_again")
 def test_a_network_that_knows_few_artists_is_said_to_need_another(lake, first, caplog):
     rows = lake.look("tracks")

@@ -39,8 +39,8 @@ def run(spark, tmp_path_factory):
         *("tune.keep=0.3", "tune.k=10", "tune.regularization=[0.5,5]"),
     ]
 
-    def of(day=date(2026, 1, 31), dated=False):
-        arguments = Arguments(load_settings((), asked), day, "t", dated=dated)
+    def of(day=date(2026, 1, 31), dated=False, *more):
+        arguments = Arguments(load_settings((), [*asked, *more]), day, "t", dated=dated)
         outcome = execute("tune", tune.run, spark, arguments, job_logger())
         return outcome.exit_code, json.loads(outcome.line)
 
@@ -79,6 +79,12 @@ def test_it_finds_better_settings_than_absurd_ones_and_goes_on_where_it_stopped(
     assert page.best().value == pytest.approx(line["best"]["ndcg"], abs=1e-5)
     assert (page.given().rank, page.given().alpha) == (4, 0.001)
     assert [trial.as_given for trial in page.trials].count(True) == 2
+
+    # Another search under the same run_id: what it didn't compare isn't shown.
+    code, line = of(date(2026, 1, 31), False, "tune.ranks=[2]", "tune.points=3")
+    page = newest_search(lake, ledger.graph(lake))
+    assert (code, len(page.trials), {trial.rank for trial in page.trials}) == (0, 3, {2})
+    assert page.best().value == pytest.approx(line["best"]["ndcg"], abs=1e-5)
 
     lake.replace("metrics", [], job="topn")
     assert newest_search(lake, ledger.graph(lake)) is None

@@ -252,6 +252,10 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     )
     mine = rows_of(lake, "user_factors", "last").set_index("user_idx").loc[6].factors
     assert mine == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    # Whose plays are all gone has no factors any more, as after a fit.
+    for side in ("user", "track"):
+        before, after = (set(rows_of(lake, f"{side}_factors", run_id)[f"{side}_idx"]) for run_id in ("anew", "last"))
+        assert after == set(look(lake, "interactions")[f"{side}_idx"]) < before
 
     refused = run(lake, "bad", "wmf.mode=fold_in", "inputs.wmf_run_id=fit", "evaluation.protocol=strict")
     assert refused["exit_code"] == 2
@@ -260,7 +264,8 @@ def test_folding_in_adds_new_users_and_tracks_and_leaves_the_others(lake):
     table = DeltaTable(lake.uri("interactions"))
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     assert run(lake, "whole", "wmf.mode=fold_in", "inputs.wmf_run_id=fit")["exit_code"] == 0
-    assert set(rows_of(lake, "user_factors", "whole").origin) == {"fold_in"}
+    whole = rows_of(lake, "user_factors", "whole")
+    assert set(whole.origin) == {"fold_in"} and set(whole.user_idx) == set(look(lake, "interactions").user_idx)
 
 
 def best_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:

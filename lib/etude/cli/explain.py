@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from etude import fitting
 from etude.cli._aligned import aligned
 from etude.cli._lake import add_lake_options, settings_of, show
 from etude.cli._served import NAMES, factors_of, named, place_of, served_factors, served_release, track_of
@@ -105,8 +106,7 @@ def _factors_of_user(lake: Lake, release: Release, user_idx: int) -> np.ndarray:
 
 
 def _fit(lake: Lake, release: Release) -> WmfSettings:
-    fit = ledger.graph(lake).basis(release.run_ids["user_factors"])
-    return WmfSettings.model_validate(ledger.whole(lake, fit).settings["wmf"])
+    return fitting.fitted_with(lake, ledger.graph(lake), release.run_ids["user_factors"])
 
 
 def _plays(lake: Lake, column: str, **equals: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import resources
@@ -19,6 +21,7 @@ import etude
 from etude.errors import EtudeError
 
 _PACKAGE = "etude.cli"
+_CLOSED_PIPE = 128 + signal.SIGPIPE
 
 
 def commands() -> dict[str, str]:
@@ -49,10 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if module is None:  # an option before the command; --help and --version have exited
         parser.error("give the command first, then its options")
     try:
-        return int(module.run(args))
+        status = int(module.run(args))
+        sys.stdout.flush()
+        return status
     except EtudeError as error:
         print(f"etude {args.command}: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output has read enough, as `head` does. Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
 
 
 def _summary(module: str) -> str:

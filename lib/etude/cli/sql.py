@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     require_lake(storage.to_uri(settings.lake.root))
     with quiet_session(settings) as spark:
-        columns, rows, more = fetch(spark, settings.lake.root, text, args.limit)
+        columns, rows, more = fetch(spark, settings.lake.root, text, args.limit, as_json=args.json)
         form = "csv" if args.csv else "json" if args.json else "table"
         for line in show(columns, rows, more, args.limit, form, views.mentioned(text)):
             print(line, file=sys.stderr)
@@ -87,17 +88,23 @@ def check_reads(text: str) -> None:
         )
 
 
-def fetch(spark: SparkSession, root: str, text: str, limit: int) -> tuple[list[str], list[Any], bool]:
+def fetch(
+    spark: SparkSession, root: str, text: str, limit: int, as_json: bool = False
+) -> tuple[list[str], list[Any], bool]:
     """Return column names, at most `limit` rows (0: all), and whether there are more.
 
     Raises:
-        SettingsError: Spark can't analyse the query or compute its rows, or it would write.
+        SettingsError: Spark can't analyse the query or compute its rows, or it would write, or two columns have one
+            name, which a JSON object can't have.
     """
     from pyspark.errors import PySparkException
 
     try:
         _check_plan(spark, text)
         frame = views.query(spark, root, text)
+        twice = [name for name, n in Counter(frame.columns).items() if n > 1]
+        if as_json and twice:
+            raise SettingsError(f"--json: two columns are named {twice[0]!r}; give one of them another name by AS")
         rows = _rows(frame, limit)
     except PySparkException as error:
         raise SettingsError(_one_line(str(error))) from error

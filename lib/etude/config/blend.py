@@ -22,3 +22,6 @@ class BlendSettings(Section):
     chosen. null: the share that validation tracks have in the log."""
     sample_users: int = Field(2000, ge=1)
     """Number of users whose validation plays decide."""
+    broadcast_mb: int = Field(900, ge=1)
+    """Largest size in MB of the users' factors, and of three times the tracks', which the driver collects and every
+    Python worker receives. A larger value needs a larger spark.driver.maxResultSize (default 1g)."""

@@ -25,8 +25,9 @@ class TrainSettings(Section):
     network_share: float | None = Field(None, ge=0, le=1)
     """Share s of the network in predicted factors: s x network + (1 - s) x ridge regression on the same inputs. null:
     the one with the least squared error on validation tracks, 0.5 without such tracks. 1: the network alone."""
-    ridge_mb: int = Field(2048, ge=1)
-    """Most MB of examples that the regression reads into the driver; of more, it reads a sample."""
+    ridge_mb: int = Field(900, ge=1)
+    """Most MB of examples that the regression reads into the driver; of more, it reads a sample. A larger value needs a
+    larger spark.driver.maxResultSize (default 1g)."""
     epochs: int = Field(100, ge=1)
     """Largest number of epochs."""
     patience: int | None = Field(10, ge=1)

@@ -21,16 +21,26 @@ import numpy as np
 from pyspark import RDD, Broadcast
 from pyspark.sql import DataFrame
 
+from etude.config.blend import BlendSettings
 from etude.config.wmf import WmfSettings
 from etude.errors import DataCheckError
 from etude.factors.blocks import Axis, Block, build_blocks, row_cost
 from etude.factors.objective import eigenbasis, extra_confidence, gram, turned
 from etude.factors.solve import Prior
 from etude.factors.sweep import HalfSweep, run
-from etude.vectors import Factors
+from etude.vectors import Factors, SizeLimit
 
 _CG_STEPS = 10
 """A prior moves factors further than a sweep of a fit does, so they need more steps than wmf.cg_steps."""
+
+
+def size_limit(settings: BlendSettings) -> SizeLimit:
+    """Return the limit of the factors that the driver collects."""
+    return SizeLimit(
+        settings.broadcast_mb,
+        "blend.broadcast_mb",
+        "raise it (with the memory of driver and executors, and spark.driver.maxResultSize), or lower wmf.rank",
+    )
 
 
 @dataclass(frozen=True)

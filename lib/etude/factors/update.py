@@ -45,9 +45,9 @@ class Updated:
         return kept.union(self.folded)
 
 
-def objective_of(settings: WmfSettings, fitted: dict[str, object]) -> WmfSettings:
-    """Return the settings with the objective of the fit that is extended (its `wmf` settings in the ledger)."""
-    return settings.model_copy(update={name: fitted[name] for name in _OBJECTIVE})
+def objective_of(settings: WmfSettings, fitted: WmfSettings) -> WmfSettings:
+    """Return the settings with the objective of another fit; what a run computes with stays its own."""
+    return settings.model_copy(update={name: getattr(fitted, name) for name in _OBJECTIVE})
 
 
 def changed(now: DataFrame, before: DataFrame) -> DataFrame:
@@ -65,7 +65,7 @@ def changed(now: DataFrame, before: DataFrame) -> DataFrame:
 def update(
     interactions: DataFrame, column: str, earlier: DataFrame, new: DataFrame, fixed: Factors, settings: WmfSettings
 ) -> Updated:
-    """Fold in one side.
+    """Fold in one side. Rows without any interactions have no factors, as after a fit, whatever they had before.
 
     Args:
         interactions: user_idx, track_idx, play_count.
@@ -78,8 +78,10 @@ def update(
     Raises:
         DataCheckError: a factor is not finite, or factors exceed wmf.max_broadcast_mb.
     """
-    unknown = interactions.select(column).distinct().join(earlier, column, "left_anti")
+    present = interactions.select(column).distinct()
+    unknown = present.join(earlier, column, "left_anti")
     to_fold = unknown.unionByName(new.select(column)).distinct()
     folded = fold_in(interactions.join(to_fold, column, "left_semi"), column, fixed, settings)
     done = folded.idx_frame(interactions.sparkSession, column)
-    return Updated(earlier.select(column, "factors", "origin").join(done, column, "left_anti"), folded)
+    kept = earlier.select(column, "factors", "origin").join(present, column, "left_semi")
+    return Updated(kept.join(done, column, "left_anti"), folded)

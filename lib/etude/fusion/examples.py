@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from etude.causes import NOTHING_TO_LEARN
 from etude.config.train import TrainSettings
 from etude.errors import DataCheckError, InputMissingError
 from etude.frames import small_frame
@@ -33,8 +34,9 @@ class Deal:
 def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> tuple[DataFrame, int]:
     """Return the target factors of every track whose split and factors are known, and their rank.
 
-    The targets of training tracks are their fitted factors. With protocol `strict`, the factors of the other tracks
-    were folded in from their withheld plays. With `none` and `paper`, they were fitted with the rest.
+    The targets of training tracks are their fitted factors, or those that a later run folded in. With protocol
+    `strict`, the factors of the other tracks were solved from their withheld plays. With `none` and `paper`, they were
+    fitted with the rest.
 
     Returns:
         track_idx, split, target (kept in Spark's cache); the length of the factors.
@@ -44,14 +46,14 @@ def targets(track_factors: DataFrame, splits: DataFrame, protocol: str) -> tuple
         DataCheckError: a track has factors that its split doesn't allow, such as a fitted held-out track; or factors
             differ in length.
     """
-    held_out = "held_out" if protocol == "strict" else "fit"
+    withheld = F.col("origin") == "held_out"
     tracks = splits.where(F.col("kind") == "track").select("track_idx", "split")
-    joined = track_factors.where(F.col("origin") != "fold_in").join(tracks, on="track_idx")
+    joined = track_factors.join(tracks, on="track_idx")
     rows = joined.select("track_idx", "split", F.col("factors").alias("target"), "origin").persist()
-    allowed = F.when(F.col("split") == "train", F.lit("fit")).otherwise(F.lit(held_out))
+    expected = F.lit(False) if protocol != "strict" else F.col("split") != "train"
     found = rows.agg(
         F.count_if(F.col("split") == "train").alias("train"),
-        F.count_if(F.col("origin") != allowed).alias("wrong"),
+        F.count_if(withheld != expected).alias("wrong"),
         F.min(F.size("target")).alias("shortest"),
         F.max(F.size("target")).alias("longest"),
     ).first()
@@ -81,7 +83,7 @@ def deal(tracks: DataFrame, settings: TrainSettings, shape: ExampleShape, ranks:
         starts.append((split, bucket, sizes.get(split, 0)))
         sizes[split] = sizes.get(split, 0) + n
     if not sizes.get("train"):
-        raise InputMissingError(f"no training track has any input that train.model={settings.model} reads")
+        raise InputMissingError(f"{NOTHING_TO_LEARN} that train.model={settings.model} reads")
     limit = settings.shard_mb * 2**20
     shards = {split: shard_count(rows, shape.row_bytes, ranks, limit) for split, rows in sizes.items()}
     rows = numbered.join(
