@@ -70,6 +70,6 @@ package: setup ## pack what executors need into build/package; PART=train: with 
 docs: setup ## generate docs/tables.md, settings.md, stages.md and conf/etude.yaml from the code's definitions
 	python -m etude.reference
 
-clean: ## remove outputs of demo, tests and benchmarks; keep environment, built wheels and fetched jars
-	rm -rf build/demo build/bench build/package build/lake build/tmp build/log spark-warehouse metastore_db derby.log
+clean: ## remove outputs of demo, tests and benchmarks; keep environment, built wheels, fetched jars and build/lake
+	rm -rf build/demo build/bench build/package build/tmp build/log spark-warehouse metastore_db derby.log
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -104,7 +104,7 @@ def count_rows(job: JobRun, batch: Batch, outcomes: DataFrame) -> None:
     job.note("rejected", dict(sorted(counts.items())))
     job.log.info("rows_in=%d plays_kept=%d rejects=%d reasons=%s", batch.rows_in, kept, sum(counts.values()), counts)
     repeats, listening = counts.get("duplicate", 0), job.settings.listening
-    unread = check_repeats(repeats, batch.columns, listening)
+    unread = check_repeats(repeats, batch.numbered, batch.columns, listening)
     if unread:
         job.log.warning("duplicates=%d hint=%r", repeats, unread)
     elif repeats > batch.rows_in / 2:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import logging
+import re
 import shutil
 import sys
 from datetime import date
@@ -263,3 +264,73 @@ def test_many_new_plays_are_summed_with_the_others(nights, monkeypatch):
     nights(DAYS[0], ("u", "s", 1, 2))
     assert nights(DAYS[1], ("u", "t", 1, 2), ("v", "t", 1, 2)) == "summed reason='many new plays'"
     assert nights(date(2026, 1, 31), ("u", "t", 1, 2)) == "added pairs=1"
+
+
+@pytest.mark.parametrize("order", [(0, 1, 0), (1, 0, 1), (0, 1, 1)])
+def test_a_log_of_rows_without_times_holds_in_each_batch_all_plays_so_far(start, tmp_path, order):
+    """The newest batch decides of a user and track, by more rows or by fewer, in whatever order batches are read."""
+    for day, plays in zip(DAYS, ({"u,t": 3, "v,t": 1, "w,t": 2}, {"u,t": 1, "v,t": 2, "x,t": 1}), strict=True):
+        (tmp_path / f"{day}.csv").write_text("user,track\n" + "".join(f"{pair}\n" * n for pair, n in plays.items()))
+    for place in order:
+        path = f"listening.path={tmp_path / '{batch_date}.csv'}"
+        code, line = start(path, "listening.count_rows=true", day=DAYS[place])
+        assert code == 0, line
+        assert line["rows"]["rows_in"] == line["rows"]["plays_kept"]
+    assert {pair: n for pair, (n, *_) in sums_of(start.lake).items()} == {
+        ("u", "t"): 1, ("v", "t"): 2, ("w", "t"): 2, ("x", "t"): 1,
+    }  # fmt: skip
+    assert not rows(start.lake, "rejects")
+
+
+@pytest.mark.parametrize("track", ["s", "r", "q", "p"])
+def test_a_log_of_rows_that_grows_in_place_stays_readable(start, tmp_path, track):
+    path = f"listening.path={tmp_path / 'log.csv'}"
+    for text, day in (("", 0), (f"u,{track}\n", 0), (f"u,{track}\n", 0), (f"u,{track}\n", 1)):
+        (tmp_path / "log.csv").write_text(f"user,track\nu,t\nu,t\n{text}")
+        code, line = start(path, "listening.count_rows=true", day=DAYS[day])
+        assert code == 0, line
+        locators = [row["locator"] for row in rows(start.lake, "rejects")]
+        assert len(set(locators)) == len(locators)
+    assert {pair: n for pair, (n, *_) in sums_of(start.lake).items()} == {("u", "t"): 2, ("u", track): 1}
+
+
+def test_rows_of_a_day_count_as_plays_if_it_is_said(start, tmp_path, log):
+    for day in DAYS:
+        (tmp_path / f"{day}.csv").write_text("user,track,date\n" + f"u,t,{day}\n" * 3)
+    path = f"listening.path={tmp_path / '{batch_date}.csv'}"
+    for day in (*DAYS, DAYS[0]):
+        assert start(path, "listening.count_rows=true", day=day)[0] == 0
+    assert {pair: n for pair, (n, *_) in sums_of(start.lake).items()} == {("u", "t"): 6}
+    assert "a log of days without times" not in log.getvalue()
+    assert start(path, lake="other")[0] == 0
+    assert "a log of days without times: each counts as 1 play" in log.getvalue()
+
+
+@pytest.mark.parametrize("header", ["user,track,at,n,title,artist", "user,track,moment,n,title,artist"])
+def test_a_batch_is_corrected_as_the_docs_say(spark, start, tmp_path, header):
+    """A wrong file, under the right columns and under one that is taken for no time, is undone without a trace."""
+    columns, path = EVENTS.replace("at,", "moment,"), f"listening.path={tmp_path / '{batch_date}.csv'}"
+    wrong = "listening.columns={user: user, track: track, play_count: n}" if "moment" in header else EVENTS
+    (tmp_path / f"{DAYS[0]}.csv").write_text(
+        f"{header}\nu,t,2026-01-29T10:00:00Z,500,,\nu,s,2026-01-29T11:00:00Z,x,,\n"
+    )
+    assert start(path, wrong)[0] == 0
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    recipe = docs.partition("## Correcting a batch")[2].partition("\n## ")[0]
+    deletes = re.findall(r'spark-sql -e "(DELETE[^"]+)"', recipe)
+    assert len(deletes) == 3
+    for text in deletes:
+        spark.sql(text.replace("\\`", "`").replace("/data/lake", str(start.lake)))
+    right = columns if "moment" in header else EVENTS
+    text = f"{header}\nu,t,2026-01-29T10:00:00Z,5,,\n"
+    (tmp_path / f"{DAYS[0]}.csv").write_text(text)
+    (tmp_path / f"{DAYS[1]}.csv").write_text(text.replace("01-29", "01-30"))
+    for day in DAYS:
+        code, line = start(path, right, day=day)
+        assert code == 0, line
+        assert start(path, right, day=day, lake="right")[0] == 0
+    found, expected = state(start.lake), state(tmp_path / "right")
+    assert found.keys() == expected.keys()
+    for table in ("plays", "rejects"):
+        assert found[table] == expected[table], table
+    assert sums_of(start.lake) == sums_of(tmp_path / "right")

@@ -101,9 +101,15 @@ def test_every_alias_is_followed_to_its_end(listed, staging):
 def merged(spark, staging, tmp_path):
     """Merge a catalogue that knows the dead id and the artist's dead id, a log of both ids, and the aliases."""
 
-    def run(known=(), only_played=False, played=(("dead", "In the log", None, None),)):
+    def run(
+        known=(),
+        only_played=False,
+        played=(("dead", "In the log", None, None),),
+        more="",
+        aliases=(("dead", "good"), ("unseen", "unknown")),
+    ):
         path = tmp_path / "cat.csv"
-        path.write_text("track_id,title,artist_id,year\ndead,Song,old,1999\nother,Other,old,2000\n")
+        path.write_text(f"track_id,title,artist_id,year\ndead,Song,old,1999\nother,Other,old,2000\n{more}")
         catalogue = read_catalogue(staging, CatalogueSource(path=str(path)), DAY, NOW, 10)
         rows = spark.createDataFrame(list(known), TRACKS.schema)
         return merge_tracks(
@@ -112,7 +118,7 @@ def merged(spark, staging, tmp_path):
             small_frame(spark, played, PLAYED),
             only_played,
             staging,
-            small_frame(spark, [("dead", "good"), ("unseen", "unknown")], PAIR),
+            small_frame(spark, list(aliases), PAIR),
             small_frame(spark, [("old", "new")], PAIR),
         )
 
@@ -126,7 +132,33 @@ def test_what_is_said_of_an_alias_is_said_of_its_track(merged):
         ("Song", "new", 1999),
         ("Other", "new", 2000),
     }
-    assert found["good"]["origins"] == {"title": "cat", "artist_id": "cat", "release_year": "cat"}
+    assert found["good"]["origins"] == {"title": "alias", "artist_id": "alias", "release_year": "alias"}
+
+
+def test_what_a_source_says_of_a_track_counts_before_what_it_says_of_its_alias(merged):
+    own = "good,Zest of Life,other artist,2001\n"
+    found = {row["track_id"]: row for row in merged(more=own).collect()}["good"]
+    assert (found["title"], found["artist_id"], found["release_year"]) == ("Zest of Life", "other artist", 2001)
+    # A less trusted source, here the log, only fills what is missing.
+    named = [("dead", None, None, None), ("good", "Called in the log", None, None)]
+    found = {row["track_id"]: row for row in merged(played=named).collect()}["good"]
+    assert (found["title"], found["origins"]["title"]) == ("Song", "alias")
+
+
+def test_an_alias_that_is_none_any_more_leaves_nothing_in_its_track(merged):
+    played = [("dead", None, None, None), ("good", "Called in the log", None, None)]
+    rows = [{**row.asDict(recursive=True), "track_idx": n} for n, row in enumerate(merged(played=played).collect())]
+    known = [tuple(row[column.name] for column in TRACKS.columns) for row in rows]
+    found = {
+        row["track_id"]: row
+        for row in merged(known=known, played=[("good", "Called in the log", None, None)], aliases=[]).collect()
+    }
+    assert (found["good"]["title"], found["good"]["artist_id"], found["good"]["release_year"]) == (
+        "Called in the log",
+        None,
+        None,
+    )
+    assert (found["dead"]["title"], found["dead"]["alias_of"]) == ("Song", None)
 
 
 def test_the_track_of_a_played_alias_counts_as_played(merged):

@@ -198,16 +198,36 @@ def test_repeats_in_a_log_without_times_are_said_and_stop_it_if_it_has_a_column_
 ):
     lines = [f"u,t,{cells.format(n=n)}" for n in (1, 2, 3)]
     (tmp_path / "log.csv").write_text("\n".join([header, *lines, ""]))
-    columns = read(staging, tmp_path / "log.csv").columns
+    batch = read(staging, tmp_path / "log.csv")
+    judged = batch.numbered, batch.columns
     chosen = load_settings([], [f"listening.path={tmp_path / 'log.csv'}"]).listening
-    assert check_repeats(0, columns, chosen) is None
+    assert check_repeats(0, *judged, chosen) is None
     if found:
         with pytest.raises(DataCheckError, match=found):
-            check_repeats(2, columns, chosen)
+            check_repeats(2, *judged, chosen)
     else:
-        assert "count_rows=true" in check_repeats(2, columns, chosen)
+        assert "count_rows=true" in check_repeats(2, *judged, chosen)
     counted = load_settings([], ["listening.count_rows=true"]).listening
-    assert check_repeats(2, columns, counted) is None
+    assert check_repeats(2, *judged, counted) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [(["2026-01-29"] * 3, True), (["2026-01-29"] * 2 + ["2026-07-01"] * 2, True), (["2026-01-29T10:00:00Z"] * 2, True),
+     (["2026-01-29T10:00:00Z"] * 2 + ["2026-01-29T11:30:00Z"] * 2 + ["2026-01-29T12:00:00Z"] * 2, False)],
+)  # fmt: skip
+def test_repeats_in_a_log_of_days_are_said(staging, tmp_path, times, told):
+    lines = [f"u,t,{at}" for at in times]
+    (tmp_path / "log.csv").write_text("\n".join(["user,track,date", *lines, ""]))
+    batch = read(staging, tmp_path / "log.csv")
+    chosen = load_settings([], []).listening
+    assert ("a log of days without times" in str(check_repeats(1, batch.numbered, batch.columns, chosen))) == told
+
+
+def test_plays_of_a_day_are_not_limited_in_a_log_without_times(staging, tmp_path):
+    (tmp_path / "log.csv").write_text("user,track,plays\nu,t,10000\n")
+    with pytest.raises(SettingsError, match="the log has no times, so its plays have no days; set max_plays_per_user"):
+        read(staging, tmp_path / "log.csv", "max_plays_per_user_day=3")
 
 
 def test_user_ids_in_names_of_folders_are_refused_under_a_key(staging, tmp_path):

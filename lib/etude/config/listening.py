@@ -108,8 +108,10 @@ class ListeningSettings(FileSettings):
     columns: ListeningColumns = ListeningColumns()
     """Columns of the log."""
     count_rows: bool = False
-    """Whether each row is a play, in a log without times and counts; otherwise a user and track count once, and their
-    further rows are rejected as duplicate."""
+    """Whether each row of a batch is a play, in a log without counts. false: equal rows (user, track and, if there is
+    one, time) count once, and the further ones are rejected as duplicate. Of a log without times, each batch holds all
+    plays so far; if it holds those of a day, put it into a folder such as date=2026-01-31, whose name is then the time.
+    """
     timestamp_format: str | None = None
     """Spark pattern of played_at, such as dd/MM/yyyy HH:mm; null: ISO 8601 or a Unix time."""
     max_play_count: int = Field(1_000_000, ge=1)

@@ -12,7 +12,7 @@ class WmfSettings(Section):
 
     mode: Literal["fit", "refit", "fold_in"] = "fit"
     """fit: factorise from scratch; refit: fit again, from an earlier run's factors and in its basis; fold_in: keep an
-    earlier run's factors and add those of new or newly played rows."""
+    earlier run's factors and add those of new or newly played rows. The last two need evaluation.protocol=none."""
     engine: Literal["auto", "barrier", "blocked", "mllib"] = "auto"
     """Solver implementation; auto: barrier where Spark can run a barrier stage; else blocked if its factors fit in
     wmf.max_broadcast_mb, otherwise mllib. The reason is logged."""

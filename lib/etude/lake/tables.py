@@ -138,7 +138,8 @@ TRACKS = Table(
         Column(
             "origins",
             "map<string,string>",
-            "Filled column -> the catalogue it comes from, `log`, or `artist_name` if artist_id was derived from that.",
+            "Filled column -> the catalogue it comes from, `log`, `alias` if it is said of an alias of the track, or "
+            "`artist_name` if artist_id was derived from that.",
         ),
     ),
     constraints={"track_idx_not_negative": "track_idx >= 0"},
@@ -262,7 +263,7 @@ PREDICTED_FACTORS = Table(
         Column(
             "wmf_run_id",
             "string",
-            "The wmf run whose basis the factors have; topn refuses predictions in another basis.",
+            "The wmf run whose basis the factors have; topn leaves out predictions in another basis.",
         ),
     ),
     partition_by=("run_id",),

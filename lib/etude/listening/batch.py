@@ -57,7 +57,8 @@ def read_batch(
         key: user key, or None.
 
     Raises:
-        SettingsError: no path is set, the time pattern is invalid, or a requested column is missing.
+        SettingsError: no path is set, the time pattern is invalid, a requested column is missing, or plays of a day are
+            limited in a log without times.
         InputMissingError: there is no file.
         DataCheckError: files changed their columns, or the lake holds user ids of any log under another key.
     """
@@ -83,8 +84,13 @@ def read_batch(
         if not way["only_here"]:  # a rerun of this batch may assign other columns
             check_same_roles(wanted, dict(way["columns"]))
     snapshot = "played_at" not in wanted.columns
-    counted = snapshot and "play_count" not in wanted.columns and settings.count_rows
-    log = Log(settings.source, snapshot, settings.dedup_days, "event" in wanted.columns)
+    counted = settings.count_rows and not {"play_count", "event"} & set(wanted.columns)
+    log = Log(settings.source, snapshot, settings.dedup_days, "event" in wanted.columns, counted)
+    if snapshot and settings.max_plays_per_user_day is not None:
+        raise SettingsError(
+            f"listening.max_plays_per_user_day={settings.max_plays_per_user_day}: the log has no times, so its plays "
+            "have no days; set max_plays_per_user"
+        )
     known = files.where(F.col("source") == settings.source) if earlier else None
     taken = take_files(spark, listed, form, known, batch, now, key, snapshot)
     places = resolve(wanted, {file.name: file.layout for file in taken.read})
@@ -124,22 +130,36 @@ def _check_key(key_ids: Collection[str | None], key: bytes | None) -> None:
     )
 
 
-def check_repeats(repeats: int, columns: Wanted, settings: ListeningSettings) -> str | None:
-    """Check that no plays are taken for repeats because the log's times aren't read.
+_DAY_S = 86_400
+_MIDNIGHTS = 2
+"""Times of the day in UTC that midnight of one place may have: the clocks are changed."""
+
+
+def check_repeats(repeats: int, numbered: DataFrame, columns: Wanted, settings: ListeningSettings) -> str | None:
+    """Check that no plays are taken for repeats because the log's times aren't read, or are days.
 
     Args:
         repeats: number of rows rejected as duplicate.
+        numbered: the batch's records.
         columns: the columns read.
         settings: the settings of the log.
 
     Returns:
-        A hint if rows repeat the user and track of others, in a log without times and counts.
+        A hint if rows repeat the user and track of others, in a log without counts whose times, if any, are days.
 
     Raises:
         DataCheckError: such a log has a column of times, which the guess of columns left out.
     """
-    if not repeats or settings.count_rows or {"played_at", "play_count"} & set(columns.columns):
+    if not repeats or settings.count_rows or {"play_count", "event"} & set(columns.columns):
         return None
+    if "played_at" in columns.columns:
+        times = numbered.where("reason = 'duplicate'").select(F.unix_timestamp("played_at") % _DAY_S).distinct()
+        if not 0 < times.limit(_MIDNIGHTS + 1).count() <= _MIDNIGHTS:
+            return None
+        return (
+            f"{repeats} rows repeat a user, track and day, in a log of days without times: each counts as 1 play; if "
+            "each row is a play, set listening.count_rows=true"
+        )
     found = f"{repeats} rows repeat a user and track, in a log without times and counts"
     if columns.guessed and columns.times and not columns.keyed:
         given = " ".join(f"{columns.section}.{role}={column}" for role, column in columns.columns.items())

@@ -238,7 +238,8 @@ def check_same_roles(wanted: Wanted, earlier: Mapping[str, str]) -> None:
         text = f"{there} as {role}, this one has none" if here is None else f"no {role}, this one has {here}"
         raise DataCheckError(
             f"{wanted.section}.{role}: earlier batches of this log had {text}, so the rows would have another meaning; "
-            "if this is intended, set another listening.source"
+            "read it as before, or remove the earlier batches and read them again so (docs/operating.md, Correcting a "
+            "batch); set another listening.source only if this is another log, whose plays count beside"
         )
 
 

@@ -19,8 +19,8 @@ def number_records(judged: DataFrame, snapshot: bool, count_rows: bool = False) 
     Args:
         judged: result of `clean`.
         snapshot: whether rows are cumulative counts.
-        count_rows: whether each row of a snapshot is a play: then there are no repeats, and the second and further
-            plays of a user and track get event ids of their own.
+        count_rows: whether each row is a play: then there are no repeats in the batch, and the second and further
+            plays of an event get event ids of their own.
 
     Returns:
         The columns of `judged`, without the files' headers; ordinal (int, from 0, among equal records of a file), and

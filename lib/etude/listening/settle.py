@@ -27,7 +27,7 @@ from etude.lake.tables import PLAYS
 from etude.listening.cleaning import detail
 from etude.listening.dedup import play_as_raw
 from etude.listening.files import Taken
-from etude.listening.identity import content_of, locator
+from etude.listening.identity import content_of, event_id, locator
 
 _REJECT = ("source", "locator", "raw", "reason", "detail", "batch_date")
 
@@ -53,6 +53,8 @@ class Log:
     snapshot: bool
     dedup_days: int
     own_event_ids: bool
+    counted: bool = False
+    """Whether each row is a play. In a snapshot, all plays of a user and track then count on one batch together."""
 
 
 def settle(
@@ -95,7 +97,7 @@ def settle(
         winner, fresh, repeat = F.col("place") == 1, F.col("fresh"), F.col("repeat")
         moved = ranked.where(~fresh & (~winner | changed)).select("event_id", "batch_date")
         written = ranked.where(winner & (fresh | changed)).withColumn("batch_date", F.col("earliest"))
-        repeats = _as_repeats(ranked.where(repeat))
+        repeats = _as_repeats(ranked.where(repeat), log)
         # A run killed after it wrote the rejects may have left rejects of known plays.
         still_refused = still_refused.join(repeats.select("locator"), "locator", "left_anti")
         refused = refused.unionByName(repeats)
@@ -181,11 +183,16 @@ def _as_rejects(refused: DataFrame, source: str) -> DataFrame:
     )
 
 
-def _as_repeats(plays: DataFrame) -> DataFrame:
-    """Turn repeated plays into rejects, in the batch of their file; a play is the first among equal records."""
+def _as_repeats(plays: DataFrame, log: Log) -> DataFrame:
+    """Turn repeated plays into rejects, in the batch of their file.
+
+    A play is the first among equal records, unless each of them is a play.
+    """
+    equal = Window.partitionBy("file", "record").orderBy("event_id")
+    ordinal = F.row_number().over(equal) - 1 if log.counted else F.lit(0)
     return plays.select(
         "source",
-        locator(F.col("file"), F.col("record"), F.lit(0)).alias("locator"),
+        locator(F.col("file"), F.col("record"), ordinal).alias("locator"),
         play_as_raw().alias("raw"),
         F.lit("duplicate").alias("reason"),
         detail(F.lit("duplicate")).alias("detail"),
@@ -215,7 +222,11 @@ def _rank(
     near = known if log.snapshot else _near(new, known, batch, log)
     if near.isEmpty() and not several_claims:
         return None
-    same = staging.keep(near.select(*PLAYS.column_names).join(new.select("event_id"), "event_id", "left_semi"))
+    # The plays of a user and track are one count if each row of a snapshot is a play.
+    whole = event_id(log.source, True, F.lit(None)) if log.snapshot and log.counted else F.col("event_id")
+    of_whole = new.select(whole.alias("whole")).distinct()
+    near = near.select(*PLAYS.column_names, whole.alias("whole"))
+    same = staging.keep(near.join(of_whole, "whole", "left_semi").drop("whole"))
     if same.isEmpty() and not several_claims:
         return None
     same = same.withColumn("earliest", F.col("batch_date"))
@@ -226,9 +237,10 @@ def _rank(
     repeat = place > 1
     if log.snapshot:
         # Both belong to this batch alone: one comes from a file that its previous run read.
-        best, here = F.first("counted_on").over(in_order), F.lit(batch)
+        newest, here = F.max("counted_on").over(Window.partitionBy(whole)), F.lit(batch)
         of_batch = (F.col("counted_on") == here) & (~F.col("fresh") | (F.col("batch_date") == here))
-        repeat = repeat & of_batch & (best == here)
+        repeat = repeat & of_batch & (newest == here)
+        place = F.when(F.col("counted_on") == newest, place).otherwise(place + 1)
     ranked = both.withColumns({"place": place, "repeat": repeat, "earliest": F.min("earliest").over(of_event)})
     return staging.keep(ranked)
 

@@ -12,8 +12,9 @@ from etude.lake.staging import Staging
 from etude.listening.catalogue import Catalogue
 from etude.listening.identity import name_id, normal_name
 
-LOG, DERIVED = "log", "artist_name"
-"""Origins other than a catalogue: the log itself, and the artist's name if the artist id is derived from it."""
+LOG, DERIVED, COPIED = "log", "artist_name", "alias"
+"""Origins other than a catalogue: the log, the artist's name if the artist id is derived from it, and an alias of the
+track. What was copied from an alias is left out when rows are merged again: it may be no alias any more."""
 
 _TYPES = {
     "title": "string",
@@ -40,7 +41,7 @@ def merge_tracks(
 
     A field comes from the first catalogue that has it, otherwise from an earlier run's catalogue, otherwise from the
     log. Of several names in the log, the first in text order is used, so that the order of batches doesn't matter. What
-    is said of an alias is said of its track too.
+    is said of an alias is said of its track too, unless the same source says another thing of the track itself.
 
     Args:
         known: the table `tracks`.
@@ -82,11 +83,14 @@ def with_alias_of(rows: DataFrame, aliases: DataFrame | None) -> DataFrame:
 
 
 def _with_tracks_of(rows: DataFrame, aliases: DataFrame | None) -> DataFrame:
-    """Add a copy of each alias's row, as one of its track."""
+    """Add a copy of each alias's row, as one of its track, with the claims marked as copied."""
     if aliases is None:
         return rows
-    others = [name for name in rows.columns if name != "track_id"]
-    of_tracks = rows.join(aliases, F.col("track_id") == F.col("alias")).select(F.col("id").alias("track_id"), *others)
+    claims = [
+        F.when(claim.isNotNull(), claim.withField("copied", F.lit(True)).withField("origin", F.lit(COPIED))).alias(name)
+        for name, claim in ((name, F.col(name)) for name in rows.columns if name != "track_id")
+    ]
+    of_tracks = rows.join(aliases, F.col("track_id") == F.col("alias")).select(F.col("id").alias("track_id"), *claims)
     return rows.unionByName(of_tracks)
 
 
@@ -113,8 +117,13 @@ def changed_tracks(merged: DataFrame, known: DataFrame) -> DataFrame:
 
 
 def _claim(field: str, rank: Column, value: Column, origin: Column) -> Column:
-    """Build a struct of a field's rank, value and origin; null if there is no value, so that min ignores it."""
-    claim = F.struct(rank.alias("rank"), value.cast(_TYPES[field]).alias("value"), origin.alias("origin"))
+    """Build a struct of what orders a field's values, and its origin; null if there is no value: min ignores it."""
+    claim = F.struct(
+        rank.alias("rank"),
+        F.lit(False).alias("copied"),
+        value.cast(_TYPES[field]).alias("value"),
+        origin.alias("origin"),
+    )
     return F.when(value.isNotNull(), claim).alias(field)
 
 
@@ -139,14 +148,14 @@ def _log_claims(played: DataFrame) -> DataFrame:
 
 
 def _known_claims(known: DataFrame) -> DataFrame:
-    """Rank the table's values by their origin; artist ids derived from names are left out and derived again."""
+    """Rank the table's values by their origin; what was derived from names or copied is left out, and made again."""
     pair = F.struct(F.col("tags").alias("tags"), F.col("tag_weights").alias("weights"))
     values = {field: F.when(F.size("tags") > 0, pair) if field == "tags" else F.col(field) for field in _TYPES}
     claims = []
     for field, value in values.items():
         origin = F.try_element_at("origins", F.lit(field))
         rank = F.when(origin == LOG, _FROM_LOG).otherwise(_BEFORE)
-        claims.append(_claim(field, rank, F.when(origin != DERIVED, value), origin))
+        claims.append(_claim(field, rank, F.when(~origin.isin(DERIVED, COPIED), value), origin))
     return known.select("track_id", *claims)
 
 
