@@ -19,11 +19,12 @@ from etude.frames import small_frame
 from etude.job import Arguments, execute, explain, parse_arguments, run_program
 from etude.lake import Lake, Metric, folders, ledger, views
 from etude.lake.graph import RunGraph
-from etude.lake.runs import ABSENT, Run, utc_now
+from etude.lake.runs import ABSENT, Run, json_line, utc_now
 from etude.lake.tables import TABLES
 from etude.logs import job_logger
 from etude.reference import stages_page, tables_page
 from etude.stages import STAGES, Stage
+from etude.storage import shown
 
 pytestmark = pytest.mark.slow
 
@@ -479,3 +480,40 @@ def test_help_lists_the_settings_of_the_job(capsys):
     assert left.value.code == 0
     shown = capsys.readouterr().out
     assert "What it does" in shown and "wmf.rank = 100" in shown and "topn.n" not in shown
+
+
+def nothing(job):
+    pass
+
+
+@pytest.mark.parametrize("text", ['no "https://host/x?sig=abc"', "s3a://me:secret@b/'c?key=1'", 'a\\"?token=1"'])
+def test_the_line_is_json_whatever_is_masked_in_it(text):
+    line = json.loads(json_line(1.0, {"error": text, "nested": {"of": [text]}}))
+    assert line["error"] == line["nested"]["of"][0] == shown(text) != text
+    run = Run("r", "wmf", DAY, "none", utc_now(), facts={"note": text})
+    assert Run.from_row(run.as_row()).facts == {"note": shown(text)}
+
+
+def test_one_job_starts_other_runs_under_a_run_id(start):
+    assert start(nothing, name="pipeline", run_id="one").exit_code == 0
+    assert start(nothing, name="pipeline", run_id="one").exit_code == 0
+    refused = start(nothing, name="tune", run_id="one")
+    assert refused.exit_code == 2
+    assert "--run-id one: the lake has a run of pipeline of that id" in json.loads(refused.line)["error"]
+    assert start(nothing, name="tune", run_id="two").exit_code == 0
+
+
+def test_lists_whose_fit_runs_again_meanwhile_are_not_published(start):
+    assert start(nothing, run_id="fit").exit_code == 0
+
+    def slow(job):
+        job.upstream("wmf")
+        job.publishes = True
+        again = ledger.find(job.lake, "wmf", "fit")
+        again.status, again.ended_at = "running", None
+        ledger.write(job.lake, again)
+
+    lists = start(slow, name="topn", run_id="lists")
+    assert lists.exit_code == 4
+    assert "rests on has run again since" in json.loads(lists.line)["error"]
+    assert not start.lake.exists("releases")

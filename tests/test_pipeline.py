@@ -255,6 +255,30 @@ def test_lists_that_were_never_published_are_not_up_to_date(world):
     assert world.fresh("topn", run_id="yesterday", day=DAY - timedelta(days=1))
 
 
+def test_lists_that_were_made_again_and_not_published_since_are_not_up_to_date(world):
+    world.write_all(world.ran("topn", 3))
+    world.publish("r")
+    assert world.fresh("topn")
+    again = world.ran("topn", 3)  # killed between its success and its release
+    again.started_at = again.ended_at = datetime.now(timezone.utc) + timedelta(hours=1)
+    world.write_all(again)
+    assert not world.fresh("topn")
+
+
+def test_predictions_of_a_network_that_was_trained_again_are_not_up_to_date(world):
+    def runs(hour):
+        night = world.ran("train", 5, wmf="r")
+        night.facts = {"network_of": "sunday"}
+        return world.ran("wmf", 1), world.ran("train", hour, run_id="sunday", wmf="r"), night
+
+    world.write_all(*runs(3))
+    assert world.fresh("train")
+    world.write_all(*runs(6))
+    assert not world.fresh("train")
+    world.write_all(runs(3)[0], runs(3)[2])
+    assert not world.fresh("train")
+
+
 def test_lists_that_were_rolled_back_stay_rolled_back(world):
     world.write_all(world.ran("topn", 3), world.ran("topn", 2, run_id="yesterday", day=DAY - timedelta(days=1)))
     for run_id in ("yesterday", "r", "yesterday"):

@@ -17,7 +17,7 @@ from etude import storage
 from etude.arguments import Arguments, MoreArguments, parse_arguments
 from etude.causes import cause_of
 from etude.config import redacted
-from etude.errors import EtudeError, LeaseTakenError
+from etude.errors import EtudeError, LeaseTakenError, SettingsError
 from etude.job_run import JobRun
 from etude.lake import folders, ledger
 from etude.lake.lake import Lake
@@ -113,7 +113,7 @@ def execute(
         with leased(spark, lease, record.run_id, settings.lake.lease_timeout_s) as check_lease:
             job.check_lease = check_lease
             return _recorded(job, body, started)
-    except LeaseTakenError as error:
+    except (LeaseTakenError, SettingsError) as error:  # before it had a row in `runs`
         record.status, record.error = "failed", str(error)
         return Outcome(explain(log, name, error), _summary(job, started))
     finally:

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from etude.arguments import Arguments
 from etude.config import Settings
+from etude.errors import DataCheckError
 from etude.lake import ledger, releases
 from etude.lake.conflicts import no_fence
 from etude.lake.graph import RunGraph
@@ -189,8 +190,16 @@ class JobRun:
         self._record("metrics", self.lake.replace("metrics", rows, self.check_lease, **key))
 
     def write_release(self) -> None:
-        """Add a release of this run, unless the lists of a later batch are served: a backfill doesn't replace them."""
+        """Add a release of this run, unless the lists of a later batch are served: a backfill doesn't replace them.
+
+        Raises:
+            DataCheckError: what the lists rest on has changed while they were made.
+        """
         graph = ledger.graph(self.lake)
+        if graph.is_outdated(self.stage.name, self.run_id):
+            raise DataCheckError(
+                f"a run that topn run {self.run_id} rests on has run again since; run jobs/topn.py again"
+            )
         by, timeout_s = f"{self.stage.name} {self.run_id}", self.settings.lake.lease_timeout_s
         with releases.publishing(self.lake, by, timeout_s) as (now, add):
             later = releases.served_by(now, graph, self.batch_date)

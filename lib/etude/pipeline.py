@@ -148,7 +148,8 @@ def up_to_date(step: Step, lake: Lake, outside: dict[str, int]) -> bool:
         and _tables_unchanged(done, lake, graph)
         and _same_upstream(step, done, lake, graph)
         and not graph.is_outdated(step.stage, arguments.run_id)
-        and _published(step, lake, graph)
+        and _same_network(done, graph)
+        and _published(step, done, lake, graph)
         and (stage.step != "report" or _still_shows(step, done, lake, graph))
     )
 
@@ -208,8 +209,15 @@ def _same_upstream(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:
     return now.upstream == done.upstream and not came
 
 
-def _published(step: Step, lake: Lake, graph: RunGraph) -> bool:
-    """Tell if a topn run's lists have been published once, or don't have to be.
+def _same_network(done: Run, graph: RunGraph) -> bool:
+    """Tell if the network that a train run took from another (train.network_run_id) hasn't been trained again since."""
+    name = done.facts.get("network_of")
+    network = None if name is None else graph.succeeded("train", name)
+    return name is None or (network is not None and (network.ended_at or done.started_at) <= done.started_at)
+
+
+def _published(step: Step, done: Run, lake: Lake, graph: RunGraph) -> bool:
+    """Tell if a topn run's lists have been published since it ended, or don't have to be.
 
     A run that was killed between its success and its release has to be published. One that a person rolled back stays
     rolled back.
@@ -218,5 +226,6 @@ def _published(step: Step, lake: Lake, graph: RunGraph) -> bool:
     settings = arguments.settings
     if step.stage != "topn" or settings.evaluation.protocol != "none" or not settings.topn.publish:
         return True
-    released = any(each.run_of("topn") == arguments.run_id for each in releases.releases(lake))
+    ended = done.ended_at or done.started_at
+    released = any(each.run_of("topn") == arguments.run_id and each.since >= ended for each in releases.releases(lake))
     return released or releases.served_by(releases.current(lake), graph, arguments.batch_date) is not None

@@ -14,8 +14,9 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pyarrow import NativeFile, fs
@@ -38,6 +39,15 @@ def shown(text: str) -> str:
     These are the user info before a host's @, and signatures, tokens and keys in a query.
     """
     return _IN_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+
+def masked(value: Any) -> Any:
+    """Return a value for JSON with the secrets of all its texts masked; in the JSON text, that could cost a quote."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, Mapping):
+        return {key: masked(each) for key, each in value.items()}
+    return [masked(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def to_uri(path_or_uri: str) -> str:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from sounds import sound, write
 
 from etude.audio import features
@@ -15,6 +16,27 @@ def test_several_crops_of_a_file_come_in_the_order_asked(tmp_path):
     (alone,) = spectrograms(path, "t", [0], RECIPE)
     np.testing.assert_array_equal(found[1].mel, alone.mel)
     assert found[0].offset_s != found[1].offset_s
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg", "opus", "mp3"])
+def test_a_crop_is_the_same_whatever_was_read_before(tmp_path, form):
+    """A decoder keeps something of what it has decoded, which must not reach the next crop."""
+    path = str(write(tmp_path / f"x.{form}", sound(30, 48_000, 2), 48_000))
+    for track in map(str, range(10)):
+        for together in spectrograms(path, track, range(4), RECIPE):
+            (alone,) = spectrograms(path, track, [together.crop], RECIPE)
+            assert together.content_sha256 == alone.content_sha256, (track, together.crop)
+
+
+def test_a_hole_near_the_start_of_an_mp3_costs_only_its_surroundings(tmp_path):
+    path = write(tmp_path / "x.mp3", sound(30, 44_100), 44_100)
+    data = bytearray(path.read_bytes())
+    hole = len(data) * 2 // 30
+    data[hole : hole + 4000] = bytes(4000)
+    path.write_bytes(data)
+    found = [spectrograms(str(path), f"track {n}", [0], RECIPE)[0] for n in range(60)]
+    assert {type(each) for each in found} == {Spectrogram}
+    assert min(each.duration_s for each in found) > 29
 
 
 def test_one_silent_crop_costs_that_crop_alone(tmp_path):

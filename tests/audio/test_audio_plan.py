@@ -11,10 +11,11 @@ from etude.frames import small_frame
 from etude.lake.tables import MEL, REJECTS
 
 MEL_SETTINGS = MelSettings()
-FILES = (
+LISTED = (
     "track_id string, path string, audio_uri string, file_size bigint, file_mtime_us bigint, "
     "reason string, detail string"
 )
+FILES = f"{LISTED}, of_alias boolean"
 RESULTS = (
     "track_id string, crop int, path string, audio_uri string, file_size bigint, file_mtime_us bigint, "
     "reason string, detail string"
@@ -22,18 +23,18 @@ RESULTS = (
 DAY, EARLIER = date(2026, 1, 31), date(2026, 1, 1)
 
 
-def there(track, uri, size=10, mtime=5):
-    return (track, f"path of {uri}", uri, size, mtime, None, None)
+def there(track, uri, size=10, mtime=5, of_alias=False):
+    return (track, f"path of {uri}", uri, size, mtime, None, None, of_alias)
 
 
 def refused(track, path, reason):
-    return (track, path, None, None, None, reason, "why")
+    return (track, path, None, None, None, reason, "why", False)
 
 
 @pytest.fixture
 def rows(spark):
-    def crops(files, n=1):
-        return plan.crops_of(small_frame(spark, files, FILES), n)
+    def crops(files, n=1, known=()):
+        return plan.crops_of(small_frame(spark, files, FILES), n, mel(*known))
 
     def mel(*known):
         full = [
@@ -78,6 +79,27 @@ def test_a_track_has_one_file_and_locators_are_unique(rows):
     }
     assert crops.count() == crops.select("locator").distinct().count() == 14
     assert told(crops.where("locator = 't#1@3'"), "detail") == {("the track already has a",)}
+
+
+@pytest.mark.slow
+def test_of_several_files_the_one_in_use_stays_and_one_that_can_be_decoded_comes_first(rows):
+    files = [there("t", "a.m4a"), there("t", "b.mp3"), there("t", "c.WAV"), there("t", "a.ogg", of_alias=True)]
+
+    def first(*known):
+        return told(rows.crops(files, known=known).where("reason IS NULL"), "audio_uri")
+
+    assert first() == {("b.mp3",)}
+    assert first(("t", 0, "c.WAV", 10, 5)) == {("c.WAV",)}
+    assert first(("t", 0, "gone.wav", 10, 5), ("u", 0, "c.WAV", 10, 5)) == {("b.mp3",)}
+
+
+@pytest.mark.slow
+def test_the_file_of_an_alias_is_one_of_its_track(rows):
+    files = small_frame(rows.spark, [there("old", "a")[:-1], there("t", "b")[:-1], there("unknown", "c")[:-1]], LISTED)
+    tracks = small_frame(rows.spark, [("old", "t"), ("t", None), ("other", None)], "track_id string, alias_of string")
+    assert told(plan.of_tracks(files, tracks), "track_id", "audio_uri", "of_alias") == {
+        ("t", "a", True), ("t", "b", False), ("unknown", "c", False),
+    }  # fmt: skip
 
 
 def test_fates(rows):
@@ -134,8 +156,9 @@ def test_rejects_are_those_of_the_listing_of_the_computation_and_of_memory(rows)
 
 
 def test_rows_of_audio_that_can_no_longer_be_used_are_outdated(rows):
-    known = rows.mel(("t", 0, "a", 1, 1), ("u", 0, "b", 1, 1), ("v", 0, "c", 1, 1))
-    files = [there("t", "a"), there("u", "b"), there("v", "c"), there("w", "d")]
+    more = [("v", 1, "c", 1, 1), ("v", 2, "c", 1, 1), ("x", 1, "e", 10, 5)]  # of runs with more crops
+    known = rows.mel(("t", 0, "a", 1, 1), ("u", 0, "b", 1, 1), ("v", 0, "c", 1, 1), ("x", 0, "e", 10, 5), *more)
+    files = [there("t", "a"), there("u", "b"), there("v", "c"), there("w", "d"), there("x", "e")]
     crops = plan.fates(rows.crops(files), known, rows.rejects(), "x")
     results = small_frame(
         rows.spark,
@@ -147,4 +170,7 @@ def test_rows_of_audio_that_can_no_longer_be_used_are_outdated(rows):
         ],
         RESULTS,
     )
-    assert told(plan.outdated(crops, results, "sha"), "track_id", "crop", "settings_sha256") == {("t", 0, "sha")}
+    sha = MEL_SETTINGS.settings_sha256
+    assert told(plan.outdated(crops, results, known, MEL_SETTINGS), "track_id", "crop", "settings_sha256") == {
+        ("t", 0, sha), ("v", 1, sha), ("v", 2, sha),
+    }  # fmt: skip

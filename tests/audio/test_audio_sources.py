@@ -55,6 +55,15 @@ def test_a_manifest_is_quoted_csv_with_paths_relative_to_it(files_of, folder):
 
 
 @pytest.mark.slow
+def test_blanks_around_ids_paths_and_names_of_columns_do_not_count(files_of, folder):
+    (folder / "list.csv").write_text("track_id, audio_path\nt1\u00a0, a.wav\n t2 ,deep/b.OGG \n , a.wav\n")
+    _, found = files_of(manifest=str(folder / "list.csv"))
+    assert {key: row["reason"] for key, row in found.items()} == {
+        ("t1", "a.wav"): None, ("t2", "deep/b.OGG"): None, (None, "a.wav"): "bad_row",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
 def test_the_manifest_comes_before_the_folder_and_the_folder_before_tracks(files_of, folder):
     (folder / "list.csv").write_text("track_id,audio_path\nt,a.wav\n")
     tracks = [("x", "title", str(folder / "a.wav")), ("y", "title", None), ("z", "title", "a.wav")]

@@ -67,6 +67,22 @@ def test_what_neither_can_read_is_undecodable_in_the_fallbacks_words(stand_in, t
     assert (refusal.reason, refusal.detail) == ("undecodable", "ffmpeg: Invalid data found when processing input")
 
 
+@pytest.mark.parametrize(
+    ("body", "reason", "said"),
+    [
+        ("sys.exit('out.wav: No space left on device')", "failed", "No space left on device"),
+        ("sys.stderr.write('Cannot allocate memory'); open(wav, 'wb').write(b'RIFF')", "failed", "Cannot allocate"),
+        ("open(wav, 'wb').write(bytes(2000))", "too_large", "decoded, the file has more than 0 MB"),
+    ],
+)
+def test_a_lack_of_disk_or_memory_is_not_the_files_fault(stand_in, tmp_path, body, reason, said):
+    program = Path(stand_in.binary)
+    program.write_text(f"#!{sys.executable}\nimport sys\nwav = sys.argv[-1].removeprefix('file:')\n{body}\n")
+    (tmp_path / "x.m4a").write_bytes(b"no audio that libsndfile knows")
+    (found,) = spectrograms(str(tmp_path / "x.m4a"), "t", [0], RECIPE, Transcoder(stand_in.binary, 2000))
+    assert (found.reason, said in found.detail) == (reason, True), found
+
+
 def test_a_short_file_stays_too_short(stand_in, tmp_path):
     short = write(tmp_path / "short.wav", sound(2, 8000), 8000)
     (tmp_path / "x.mod").write_bytes(b"SECRET" + short.read_bytes())

@@ -38,6 +38,45 @@ def test_a_run_is_outdated_when_what_it_rests_on_has_run_again():
     assert [graph.is_outdated("topn", run_id) for run_id in ("stands", "again", "never")] == [False, True, True]
 
 
+def extended(run_id, basis, hours, **upstream):
+    made = ran(run_id, hours=hours, **upstream)
+    made.facts = {"basis": basis}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sunday", "monday", "outdated"),
+    [
+        ((0, 1), ((2, 3), "sun"), False),
+        ((0, 1), ((6, 7), "sun"), False),  # the same night once more, in the same basis
+        ((8, 9), ((2, 3), "sun"), True),
+        ((8, 9), ((10, 11), "sun"), True),  # on a fit that has run again since
+        ((0, 1), ((6, 7), "mon"), True),  # a fit of its own now
+        ((0, 1), ((6, 7), "other"), True),
+    ],
+)
+def test_what_extends_a_run_stands_while_the_basis_does(sunday, monday, outdated):
+    again, basis = monday
+    built = {} if basis == "mon" else {"wmf": "sun"}
+    graph = RunGraph(
+        [
+            extended("sun", "sun", sunday),
+            extended("mon", basis, again, **built),
+            extended("tue", "sun", (4, 5), wmf="mon"),
+            ran("t", "train", (5, 5), wmf="tue"),
+        ]
+    )
+    assert graph.is_outdated("wmf", "tue") == graph.is_outdated("train", "t") == outdated
+
+
+def test_a_chain_of_years_is_followed():
+    nights = [extended("0", "0", (0, 0)), *(extended(f"{n}", "0", (n, n), wmf=f"{n - 1}") for n in range(1, 1500))]
+    graph = RunGraph(nights)
+    assert not graph.is_outdated("wmf", "1499")
+    assert graph.basis("1499").run_id == "0"
+    assert RunGraph([*nights[1:], ran("0", hours=(9000, 9000))]).is_outdated("wmf", "1499")
+
+
 def test_one_outdated_run_of_several_upstream_runs_of_one_job_is_enough():
     compared = ran("c", "report", (7, 8))
     compared.upstream = {"topn": ["a", "b"]}

@@ -110,6 +110,17 @@ def test_lists_whose_fit_has_run_again_are_refused(lake):
     assert served(lake) == "b"
 
 
+def test_a_rollback_to_lists_that_were_made_anew_on_other_runs_is_refused(lake):
+    promote(lake, "a")
+    promote(lake, "b")
+    ledger.write(lake, ran("net", "train", 3, {"predicted_factors": None, "examples": None}, wmf="fit"))
+    ledger.write(lake, ran("a", "topn", 4, {"recommendations": 2}, wmf="fit", train="net"))
+    with pytest.raises(DataCheckError, match="topn run a has run again since release 1, on other runs"):
+        rollback(lake)
+    assert served(lake) == "b"
+    assert promote(lake, "a").run_of("train") == "net"
+
+
 def test_lists_with_rows_missing_are_refused(lake):
     lake.replace("recommendations", places("a", 1), run_id="a")
     with pytest.raises(DataCheckError, match="has 1 rows of topn run a, which wrote 2"):

@@ -20,7 +20,7 @@ from etude.audio.spread import task_count
 from etude.config.audio import MelSettings
 
 # A task of this many files takes about a second: short enough for an even spread, long enough for a small overhead.
-_FILES_A_TASK = 256
+FILES_A_TASK = 256
 # Rows per Arrow batch of results; a row has 24 KB with the default settings.
 _ROWS_A_BATCH = 64
 
@@ -56,7 +56,7 @@ def compute(files: DataFrame, n_files: int, mel: MelSettings, done: Accumulator[
         content_sha256, the file's path, audio_uri, file_size (bytes) and file_mtime_us, reason, detail.
     """
     recipe, limits = recipe_of(mel), limits_of(mel)
-    tasks = task_count(files.sparkSession, n_files, _FILES_A_TASK)
+    tasks = task_count(files.sparkSession, n_files, FILES_A_TASK)
 
     def rows(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         guard = shared_guard(recipe, limits)

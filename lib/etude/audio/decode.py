@@ -113,17 +113,23 @@ def read_crop(source: Source, file: AudioFile, track_id: str, crop: int, recipe:
 
     The crop is the first of recipe.offsets windows that isn't silent. Its first sample is int(offset_s x native rate),
     as in librosa.load(offset=offset_s). If less can be decoded than the length of the file, the crop moves to the end
-    of the decodable part.
+    of the decodable part. If that is too short, as where an MP3 is damaged near its start, the other windows are tried.
 
     Raises:
         RefusedError: too_short, silent, non_finite or undecodable.
     """
     silent: list[_Silence] = []
+    too_short: RefusedError | None = None
     for place in positions(recipe, track_id, crop):
         try:
             window, offset_s, duration_s = _window(source, file, place, recipe)
         except soundfile.LibsndfileError as error:
             raise RefusedError("undecodable", message_of(error)) from error
+        except RefusedError as error:
+            if file.length < int(recipe.crop_s * file.samplerate):
+                raise
+            too_short = error
+            continue
         mono = _mix(window)
         peak = float(np.max(np.abs(mono)))
         if not np.isfinite(peak):
@@ -136,6 +142,8 @@ def read_crop(source: Source, file: AudioFile, track_id: str, crop: int, recipe:
                 content_sha256=hashlib.sha256(mono.data).hexdigest(),
             )
         silent.append(_Silence(offset_s, peak, float(np.max(np.abs(window)))))
+    if not silent and too_short is not None:
+        raise too_short
     raise RefusedError("silent", _described(silent) + note_on_streams(source, file.format))
 
 
@@ -187,6 +195,8 @@ def _check_length(source: Source, file: AudioFile, frames: int, wanted: int, rec
 def _read_at(source: Source, file: AudioFile, start: int, wanted: int) -> tuple[NDArray[np.float32], int]:
     """Read up to `wanted` frames from `start`: return them, (n, channels), and the file's known number of frames."""
     try:
+        if file.subtype == "VORBIS":
+            file.seek(0)  # after a seek forwards, libsndfile's decoder still mixes in what it had decoded before
         file.seek(start)
         window = file.read(wanted, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 
 from etude.audio.decode import Source
 from etude.audio.refusal import RefusedError
+
+_LACKS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT))
+"""What ffmpeg says if the machine, not the file, is at fault."""
 
 
 def find_ffmpeg() -> str | None:
@@ -44,12 +48,15 @@ class Transcoder:
             The path of the file.
 
         Raises:
-            RefusedError: undecodable (with ffmpeg's last line) or timeout.
+            RefusedError: undecodable (with ffmpeg's last line), timeout or too_large; failed if disk or memory ran out.
         """
         with tempfile.TemporaryDirectory(prefix=scratch_prefix(os.getpid())) as folder:
             if not isinstance(source, str):
                 path = Path(folder) / "in"
-                path.write_bytes(source)
+                try:
+                    path.write_bytes(source)
+                except OSError as error:
+                    raise RefusedError("failed", f"{folder}: {error.strerror}") from error
                 source = str(path)
             wav = str(Path(folder) / "out.wav")
             self._run(source, wav)
@@ -75,6 +82,11 @@ class Transcoder:
             )
         except subprocess.TimeoutExpired as error:
             raise RefusedError("timeout", f"ffmpeg took more than {self.time_limit_s:g} s") from error
+        said = done.stderr.decode("utf-8", "replace")
+        if any(lack in said for lack in _LACKS):
+            raise RefusedError("failed", f"ffmpeg in {Path(wav).parent}: {next(x for x in _LACKS if x in said)}")
         if done.returncode or not Path(wav).exists():
-            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            lines = said.strip().splitlines()
             raise RefusedError("undecodable", f"ffmpeg: {lines[-1][:200] if lines else f'status {done.returncode}'}")
+        if Path(wav).stat().st_size >= self.max_bytes:  # ffmpeg ends there without an error
+            raise RefusedError("too_large", f"decoded, the file has more than {self.max_bytes / 2**20:.0f} MB")

@@ -17,12 +17,43 @@ _RAW = "path string, audio_uri string, file_size bigint, file_mtime_us bigint, t
 _IDENTITY = ("audio_uri", "file_size", "file_mtime_us")
 
 
-def crops_of(files: DataFrame, crops: int) -> DataFrame:
+_LIBSNDFILES = r"(?i)\.(wav|flac|ogg|oga|opus|mp3|aiff?|au|caf|w64|rf64)$"
+"""Names of files that are decoded without mel.fallback."""
+
+
+def of_tracks(files: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Give the files of aliases to the tracks for which these stand; add `of_alias`, whether that was so.
+
+    Args:
+        files: track_id and others.
+        tracks: rows of the table `tracks`.
+    """
+    aliases = tracks.where(F.col("alias_of").isNotNull()).select("track_id", "alias_of")
+    joined = files.join(aliases, "track_id", "left").withColumn("of_alias", F.col("alias_of").isNotNull())
+    return joined.withColumn("track_id", F.coalesce("alias_of", "track_id")).drop("alias_of")
+
+
+def crops_of(files: DataFrame, crops: int, known: DataFrame) -> DataFrame:
     """Expand files to one row per file and crop: the files' columns, `crop`, and the `locator` of its reject.
 
-    A track has one file. If several exist, the first by URI is used and the others are refused as duplicate.
+    A track has one file; others are refused as duplicate. It is the one that was used before; otherwise one of the
+    track itself comes before those of aliases, a name that libsndfile knows before others, and then the first by URI.
+
+    Args:
+        files: see `sources.AudioSource`, and `of_alias`.
+        crops: number of crops of a file.
+        known: rows of `mel` of the same settings.
     """
-    within_track = Window.partitionBy("track_id").orderBy(F.col("reason").isNotNull(), "audio_uri", "path")
+    used = known.select("track_id", "audio_uri").distinct().withColumn("used", F.lit(True))
+    files = files.join(used, ["track_id", "audio_uri"], "left")
+    within_track = Window.partitionBy("track_id").orderBy(
+        F.col("reason").isNotNull(),
+        F.col("used").isNull(),
+        "of_alias",
+        ~F.col("audio_uri").rlike(_LIBSNDFILES),
+        "audio_uri",
+        "path",
+    )
     place = F.col("place")
     numbered = files.withColumn("place", F.row_number().over(within_track))
     first = F.first("audio_uri").over(within_track)
@@ -112,13 +143,23 @@ def all_rejects(
     return new.unionByName(before.join(remembered, "locator", "left_semi"))
 
 
-def outdated(crops: DataFrame, results: DataFrame, settings_sha256: str) -> DataFrame:
-    """Return the keys of mel rows whose file changed and is now refused for its content."""
-    refused = results.where(F.col("reason").isin(*IN_THE_FILE)).select("track_id", "crop")
-    changed = crops.where(F.col("fate") == CHANGED).select("track_id", "crop")
-    return changed.join(refused, ["track_id", "crop"], "left_semi").withColumn(
-        "settings_sha256", F.lit(settings_sha256)
-    )
+def outdated(crops: DataFrame, results: DataFrame, known: DataFrame, mel: MelSettings) -> DataFrame:
+    """Return the keys of mel rows whose file has changed and is now refused for its content, or that aren't asked for.
+
+    The latter are of crops beyond mel.crops, which an earlier run made of another version of the file.
+
+    Args:
+        crops: result of `fates`.
+        results: of compute.compute.
+        known: rows of `mel` of the same settings.
+        mel: the settings.
+    """
+    keys = ["track_id", "crop"]
+    refused = results.where(F.col("reason").isin(*IN_THE_FILE)).select(keys)
+    changed = crops.where(F.col("fate") == CHANGED).select(keys)
+    beyond = known.where(F.col("crop") >= mel.crops).join(changed, "track_id", "left_semi").select(keys)
+    gone = changed.join(refused, keys, "left_semi").unionByName(beyond)
+    return gone.withColumn("settings_sha256", F.lit(mel.settings_sha256))
 
 
 def _locator() -> Column:

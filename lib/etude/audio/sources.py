@@ -21,6 +21,7 @@ from etude.audio.refusal import RefusedError
 from etude.audio.spread import task_count
 from etude.config.audio import AudioColumns, AudioSettings
 from etude.errors import DataCheckError, InputMissingError, SettingsError
+from etude.pseudonym import BLANKS
 from etude.storage import literal
 
 # One row per manifest row or file. Either file_size and file_mtime_us are set, or reason and detail.
@@ -120,7 +121,7 @@ def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFram
     uri = normal_uri(path)
     local = local_path(uri)
     # Spark doesn't decode the escapes of a URI, and reads brackets and stars as a glob pattern.
-    taken_literally = literal(uri if local is None else f"file://{local}")
+    taken_literally = literal(storage.for_spark(uri) if local is None else f"file://{local}")
     try:
         # Spark's default escape, the backslash, misreads the quoted fields of RFC 4180.
         rows = spark.read.csv(taken_literally, header=True, escape='"', quote='"', encoding="UTF-8")
@@ -128,15 +129,17 @@ def _manifest(spark: SparkSession, path: str, columns: AudioColumns) -> DataFram
         raise InputMissingError(f"audio.manifest={path}: {str(error).splitlines()[0]}") from error
     if not rows.columns:
         raise InputMissingError(f"audio.manifest={path}: the file is empty")
+    rows = rows.toDF(*(name.strip(BLANKS) for name in rows.columns))
     missing = [name for name in (columns.track, columns.path) if name not in rows.columns]
     if missing:
         raise DataCheckError(
             f"audio.manifest={path}: no column {', '.join(missing)} (set audio.columns); "
             f"the file has {', '.join(rows.columns)}"
         )
+    # As in a log: a blank around an id would make it another track's.
     return rows.select(
-        F.col(f"`{columns.track}`").alias("track_id"),
-        F.col(f"`{columns.path}`").alias("path"),
+        F.btrim(F.col(f"`{columns.track}`"), F.lit(BLANKS)).alias("track_id"),
+        F.btrim(F.col(f"`{columns.path}`"), F.lit(BLANKS)).alias("path"),
     )
 
 

@@ -40,7 +40,8 @@ class AudioSettings(Section):
     """Whether track ids made from file names keep the suffix; needed if a.mp3 and a.wav are different tracks."""
     allowed_roots: tuple[str, ...] | None = None
     """Folders or URIs that may hold audio, besides root and the manifest's folder; null: absolute paths and URIs are
-    not restricted. Relative paths and links that lead out of their folder are always refused."""
+    not restricted. Relative paths of a manifest or of root, and their links, that lead out of their folder are always
+    refused. Those of a catalogue count as absolute."""
 
 
 class MelSettings(Section):

@@ -30,7 +30,7 @@ from etude.config.train import TrainSettings
 from etude.config.tune import TuneSettings
 from etude.config.wmf import WmfSettings
 from etude.errors import SettingsError
-from etude.storage import shown
+from etude.storage import masked
 
 
 class Settings(Section):
@@ -181,13 +181,5 @@ def _walk(prefix: str, section: BaseModel) -> Iterator[tuple[str, Any, str]]:
 
 def redacted(settings: Settings) -> dict[str, Any]:
     """Return the settings by section for the run ledger; credentials inside URIs are masked."""
-    masked: dict[str, Any] = _mask(settings.model_dump(mode="json"))
-    return masked
-
-
-def _mask(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _mask(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_mask(item) for item in value]
-    return shown(value) if isinstance(value, str) else value
+    found: dict[str, Any] = masked(settings.model_dump(mode="json"))
+    return found

@@ -8,9 +8,10 @@ attempt only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from etude.errors import DataCheckError, InputMissingError, SettingsError
 from etude.lake.runs import ABSENT, Run
@@ -32,10 +33,22 @@ class Source:
 class RunGraph:
     """Hold the runs of a lake and answer questions about their ancestry."""
 
-    def __init__(self, runs: Iterable[Run], commits: Commits = lambda table, version: iter(())):  # noqa: ARG005
-        """`commits` reads the tables' logs; without it, the writer of a shared table follows from the ledger."""
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        commits: Commits = lambda table, version: iter(()),  # noqa: ARG005
+        facts: Callable[[Run], Mapping[str, Any]] = lambda run: run.facts,
+    ):
+        """Take the runs, and how to read more.
+
+        Args:
+            runs: all runs, maybe without their facts.
+            commits: reads the tables' logs; without it, the writer of a shared table follows from the ledger.
+            facts: reads the facts of a run.
+        """
         self._runs = {run.key: run for run in runs}
         self._commits = commits
+        self._facts = facts
 
     def run(self, job: str, run_id: str) -> Run | None:
         """Return a run, however it ended; None if there is none."""
@@ -74,17 +87,33 @@ class RunGraph:
     def is_outdated(self, job: str, run_id: str) -> bool:
         """Tell if a run that this run builds on, at any remove, has run again since or no longer counts.
 
-        The ids alone don't tell: a wmf run that is fitted again under its run_id leaves factors in another basis. True
-        also if the run itself hasn't succeeded.
+        The ids alone don't tell: a wmf run that is fitted again under its run_id leaves factors in another basis. If it
+        builds on another wmf run, it may run again: what extends it has rows of its own, in the same basis. True also
+        if the run itself hasn't succeeded.
         """
         run = self.succeeded(job, run_id)
-        return run is None or self._outdated(run)
+        if run is None:
+            return True
+        seen, waiting = {run.key}, [run]
+        while waiting:  # a loop, since runs that extend one another may be hundreds
+            each = waiting.pop()
+            for parent in self.parents(each):
+                if parent is None or parent.ended_at is None:
+                    return True
+                if parent.ended_at > each.started_at and not self._kept_basis(each, parent):
+                    return True
+                if parent.key not in seen:
+                    seen.add(parent.key)
+                    waiting.append(parent)
+        return False
 
-    def _outdated(self, run: Run) -> bool:
-        return any(
-            parent is None or parent.ended_at is None or parent.ended_at > run.started_at or self._outdated(parent)
-            for parent in self.parents(run)
-        )
+    def _kept_basis(self, run: Run, parent: Run) -> bool:
+        """Tell if a wmf run still has the basis of the wmf run that it extends, which has run again since."""
+        if run.job != "wmf" or parent.job != "wmf":
+            return False
+        named = [self._facts(each).get("basis") for each in (run, parent)]
+        fit = self.succeeded("wmf", str(named[0]))
+        return named[0] == named[1] and fit is not None and fit.ended_at is not None and fit.ended_at <= run.started_at
 
     def basis(self, run_id: str) -> Run:
         """Return the wmf fit whose basis a wmf run's factors have: itself, or the one that it builds on at any remove.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from etude.config.lake import LakeSettings
-from etude.errors import LeaseTakenError
+from etude.errors import LeaseTakenError, SettingsError
 from etude.lake import folders
 from etude.lake.graph import RunGraph
 from etude.lake.lake import Lake
@@ -26,7 +26,9 @@ def begin(lake: Lake, run: Run) -> Run | None:
 
     Raises:
         LeaseTakenError: a run of this run_id is at work on another batch or protocol, so under another lease.
+        SettingsError: the run starts others, and another job has started others under this run_id.
     """
+    _check_namesakes(lake, run)
     earlier = find(lake, run.job, run.run_id)
     if earlier is not None:
         elsewhere = earlier.status == "running" and lease(lake, earlier) != lease(lake, run)
@@ -43,6 +45,19 @@ def begin(lake: Lake, run: Run) -> Run | None:
             run.earlier_errors.append(earlier.error or _ENDED_SILENTLY)
     write(lake, run)
     return earlier
+
+
+def _check_namesakes(lake: Lake, run: Run) -> None:
+    """Check that only one job starts runs under a run_id: `parent` names it alone, and tells trials from other runs."""
+    starts = {stage.name for stage in STAGES.values() if stage.starts_trials or stage.name == "pipeline"}
+    if run.job not in starts:
+        return
+    others = {row["job"] for row in lake.look("runs", ["job"], run_id=run.run_id)} & starts - {run.job}
+    if others:
+        raise SettingsError(
+            f"--run-id {run.run_id}: the lake has a run of {others.pop()} of that id, and which runs {run.job} started "
+            "couldn't be told from its; give another --run-id"
+        )
 
 
 def write(lake: Lake, run: Run) -> None:
@@ -109,4 +124,4 @@ def whole(lake: Lake, run: Run) -> Run:
 
 def graph(lake: Lake) -> RunGraph:
     """Load all runs, without their settings."""
-    return RunGraph(map(Run.from_row, lake.look("runs", LIGHT)), lake.commits)
+    return RunGraph(map(Run.from_row, lake.look("runs", LIGHT)), lake.commits, lambda run: whole(lake, run).facts)

@@ -182,5 +182,10 @@ def rollback(lake: Lake, release: int | None, published_by: str, lease_timeout_s
         if found is None:
             there = f"release {wanted} is not in the lake" if wanted else "there is no earlier release"
             raise InputMissingError(f"{there}; `etude release list` shows the releases")
-        check(lake, ledger.graph(lake), str(found.run_of("topn")))
+        topn = str(found.run_of("topn"))
+        if check(lake, ledger.graph(lake), topn) != found.run_ids:
+            raise DataCheckError(
+                f"topn run {topn} has run again since release {found.release}, on other runs: the lists of that "
+                f"release are gone; `etude release promote {topn}` serves those that it has now"
+            )
         return add(found.run_ids, f"rollback to release {found.release}")

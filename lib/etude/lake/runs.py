@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timezone
 from typing import Any
 
-from etude.storage import shown
+from etude.storage import masked
 
 ABSENT = -1
 """The version of a table that did not exist when a run first read it."""
@@ -84,7 +84,7 @@ class Run:
     def as_row(self) -> dict[str, Any]:
         """Return the columns of `runs`."""
         row = {each.name: getattr(self, each.name) for each in fields(self)}
-        facts = {name: shown(json.dumps(value, default=str)) for name, value in self.facts.items()}
+        facts = {name: json.dumps(masked(value), default=str) for name, value in self.facts.items()}
         return {**row, "settings": json.dumps(self.settings, sort_keys=True), "facts": facts}
 
 
@@ -120,4 +120,4 @@ _ALWAYS = ("job", "run_id", "batch_date", "status", "seconds", "rows", "inputs",
 def json_line(seconds: float, facts: Mapping[str, Any]) -> str:
     """Return facts as the JSON line. It always has the same keys; what is not known is null."""
     line = {**dict.fromkeys(_ALWAYS), **facts, "seconds": round(seconds, 1)}
-    return shown(json.dumps(line, default=str))
+    return json.dumps(masked(line), default=str)

@@ -46,8 +46,8 @@ class Library(Protocol):
 def library(root: str, spark: SparkSession | None, writer: str | None) -> Library:
     """Choose the library for a lake; `writer` goes into deltalake's commits.
 
-    On a local lake deltalake does it all. Only there is it certain that its commits and Spark's exclude each other:
-    both make a new file of the log, which succeeds for one of them. What a store such as S3 promises depends on
+    On a local lake deltalake does it all. It makes a new file of the log, or fails if Spark has it; Spark looks and
+    then renames (docs/operating.md says what not to run at once). What a store such as S3 promises depends on
     settings that the two don't share, so with a session Spark does it, and without one deltalake only looks.
     """
     if root.startswith("file:") or spark is None:

@@ -115,7 +115,7 @@ def parse_year(text: Column) -> Column:
 
 def _audio_uri(path: Column, file: Column) -> Column:
     """Resolve a path relative to the catalogue file into a URI; absolute paths and URIs stay unchanged."""
-    absolute = path.rlike("^([A-Za-z][A-Za-z0-9+.-]*:|/)")
+    absolute = path.rlike("^([A-Za-z][A-Za-z0-9+.-]*:/|/)")  # a name may hold a colon
     # Spark writes file:/a/b; other tools write file:///a/b.
     folder = F.regexp_replace(F.regexp_replace(file, "[^/]*$", ""), "^file:/+", "file:///")
     relative = F.replace(F.replace(path, F.lit("%"), F.lit("%25")), F.lit(" "), F.lit("%20"))
