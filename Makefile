@@ -1,7 +1,8 @@
 # Entry points: `make demo` runs everything on synthetic data, `make test` runs the tests. README.md explains them.
 # `make setup PYTHON=/path/to/python3.11` uses that Python. The environment is .venv; outputs are in build/.
 
-SHELL := /bin/sh
+# Not /bin/sh: make 3.81, as on macOS, would look for simple commands in the PATH that it was started with.
+SHELL := /bin/bash
 PYTHON ?=
 BENCH ?=
 PART ?=
@@ -11,7 +12,7 @@ IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 
 # Use the environment's own Python and Spark, not other installed ones.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-unexport SPARK_HOME PYTHONHOME
+unexport SPARK_HOME SPARK_CONF_DIR PYTHONHOME PYTHONPATH PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
 
 # $(call needs,FILE): fail with a message if FILE doesn't exist.
 needs = @test -e "$(1)" || { echo "make $@: $(1) doesn't exist" >&2; exit 1; }

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -52,7 +53,8 @@ def run(job: JobRun) -> None:
     excludes = settings.exclude_heard and protocol != "paper"
     n_users = users.count()
     if protocol == "strict" and excludes and days is None and never is None:
-        neighbours = inputs.neighbours_of(n_users, training, splits, known.fitted.idx, job.settings.evaluation, job.log)
+        size = n_users, int(known.facts.listeners.sum())
+        neighbours = inputs.neighbours_of(*size, training, splits, known.fitted.idx, job.settings.evaluation, job.log)
         known = replace(known, neighbours=neighbours)
         job.note("neighbours", {name: each.chosen for name, each in neighbours.items()})
     plan = plan_of(job, known)
@@ -156,16 +158,22 @@ def known_factors(job: JobRun, wmf: str, train: str | None, blend: str | None, f
     Raises:
         InputMissingError: there are no track factors.
     """
+    limit = inputs.size_limit(job.settings.topn)
+    mixed = [] if blend is None else blended_frames(job, blend)
+    name, seed = network_of(job, train) if train else ("", 0)
+    if mixed and job.settings.evaluation.protocol == "none":  # nothing else is ranked
+        played, unplayed = collect_all(mixed, "track_idx", limit)
+        some = played if len(played) else unplayed
+        none = some.where(np.zeros(len(some), bool))
+        blended = played, unplayed
+        return Known(fitted=none, held_out=none, predicted=None, facts=facts, model=name, seed=seed, blended=blended)
     of_tracks, held_out = job.read("track_factors", run_id=wmf), F.col("origin") == "held_out"
     frames = [of_tracks.where(~held_out), of_tracks.where(held_out)]
     if train is not None:
         frames.append(job.read("predicted_factors", run_id=train))
-    if blend is not None:
-        every, unplayed = job.read("blended_track_factors", run_id=blend), F.col("listeners") == 0
-        frames += [every.where(~unplayed), every.where(unplayed)]
-    name, seed = network_of(job, train) if train else ("", 0)
+    frames += mixed
     alone = predicted_alone(job, wmf, train) if train is not None and name != "ridge" else {}
-    collected = collect_all([*frames, *alone.values()], "track_idx", inputs.size_limit(job.settings.topn))
+    collected = collect_all([*frames, *alone.values()], "track_idx", limit)
     fitted, withheld, *others = collected[: len(frames)]
     if not len(fitted) + len(withheld):
         raise InputMissingError(f"wmf run {wmf} has no track factors: run jobs/wmf.py again")
@@ -173,12 +181,18 @@ def known_factors(job: JobRun, wmf: str, train: str | None, blend: str | None, f
         fitted=fitted,
         held_out=withheld,
         predicted=others[0] if train is not None else None,
-        blended=(others[-2], others[-1]) if blend is not None else None,
+        blended=(others[-2], others[-1]) if mixed else None,
         alone=dict(zip(alone, collected[len(frames) :], strict=True)),
         facts=facts,
         model=name,
         seed=seed,
     )
+
+
+def blended_frames(job: JobRun, blend: str) -> list[DataFrame]:
+    """Return the blended factors of the tracks with listeners, and of those without."""
+    every, unplayed = job.read("blended_track_factors", run_id=blend), F.col("listeners") == 0
+    return [every.where(~unplayed), every.where(unplayed)]
 
 
 def plan_of(job: JobRun, known: Known) -> Plan:

@@ -52,6 +52,8 @@ def pack(part: str, root: Path = ROOT) -> Path:
     """
     folder = root / "build" / "package"
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("delta-*.jar"):
+        old.unlink()
     for jar in JARS:
         shutil.copyfile(jar_path(jar, venv.site_packages(root)), folder / jar.file_name)
     environment, archive = folder / part, folder / f"etude-{part}.tar.gz"
@@ -76,6 +78,13 @@ def fill(environment: Path, part: str, root: Path = ROOT) -> None:
     wanted = [line for group in _GROUPS[part] for line in requirements(group, root)]
     if part == "train":
         wheel = horovod.kept_wheel(root)
+        if wheel is None and horovod.installed_for(venv.site_packages(root), root):
+            raise SetupError(
+                f"Horovod is installed, but its wheel isn't in {horovod.wheel_folder(root)} any more: `.venv/bin/pip "
+                "uninstall horovod`, remove .venv/etude-setup.json and run `make setup`, which builds it again"
+            )
+        if wheel is None:
+            print("package: without Horovod, as here; take train.distribution=torch", file=sys.stderr)
         wanted += [*horovod.RUN_NEEDS, *([str(wheel)] if wheel else [])]
     base = Path(sys.executable).resolve()  # not this environment's, which executors don't have
     pip = [str(environment / "bin" / "python"), "-m", "pip"]

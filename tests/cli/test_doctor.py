@@ -9,7 +9,7 @@ import pytest
 
 from etude.cli import doctor
 from etude.cli.main import main
-from etude.doctor.checks import Finding
+from etude.doctor.checks import AGAIN, Finding
 
 GOOD = Finding("Java", "ok", "17.0.9")
 NOTE = Finding("CUDA", "note", "no GPU found", "nothing")
@@ -58,7 +58,7 @@ def test_missing_packages_are_a_fault_and_not_a_crash(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("17.0.9")
     assert lines[1].startswith("fault  imports")
-    assert lines[2].endswith("-> run `make setup` again")
+    assert lines[2].endswith(f"-> {AGAIN}")
 
 
 def test_without_any_package_it_still_reports(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,24 @@ def test_a_python_of_another_environment_and_one_of_an_archive_are_notes(tmp_pat
     for path, found in ((str(other), "isn't this environment's"), ("./environment/bin/python", "unpacked archive")):
         finding = surroundings.check_named_python({"PYSPARK_PYTHON": path})
         assert finding.status == "note" and found in finding.found
+
+
+def test_another_python_for_the_driver_is_a_fault(assert_fault, tmp_path: Path) -> None:
+    other = program(tmp_path / "other", "echo 3.11", "echo /other")
+    found = surroundings.check_named_python({"PYSPARK_DRIVER_PYTHON": str(other)})
+    assert_fault(found, "which lacks Etude", "unset PYSPARK_DRIVER_PYTHON")
+
+
+def test_packages_of_another_spark_in_pythonpath_are_a_fault(assert_fault) -> None:
+    assert surroundings.check_shadows().status == "ok"
+    strange = SimpleNamespace(origin="/opt/spark/python/pyspark/__init__.py")
+    found = surroundings.check_shadows("/env/site-packages", {"pyspark": strange}.get)
+    assert_fault(found, "pyspark comes from /opt/spark", "unset PYTHONPATH")
+
+
+def test_another_configuration_of_spark_is_a_note() -> None:
+    assert surroundings.check_conf({}).status == "ok"
+    assert surroundings.check_conf({"SPARK_CONF_DIR": "/etc/spark"}).status == "note"
 
 
 def test_a_host_name_without_an_address_is_a_fault(assert_fault) -> None:

@@ -186,3 +186,30 @@ def test_the_key_follows_what_horovod_is_built_for(project: Path, monkeypatch: p
     here = stamp.setup_key(project)
     monkeypatch.setenv("HOROVOD_GPU_OPERATIONS", "NCCL")
     assert stamp.setup_key(project) != here
+
+
+def test_another_python_than_the_one_that_made_the_environment_is_refused(
+    project: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = venv.folder(project) / "pyvenv.cfg"
+    config.write_text(f"home = /usr/bin\nexecutable = {sys.executable}\n")
+    assert setup.main(project) == 0
+    other = project / "python3.11"
+    other.touch()
+    config.write_text(f"home = /usr/bin\nexecutable = {other}\n")
+    assert setup.main(project) == 1
+    assert f"was made by {other}; to use {sys.executable}, remove" in capsys.readouterr().err
+    other.unlink()  # then it can't be used any more, and is made anew
+    venv.check_python(project)
+
+
+def test_a_horovod_whose_needs_can_not_be_fetched_costs_only_horovod(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def offline(arguments, root):
+        raise SetupError("pip failed")
+
+    monkeypatch.setattr(toolchain, "lacking", lambda: None)
+    monkeypatch.setattr(venv, "pip", offline)
+    setup.provide_horovod(project)
+    assert "pip failed: training will use train.distribution=torch" in capsys.readouterr().err

@@ -15,31 +15,50 @@ def sourced(text: str, tmp_path: Path, **environ: str) -> dict[str, str]:
     """Return JAVA_HOME and PYSPARK_PYTHON as a start script has them after it read spark-env.sh."""
     file = tmp_path / "spark-env.sh"
     file.write_text(text)
-    script = f'. "{file}"; echo "$JAVA_HOME"; echo "$PYSPARK_PYTHON"'
+    script = f'. "{file}"; echo "${{JAVA_HOME-}}"; echo "$PYSPARK_PYTHON"'
     env = {"PATH": os.environ["PATH"], **environ}
     done = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, env=env, check=True)
     java_home, python = done.stdout.splitlines()
     return {"JAVA_HOME": java_home, "PYSPARK_PYTHON": python}
 
 
+def java_in(home: Path) -> Path:
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "java").touch(0o755)
+    return home
+
+
 @pytest.fixture
-def text() -> str:
-    return spark_conf.spark_env(Path("/env/bin/python"), Path("/found/java"))
+def found(tmp_path: Path) -> Path:
+    return java_in(tmp_path / "found")
 
 
-def test_without_settings_the_setups_java_and_python_are_used(text: str, tmp_path: Path) -> None:
-    assert sourced(text, tmp_path) == {"JAVA_HOME": "/found/java", "PYSPARK_PYTHON": "/env/bin/python"}
+@pytest.fixture
+def text(found: Path) -> str:
+    return spark_conf.spark_env(Path("/env/bin/python"), found)
+
+
+def test_without_settings_the_setups_java_and_python_are_used(text: str, tmp_path: Path, found: Path) -> None:
+    assert sourced(text, tmp_path) == {"JAVA_HOME": str(found), "PYSPARK_PYTHON": "/env/bin/python"}
+
+
+def test_a_java_whose_folder_an_update_has_renamed_leaves_the_choice_to_path(
+    text: str, tmp_path: Path, found: Path
+) -> None:
+    found.rename(tmp_path / "found-17.0.99")
+    assert sourced(text, tmp_path)["JAVA_HOME"] == ""
 
 
 @pytest.mark.parametrize(
     ("version", "kept"),
     [("17.0.1", True), ("21", True), ("1.8.0", False), ("11.0.2", False), ("170.1", False), ("210.1", False)],
 )
-def test_a_java_home_that_fits_is_kept_and_another_is_not(text: str, tmp_path: Path, version: str, kept: bool) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
+def test_a_java_home_that_fits_is_kept_and_another_is_not(
+    text: str, tmp_path: Path, found: Path, version: str, kept: bool
+) -> None:
+    own = java_in(tmp_path / "own")
     (own / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
-    assert sourced(text, tmp_path, JAVA_HOME=str(own))["JAVA_HOME"] == (str(own) if kept else "/found/java")
+    assert sourced(text, tmp_path, JAVA_HOME=str(own))["JAVA_HOME"] == str(own if kept else found)
 
 
 def test_a_python_that_was_chosen_is_kept(text: str, tmp_path: Path) -> None:

@@ -22,12 +22,14 @@ from etude.doctor.pins import ROOT, constraints
 from tools.setup import delta_jars, horovod, java_home, spark_conf, stamp, truststore, venv
 from tools.setup.errors import SetupError
 
+_OF_ANOTHER_SPARK = ("SPARK_HOME", "SPARK_CONF_DIR", "PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 _FREE_GB = 9  # environment 7, pip's cache and the build the rest
 
 
 def main(root: Path = ROOT) -> int:
     """Set up missing parts; return 0 if the environment is complete, 1 after a failure, 130 after an interrupt."""
     try:
+        venv.check_python(root)
         if stamp.is_complete(root):
             say(f"set-up: complete ({venv.folder(root).name})")
             return 0
@@ -120,8 +122,8 @@ def provide_horovod(root: Path = ROOT) -> str:
             )
             return stamp.why_no_horovod(root)
         say("  building it (about 4 minutes, once; log: build/log/horovod.log)")
-        venv.pip(["install", *horovod.RUN_NEEDS, *horovod.BUILD_NEEDS], root)
         try:
+            venv.pip(["install", *horovod.RUN_NEEDS, *horovod.BUILD_NEEDS], root)
             wheel = horovod.build(venv.python(root), root=root)
         except SetupError as error:
             say(
@@ -136,7 +138,7 @@ def provide_horovod(root: Path = ROOT) -> str:
 
 def _path(root: Path) -> dict[str, str]:
     """Return the process environment with the project's own Python and Spark first in PATH."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("SPARK_HOME", "PYTHONPATH")}
+    kept = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER_SPARK}
     return {**kept, "PATH": f"{venv.folder(root) / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 

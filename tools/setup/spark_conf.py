@@ -37,6 +37,7 @@ case "$(sed -n 's/^JAVA_VERSION="\\([0-9]*\\).*/\\1/p' "${{JAVA_HOME:-/nowhere}}
   {fitting}) ;;
   *) JAVA_HOME='{java_home}' ;;
 esac
+[ -x "$JAVA_HOME/bin/java" ] || unset JAVA_HOME  # updated since: Spark takes the java in PATH
 PYSPARK_PYTHON="${{PYSPARK_PYTHON:-{python}}}"
 """
 

@@ -31,6 +31,18 @@ def site_packages(root: Path = ROOT) -> Path:
     return folder(root) / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 
 
+def check_python(root: Path = ROOT) -> None:
+    """Check that an environment was made by the Python that runs, which `make setup PYTHON=...` may have named.
+
+    Raises:
+        SetupError: another one has made it, and is still there.
+    """
+    config = folder(root) / "pyvenv.cfg"
+    found = re.search(r"^executable = (.+)$", config.read_text(encoding="utf-8"), re.M) if config.exists() else None
+    if found and Path(found[1]).exists() and Path(found[1]).resolve() != Path(sys.executable).resolve():
+        raise SetupError(f"{folder(root)} was made by {found[1]}; to use {sys.executable}, remove {folder(root)} first")
+
+
 def make(root: Path = ROOT) -> None:
     """Make the virtual environment unless one with the running Python's version works.
 
@@ -83,7 +95,8 @@ def install(root: Path = ROOT) -> None:
     pinned = constraints(root)
     again = [f"{name}=={pinned[name]}" for name in torn if name in pinned and name != "horovod"]
     if again:
-        pip(["install", "--force-reinstall", "--no-deps", "--no-build-isolation", *again], root)
+        # pip can't uninstall what lacks its list of files, so it isn't asked to.
+        pip(["install", "--ignore-installed", "--no-deps", "--no-build-isolation", *again], root)
     if unmet(installed(site), root) or inconsistent(python(root)):
         # setuptools first: source packages are built with this version, not with the newest.
         pip(["install", "pip", "setuptools"], root)

@@ -26,7 +26,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="skip the checks that need a Spark session (executors)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(
-        "--master", default="local[1]", help="Spark master whose executors are checked (default: %(default)s)"
+        "--master",
+        default="local[1]",
+        help="Spark master whose executors are checked; they need this environment at the same path "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--config", action="append", default=[], metavar="FILE", help="YAML settings, as jobs take them"

@@ -50,5 +50,6 @@ class WmfSettings(Section):
     large inputs three per slot. Results don't depend on it, but the start values of mllib do."""
     max_broadcast_mb: int = Field(900, ge=1)
     """Largest size in MB of factors (4 bytes per value) that one process collects: with blocked those of users and
-    tracks, which it broadcasts to every Python worker; with barrier only what a job folds in. 900 MB hold 2.3 million
-    rows of rank 100. A larger value needs a larger spark.driver.maxResultSize (default 1g)."""
+    tracks, which it broadcasts to every Python worker; with any engine those of all users if tracks are folded in on
+    them (wmf.mode=fold_in, or held-out tracks of an evaluation). 900 MB hold 2.3 million rows of rank 100. A larger
+    value needs a larger spark.driver.maxResultSize (default 1g)."""

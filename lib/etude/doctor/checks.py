@@ -18,7 +18,7 @@ from etude.doctor import delta, java, pins, spark
 from etude.doctor.packages import damaged, inconsistent, installed
 
 Status = Literal["ok", "note", "fault"]
-AGAIN = "run `make setup` again"
+AGAIN = "remove .venv/etude-setup.json and run `make setup` again"  # with it, a set-up takes all for whole
 
 
 @dataclass(frozen=True)

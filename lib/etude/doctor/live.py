@@ -76,7 +76,7 @@ def check_horovod(version: str | None, lacking: str | None, load: Callable[[], A
         if lacking:
             remedy = f"to get it, install {lacking} ({toolchain.INSTALL_HINT}) and {AGAIN}"
         else:
-            remedy = f"to get it, remove .venv/etude-setup.json and {AGAIN}; log: build/log/horovod.log"
+            remedy = f"to get it, {AGAIN}; log: build/log/horovod.log"
         return Finding("Horovod", "note", text, remedy)
     try:
         hvd = load() if load else __import__("horovod.torch", fromlist=["torch"])

@@ -10,11 +10,15 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import sysconfig
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
 
 from etude.doctor.checks import Finding
 
 _VARIABLES = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+_SHADOWED = ("pyspark", "py4j", "numpy", "pandas", "pyarrow")
 _ASK = "import sys; print(*sys.version_info[:2], sep='.'); print(sys.prefix)"
 
 
@@ -33,9 +37,30 @@ def check_named_python(environ: Mapping[str, str] = os.environ, prefix: str = sy
         version, _, where = done.stdout.strip().partition("\n")
         if done.returncode or version != "3.11":
             return Finding(part, "fault", f"{name}={path}: {version or 'no Python'}; Etude needs 3.11", remedy)
+        if where != prefix and name == "PYSPARK_DRIVER_PYTHON":
+            return Finding(part, "fault", f"{name}={path}, which lacks Etude: each job is started by it", remedy)
         if where != prefix:
             return Finding(part, "note", f"{name}={path}, which isn't this environment's Python", remedy)
     return Finding(part, "ok", " ".join(f"{name}={path}" for name, path in named.items()) or "this one")
+
+
+def check_shadows(folder: str | None = None, find: Callable[[str], Any] = find_spec) -> Finding:
+    """Check that packages come from this environment, not from a folder of PYTHONPATH, as of another Spark."""
+    part, folder = "PYTHONPATH", folder or sysconfig.get_paths()["purelib"]
+    for name in _SHADOWED:
+        spec = find(name)
+        if spec is not None and spec.origin and not spec.origin.startswith(folder):
+            return Finding(part, "fault", f"{name} comes from {spec.origin}, not from {folder}", "unset PYTHONPATH")
+    return Finding(part, "ok", "packages are this environment's")
+
+
+def check_conf(environ: Mapping[str, str] = os.environ) -> Finding:
+    """Check that Spark reads this environment's configuration: Delta, memory, Java."""
+    folder = environ.get("SPARK_CONF_DIR")
+    if not folder:
+        return Finding("Spark's conf", "ok", "this environment's")
+    text = f"SPARK_CONF_DIR={folder}: Spark reads its configuration there, and none of Etude's"
+    return Finding("Spark's conf", "note", text, "unset SPARK_CONF_DIR, or take conf/spark-defaults.conf over")
 
 
 def check_host(name: str | None = None, environ: Mapping[str, str] = os.environ) -> Finding:
@@ -62,4 +87,4 @@ def check_locale(environ: Mapping[str, str] = os.environ) -> Finding:
 
 def surroundings() -> list[Finding]:
     """Run all checks of this module."""
-    return [check_named_python(), check_host(), check_locale()]
+    return [check_named_python(), check_shadows(), check_conf(), check_host(), check_locale()]

@@ -43,7 +43,7 @@ def fit(
     """Fit factors (see `Engine`)."""
     spark = interactions.sparkSession
     axes = {side: Axis.of(interactions, f"{side}_idx") for side in OTHER}
-    size_limit(settings).check({f"{side}_idx": len(axis) for side, axis in axes.items()}, settings.rank)
+    size_limit(settings, blocked=True).check({f"{side}_idx": len(axis) for side, axis in axes.items()}, settings.rank)
     weigh = partial(extra_confidence, settings=settings)
     blocks = {
         side: build_blocks(

@@ -26,7 +26,7 @@ def choose(size: Callable[[], Size], settings: WmfSettings, no_barrier: str | No
     Raises:
         DataCheckError: wmf.engine is `blocked`, and its factors don't fit wmf.max_broadcast_mb.
     """
-    limit = size_limit(settings)
+    limit = size_limit(settings, blocked=True)
     if settings.engine == "blocked":
         limit.check({"user_idx": size().users, "track_idx": size().tracks}, settings.rank)
     if settings.engine != "auto":

@@ -32,14 +32,11 @@ class Size:
         return cls(**found.asDict())
 
 
-def size_limit(settings: WmfSettings) -> SizeLimit:
-    """Return the limit of the factors that one process collects or receives."""
-    return SizeLimit(
-        settings.max_broadcast_mb,
-        "wmf.max_broadcast_mb",
-        "raise it (with the memory of driver and executors, and spark.driver.maxResultSize), lower wmf.rank, "
-        "or fit with wmf.engine=barrier or mllib",
-    )
+def size_limit(settings: WmfSettings, blocked: bool = False) -> SizeLimit:
+    """Return the limit of the factors that one process collects or receives: to fit them, or to fold in on them."""
+    advice = "raise it (with the memory of driver and executors, and spark.driver.maxResultSize), or lower wmf.rank"
+    another = "; wmf.engine=barrier and mllib have no such limit" if blocked else ""
+    return SizeLimit(settings.max_broadcast_mb, "wmf.max_broadcast_mb", advice + another)
 
 
 def not_finite(what: str, bad: int, rows: int) -> DataCheckError:

@@ -153,12 +153,15 @@ def _condition(tracks: DataFrame, text: str) -> Column:
     return F.coalesce(F.expr(text), F.lit(False))
 
 
+_MOST_PAIRS = 50_000_000
+"""Most training plays that neighbours read on the driver: 400 MB."""
 _MOST_PRODUCTS = 2e12
 """Most products of a user's plays and similarities that neighbours may cost: about a minute of a processor's core."""
 
 
 def neighbours_of(
     users: int,
+    pairs: int,
     training: DataFrame,
     splits: DataFrame,
     tracks: Ints,
@@ -169,16 +172,18 @@ def neighbours_of(
 
     Args:
         users: number of users.
+        pairs: number of training plays.
         training: user_idx, track_idx of training plays.
         splits: of the wmf run.
         tracks: the warm tracks, ascending.
         evaluation: settings with the largest number of tracks.
         log: for the line.
     """
-    if len(tracks) > evaluation.neighbour_tracks or users * len(tracks) ** 2 > _MOST_PRODUCTS:
+    too_many = pairs > _MOST_PAIRS or users * len(tracks) ** 2 > _MOST_PRODUCTS
+    if len(tracks) > evaluation.neighbour_tracks or too_many:
         log.info(
-            "item-kNN and EASE are not measured: users=%d tracks=%d evaluation.neighbour_tracks=%d",
-            *(users, len(tracks), evaluation.neighbour_tracks),
+            "item-kNN and EASE are not measured: users=%d pairs=%d tracks=%d evaluation.neighbour_tracks=%d",
+            *(users, pairs, len(tracks), evaluation.neighbour_tracks),
         )
         return {}
     withheld = splits.where("kind = 'play' AND split = 'validation'")

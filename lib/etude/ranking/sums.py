@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 import numpy as np
+import numpy.typing as npt
 
 from etude.lake.metrics import Metric
 from etude.ranking import metrics
@@ -176,6 +177,6 @@ def figures(plan: Plan, model: Model, slice_: str, sums: Doubles, seen: Counts) 
                     yield row(f"found_{level}", total(f"found_{level}", k) / total(f"relevant_{level}"), k)
 
 
-def seen_within(seen: Ints, cuts: tuple[int, ...]) -> Counts:
+def seen_within(seen: npt.NDArray[np.integer], cuts: tuple[int, ...]) -> Counts:
     """Return the number of distinct tracks within each cut (len(cuts),), from the first cut that shows each track."""
     return np.cumsum(np.bincount(seen, minlength=_UNSEEN + 1)[: len(cuts)])
