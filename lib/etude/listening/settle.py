@@ -28,6 +28,7 @@ from etude.listening.cleaning import detail
 from etude.listening.dedup import play_as_raw
 from etude.listening.files import Taken
 from etude.listening.identity import content_of, event_id, locator
+from etude.listening.near import near_plays
 
 _REJECT = ("source", "locator", "raw", "reason", "detail", "batch_date")
 
@@ -219,7 +220,9 @@ def _rank(
         event), repeat (whether the claim is a repeat; otherwise a claim that is not kept is an older count). None if
         the lake has no plays of these events and `several_claims` is false.
     """
-    near = known if log.snapshot else _near(new, known, batch, log)
+    reach = timedelta(days=log.dedup_days)
+    batches = (batch - reach, batch + reach) if log.own_event_ids else None
+    near = known if log.snapshot else near_plays(new, known, batches)
     if near.isEmpty() and not several_claims:
         return None
     # The plays of a user and track are one count if each row of a snapshot is a play.
@@ -243,20 +246,6 @@ def _rank(
         place = F.when(F.col("counted_on") == newest, place).otherwise(place + 1)
     ranked = both.withColumns({"place": place, "repeat": repeat, "earliest": F.min("earliest").over(of_event)})
     return staging.keep(ranked)
-
-
-def _near(new: DataFrame, known: DataFrame, batch: date, log: Log) -> DataFrame:
-    """Select the plays that can be repeats of the new ones, so that Spark opens few files of the lake."""
-    # Use numbers: Python's local times are ambiguous when the clocks go back.
-    times = new.agg(F.min(F.unix_micros("played_at")), F.max(F.unix_micros("played_at"))).first()
-    if times is None or times[0] is None:
-        return known.limit(0)
-    first, last = (F.timestamp_micros(F.lit(micros).cast("bigint")) for micros in times)
-    near = F.col("played_at").between(first, last)
-    if log.own_event_ids:
-        reach = timedelta(days=log.dedup_days)
-        near = near | F.col("batch_date").between(batch - reach, batch + reach)
-    return known.where(near)
 
 
 def _order(snapshot: bool) -> list[Column]:
