@@ -72,7 +72,7 @@ def test_a_knob_moves_the_audible_share_and_leaves_the_other_shares_their_propor
 
 def test_a_corpus_of_a_knob_has_its_own_files_and_lake(tmp_path):
     moved = steps.knob_arguments(arguments(), tmp_path).settings
-    landing = str(tmp_path / "landing")
+    landing = str(tmp_path)
     assert moved.listening.path == f"{landing}/plays" and moved.audio.manifest == f"{landing}/manifest.csv"
     assert all(source.path.startswith(landing) for source in moved.catalogue.sources)
     assert moved.lake.root == str(tmp_path / "lake")
