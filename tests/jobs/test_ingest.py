@@ -282,16 +282,16 @@ def test_a_log_of_rows_without_times_holds_in_each_batch_all_plays_so_far(start,
     assert not rows(start.lake, "rejects")
 
 
-@pytest.mark.parametrize("track", ["s", "r", "q", "p"])
-def test_a_log_of_rows_that_grows_in_place_stays_readable(start, tmp_path, track):
+@pytest.mark.parametrize("user", ["u", "z"])  # whose larger file comes first, or last, by the hash of its content
+def test_a_log_of_rows_that_grows_in_place_stays_readable(start, tmp_path, user):
     path = f"listening.path={tmp_path / 'log.csv'}"
-    for text, day in (("", 0), (f"u,{track}\n", 0), (f"u,{track}\n", 0), (f"u,{track}\n", 1)):
-        (tmp_path / "log.csv").write_text(f"user,track\nu,t\nu,t\n{text}")
+    for text, day in (("", 0), (f"{user},s\n", 0), (f"{user},s\n", 0), (f"{user},s\n", 1)):
+        (tmp_path / "log.csv").write_text(f"user,track\n{user},t\n{user},t\n{text}")
         code, line = start(path, "listening.count_rows=true", day=DAYS[day])
         assert code == 0, line
         locators = [row["locator"] for row in rows(start.lake, "rejects")]
         assert len(set(locators)) == len(locators)
-    assert {pair: n for pair, (n, *_) in sums_of(start.lake).items()} == {("u", "t"): 2, ("u", track): 1}
+    assert {pair: n for pair, (n, *_) in sums_of(start.lake).items()} == {(user, "t"): 2, (user, "s"): 1}
 
 
 def test_rows_of_a_day_count_as_plays_if_it_is_said(start, tmp_path, log):
