@@ -17,20 +17,23 @@ FITTED = ["splits", "user_factors", "track_factors"]
 """Tables that wmf writes."""
 
 
-def assert_equal(found: Path, wanted: Path, tables: Sequence[str], runs: tuple[str, str] | None = None) -> None:
+def assert_equal(
+    found: Path, wanted: Path, tables: Sequence[str], runs: tuple[str, str] | None = None, within: float = 1e-5
+) -> None:
     """Raise AssertionError with the table and column that differ.
 
-    `runs` names a run in each lake; then only their rows are compared.
+    `runs` names a run in each lake; then only their rows are compared. Rows of numbers may differ by `within` of their
+    norm.
     """
     for table in tables:
         left, right = pl.read_delta(str(found / table)), pl.read_delta(str(wanted / table))
         if runs is not None:
             left = left.filter(pl.col("run_id") == runs[0]).with_columns(run_id=pl.lit(runs[1]))
             right = right.filter(pl.col("run_id") == runs[1])
-        _assert_table(table, left, right)
+        _assert_table(table, left, right, within)
 
 
-def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
+def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame, within: float) -> None:
     key = list(TABLES[name].key)
     assert found.height == wanted.height, f"{name}: {found.height} rows, expected {wanted.height}"
     assert wanted.height > 0, f"{name}: empty"
@@ -47,7 +50,7 @@ def _assert_table(name: str, found: pl.DataFrame, wanted: pl.DataFrame) -> None:
         if column.type in ("array<float>", "float", "double"):
             if left.dtype == pl.List:
                 assert left.list.len().equals(right.list.len()), f"{name}.{column.name}: arrays of other lengths"
-            _assert_close(f"{name}.{column.name}", _rows(left), _rows(right))
+            _assert_close(f"{name}.{column.name}", _rows(left), _rows(right), within)
         else:
             assert left.equals(right), f"{name}.{column.name} differs"
 
@@ -61,7 +64,7 @@ def _rows(column: pl.Series) -> np.ndarray:
     return column.to_numpy().astype(np.float64).reshape(-1, 1)
 
 
-def _assert_close(name: str, found: np.ndarray, wanted: np.ndarray) -> None:
+def _assert_close(name: str, found: np.ndarray, wanted: np.ndarray, within: float) -> None:
     error = np.linalg.norm(found - wanted, axis=1)
-    limit = 1e-5 * np.maximum(np.linalg.norm(wanted, axis=1), 1e-6)
+    limit = within * np.maximum(np.linalg.norm(wanted, axis=1), 1e-6)
     assert (error <= limit).all(), f"{name}: {int((error > limit).sum())} rows differ, worst {error.max():.3g}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import polars as pl
 import pytest
 from standalone import standalone
 
@@ -50,7 +52,9 @@ def test_the_tables_equal_those_of_local_mode(local, remote):
 
 
 def test_the_networks_predictions_equal_those_of_local_mode(local, remote):
-    assert_equal(remote[0], local, ["examples", "predicted_factors"])
+    """The regression's equations are solved step by step: a fit's seventh digit reaches its predictions' fifth."""
+    assert_equal(remote[0], local, ["examples"])
+    assert_equal(remote[0], local, ["predicted_factors"], within=1e-3)
 
 
 def test_horovod_trains_by_two_ranks_in_the_executors(needs_horovod, cluster, remote):
@@ -61,4 +65,11 @@ def test_horovod_trains_by_two_ranks_in_the_executors(needs_horovod, cluster, re
 
 
 def test_the_lists_equal_those_of_local_mode(local, remote):
-    assert_equal(remote[0], local, ["recommendations"])
+    """Tracks whose scores are equal but for such digits may change places."""
+    keys = ["user_idx", "position"]
+    found, wanted = (pl.read_delta(str(lake / "recommendations")).sort(keys) for lake in (remote[0], local))
+    assert found[keys].equals(wanted[keys])
+    assert (found["track_id"] == wanted["track_id"]).mean() > 0.99
+    pairs = [set(zip(each["user_idx"], each["track_id"], strict=True)) for each in (found, wanted)]
+    assert len(pairs[0] & pairs[1]) > 0.999 * len(pairs[1])
+    assert np.abs(found["score"] - wanted["score"]).max() < 1e-3
