@@ -83,8 +83,9 @@ class Transcoder:
         except subprocess.TimeoutExpired as error:
             raise RefusedError("timeout", f"ffmpeg took more than {self.time_limit_s:g} s") from error
         said = done.stderr.decode("utf-8", "replace")
-        if any(lack in said for lack in _LACKS):
-            raise RefusedError("failed", f"ffmpeg in {Path(wav).parent}: {next(x for x in _LACKS if x in said)}")
+        lack = next((lack for lack in _LACKS if lack in said), None)
+        if lack is not None:
+            raise RefusedError("failed", f"ffmpeg in {Path(wav).parent}: {lack}")
         if done.returncode or not Path(wav).exists():
             lines = said.strip().splitlines()
             raise RefusedError("undecodable", f"ffmpeg: {lines[-1][:200] if lines else f'status {done.returncode}'}")

@@ -119,7 +119,7 @@ class _Sample:
     """Hold the values of pairs and tracks, of which a replicate takes weighted sums."""
 
     def __init__(self, contest: Contest, judged: Sequence[Judged], cuts: tuple[int, ...]):
-        self.cuts, self.judgements = cuts, len(judged)
+        self.cuts = cuts
         self.rows = contest.relevant.rows
         self.columns = np.searchsorted(contest.targets.idx, contest.relevant.tracks)
         n = contest.candidates

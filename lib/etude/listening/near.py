@@ -32,11 +32,12 @@ def near_plays(new: DataFrame, known: DataFrame, batches: tuple[date, date] | No
     days = of_days.agg(F.count("*").alias("n"), F.min(micros).alias("first"), F.max(micros).alias("last")).collect()
     if not days:
         return known.limit(0)
-    usual = _span(_most(days))
+    most = _most(days)
+    usual = _span(most)
     near = usual
     if batches is not None:
         near = near | F.col("batch_date").between(*batches)
-    if len(_most(days)) == len(days):
+    if len(most) == len(days):
         return known.where(near)
     late = new.where(~usual).select("event_id").limit(_MOST_LATE + 1)
     if late.count() > _MOST_LATE:

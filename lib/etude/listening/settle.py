@@ -227,9 +227,8 @@ def _rank(
         return None
     # The plays of a user and track are one count if each row of a snapshot is a play.
     whole = event_id(log.source, True, F.lit(None)) if log.snapshot and log.counted else F.col("event_id")
-    of_whole = new.select(whole.alias("whole")).distinct()
     near = near.select(*PLAYS.column_names, whole.alias("whole"))
-    same = staging.keep(near.join(of_whole, "whole", "left_semi").drop("whole"))
+    same = staging.keep(near.join(new.select(whole.alias("whole")), "whole", "left_semi").drop("whole"))
     if same.isEmpty() and not several_claims:
         return None
     same = same.withColumn("earliest", F.col("batch_date"))
