@@ -97,10 +97,13 @@ def fitted_with(lake: Lake, graph: RunGraph, run_id: str) -> WmfSettings:
 
     Unlike `RunGraph.basis`, this stops at a refit, which fits everything under its own settings.
     """
-    run = graph.succeeded("wmf", run_id)
-    assert run is not None  # whoever builds on a run has chosen a succeeded one
-    settings = WmfSettings.model_validate(ledger.whole(lake, run).settings["wmf"])
-    return fitted_with(lake, graph, str(run.upstream_run("wmf"))) if settings.mode == "fold_in" else settings
+    while True:  # a loop, since runs that extend one another may be hundreds
+        run = graph.succeeded("wmf", run_id)
+        assert run is not None  # whoever builds on a run has chosen a succeeded one
+        settings = WmfSettings.model_validate(ledger.whole(lake, run).settings["wmf"])
+        if settings.mode != "fold_in":
+            return settings
+        run_id = str(run.upstream_run("wmf"))
 
 
 def split_version(graph: RunGraph, wmf: str) -> int:
